@@ -1,0 +1,263 @@
+#include "common/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "common/status.h"
+
+int file_join(char *out, const char *directory, const char *name)
+{
+    int n = snprintf(out, FILE_PATH_MAX, "%s/%s", directory, name);
+
+    if (n < 0 || n >= FILE_PATH_MAX)
+        return status_fail(STATUS_CONFIG, "path is longer than %d bytes: %s/%s", FILE_PATH_MAX - 1,
+                           directory, name);
+    return STATUS_OK;
+}
+
+int file_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+int file_read(const char *path, size_t max_bytes, struct text *out)
+{
+    char chunk[65536];
+    size_t total = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return status_fail(STATUS_IO, "cannot open %s: %s", path, strerror(errno));
+    for (;;) {
+        ssize_t n = read(fd, chunk, sizeof(chunk));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            int error = errno;
+            close(fd);
+            return status_fail(STATUS_IO, "cannot read %s: %s", path, strerror(error));
+        }
+        if (n == 0)
+            break;
+        total += (size_t)n;
+        if (total > max_bytes) {
+            close(fd);
+            return status_fail(STATUS_FORMAT, "%s is larger than the limit of %zu bytes", path,
+                               max_bytes);
+        }
+        text_append(out, chunk, (size_t)n);
+    }
+    close(fd);
+    if (!out->data)
+        text_append(out, "", 0);
+    return out->failed ? status_fail(STATUS_FORMAT, "%s does not fit into memory", path) : STATUS_OK;
+}
+
+static int write_all(int fd, const char *bytes, size_t n)
+{
+    while (n) {
+        ssize_t written = write(fd, bytes, n);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return -1;
+        bytes += written;
+        n -= (size_t)written;
+    }
+    return 0;
+}
+
+int file_write_atomic(const char *path, const void *bytes, size_t n)
+{
+    char temporary[FILE_PATH_MAX];
+    int length = snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+
+    if (length < 0 || length >= FILE_PATH_MAX)
+        return status_fail(STATUS_CONFIG, "path is longer than %d bytes: %s", FILE_PATH_MAX, path);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return status_fail(STATUS_IO, "cannot create %s: %s", temporary, strerror(errno));
+    int failed = write_all(fd, bytes, n) || fsync(fd);
+    int error = errno;
+    if (close(fd) && !failed) {
+        failed = 1;
+        error = errno;
+    }
+    if (!failed && rename(temporary, path)) {
+        failed = 1;
+        error = errno;
+    }
+    if (failed) {
+        unlink(temporary);
+        return status_fail(STATUS_IO, "cannot write %s (%zu bytes): %s", path, n, strerror(error));
+    }
+    return STATUS_OK;
+}
+
+int file_make_directories(const char *path)
+{
+    char partial[FILE_PATH_MAX];
+    size_t n = strlen(path);
+
+    if (n >= sizeof(partial))
+        return status_fail(STATUS_CONFIG, "path is longer than %d bytes: %s", FILE_PATH_MAX, path);
+    for (size_t i = 1; i <= n; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(partial, path, i);
+        partial[i] = '\0';
+        if (mkdir(partial, 0755) && errno != EEXIST)
+            return status_fail(STATUS_IO, "cannot make directory %s: %s", partial, strerror(errno));
+    }
+    return STATUS_OK;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *walk)
+{
+    (void)info;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+int file_remove_tree(const char *path)
+{
+    if (!file_exists(path))
+        return STATUS_OK;
+    if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS))
+        return status_fail(STATUS_IO, "cannot remove %s: %s", path, strerror(errno));
+    return STATUS_OK;
+}
+
+int file_sync_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0 || fsync(fd)) {
+        int error = errno;
+        if (fd >= 0)
+            close(fd);
+        return status_fail(STATUS_IO, "cannot sync directory %s: %s", path, strerror(error));
+    }
+    close(fd);
+    return STATUS_OK;
+}
+
+int file_map_open(struct file_map *map, const char *path)
+{
+    struct stat info;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    map->bytes = NULL;
+    map->n = 0;
+    if (fd < 0)
+        return status_fail(STATUS_IO, "cannot open %s: %s", path, strerror(errno));
+    if (fstat(fd, &info) || !S_ISREG(info.st_mode)) {
+        close(fd);
+        return status_fail(STATUS_IO, "%s is not a regular file", path);
+    }
+    if (info.st_size > 0) {
+        void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        int error = errno;
+        if (memory == MAP_FAILED) {
+            close(fd);
+            return status_fail(STATUS_IO, "cannot map %s: %s", path, strerror(error));
+        }
+        map->bytes = memory;
+        map->n = (size_t)info.st_size;
+    }
+    close(fd);
+    return STATUS_OK;
+}
+
+void file_map_close(struct file_map *map)
+{
+    if (map->bytes)
+        munmap((void *)(uintptr_t)map->bytes, map->n);
+    map->bytes = NULL;
+    map->n = 0;
+}
+
+struct digest_state {
+    EVP_MD_CTX *context;
+};
+
+struct digest_state *digest_begin(void)
+{
+    struct digest_state *state = mem_alloc(1, sizeof(*state));
+
+    state->context = EVP_MD_CTX_new();
+    if (!state->context || !EVP_DigestInit_ex(state->context, EVP_sha256(), NULL))
+        BUG("SHA-256 is not available in libcrypto");
+    return state;
+}
+
+void digest_add(struct digest_state *state, const void *bytes, size_t n)
+{
+    if (n && !EVP_DigestUpdate(state->context, bytes, n))
+        BUG("SHA-256 update failed");
+}
+
+void digest_end(struct digest_state *state, struct digest *digest)
+{
+    if (!EVP_DigestFinal_ex(state->context, digest->bytes, NULL))
+        BUG("SHA-256 final failed");
+    EVP_MD_CTX_free(state->context);
+    mem_free(state);
+}
+
+void digest_of(struct digest *digest, const void *bytes, size_t n)
+{
+    struct digest_state *state = digest_begin();
+
+    digest_add(state, bytes, n);
+    digest_end(state, digest);
+}
+
+int digest_of_file(struct digest *digest, const char *path)
+{
+    struct file_map map;
+
+    TRY(file_map_open(&map, path));
+    digest_of(digest, map.bytes, map.n);
+    file_map_close(&map);
+    return STATUS_OK;
+}
+
+void digest_hex(const struct digest *digest, char out[DIGEST_HEX_BYTES])
+{
+    for (size_t i = 0; i < sizeof(digest->bytes); i++)
+        snprintf(out + 2 * i, 3, "%02x", digest->bytes[i]);
+}
+
+static int64_t read_clock_ns(clockid_t id)
+{
+    struct timespec now;
+
+    clock_gettime(id, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t clock_ms(void)
+{
+    return read_clock_ns(CLOCK_MONOTONIC) / 1000000;
+}
+
+double clock_seconds(void)
+{
+    return (double)read_clock_ns(CLOCK_MONOTONIC) * 1e-9;
+}
+
+int64_t clock_unix_ms(void)
+{
+    return read_clock_ns(CLOCK_REALTIME) / 1000000;
+}

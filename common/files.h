@@ -1,0 +1,58 @@
+/*
+ * common/files.h - whole files, atomic writes, digests, time.
+ *
+ * A file appears whole or not at all: it is written to "name.tmp", fsynced and renamed.
+ */
+#ifndef HONE_COMMON_FILES_H
+#define HONE_COMMON_FILES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/memory.h"
+
+#define FILE_PATH_MAX 4096
+
+/* dir + "/" + name into out[FILE_PATH_MAX]; STATUS_CONFIG when too long. */
+int file_join(char *out, const char *directory, const char *name);
+
+int file_exists(const char *path);
+
+/* Appends the file to `out`. STATUS_IO when it cannot be read, STATUS_FORMAT when it is larger
+ * than `max_bytes`. The reason names the path. */
+int file_read(const char *path, size_t max_bytes, struct text *out);
+
+int file_write_atomic(const char *path, const void *bytes, size_t n);
+
+int file_make_directories(const char *path);     /* mkdir -p */
+int file_remove_tree(const char *path);          /* rm -r; no error when absent */
+int file_sync_directory(const char *path);       /* makes renames inside durable */
+
+/* A file mapped for reading; bytes may be NULL when n is 0. */
+struct file_map {
+    const unsigned char *bytes;
+    size_t n;
+};
+int file_map_open(struct file_map *map, const char *path);
+void file_map_close(struct file_map *map);
+
+/* SHA-256, the same that sha256sum prints. */
+struct digest {
+    unsigned char bytes[32];
+};
+#define DIGEST_HEX_BYTES 65
+void digest_of(struct digest *digest, const void *bytes, size_t n);
+int digest_of_file(struct digest *digest, const char *path);
+void digest_hex(const struct digest *digest, char out[DIGEST_HEX_BYTES]);
+
+/* Several parts one after another: begin, add ..., end. end() frees; NULL state is a BUG. */
+struct digest_state;
+struct digest_state *digest_begin(void);
+void digest_add(struct digest_state *state, const void *bytes, size_t n);
+void digest_end(struct digest_state *state, struct digest *digest);
+
+int64_t clock_ms(void);       /* monotonic: for deadlines and durations */
+double clock_seconds(void);   /* monotonic */
+int64_t clock_unix_ms(void);  /* for what people and databases read */
+
+#endif

@@ -1,0 +1,158 @@
+#include "common/json.h"
+
+#include <string.h>
+
+#include "common/files.h"
+#include "common/status.h"
+
+int json_parse(json_t **out, const char *bytes, size_t n, const char *where)
+{
+    json_error_t error;
+
+    *out = json_loadb(bytes, n, JSON_REJECT_DUPLICATES, &error);
+    if (!*out)
+        return status_fail(STATUS_FORMAT, "%s:%d:%d: not valid JSON: %s", where, error.line,
+                           error.column, error.text);
+    return STATUS_OK;
+}
+
+int json_read_file(json_t **out, const char *path, size_t max_bytes)
+{
+    struct text text = {0};
+    int status = file_read(path, max_bytes, &text);
+
+    *out = NULL;
+    if (status == STATUS_OK)
+        status = json_parse(out, text.data, text.length, path);
+    text_release(&text);
+    return status;
+}
+
+static int wrong_type(const char *where, const char *key, const json_t *value, const char *wanted)
+{
+    return status_fail(STATUS_FORMAT, "%s: key \"%s\" %s; %s is wanted", where, key,
+                       value ? "has another type" : "is missing", wanted);
+}
+
+static const json_t *find(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return json_is_null(value) ? NULL : value;
+}
+
+int json_get_text(const json_t *object, const char *key, const char *where, const char **out)
+{
+    const json_t *value = find(object, key);
+
+    if (!json_is_string(value))
+        return wrong_type(where, key, value, "a string");
+    *out = json_string_value(value);
+    return STATUS_OK;
+}
+
+int json_get_text_or(const json_t *object, const char *key, const char *where, const char *missing,
+                     const char **out)
+{
+    *out = missing;
+    return find(object, key) ? json_get_text(object, key, where, out) : STATUS_OK;
+}
+
+int json_get_int(const json_t *object, const char *key, const char *where, int64_t *out)
+{
+    const json_t *value = find(object, key);
+
+    if (!json_is_integer(value))
+        return wrong_type(where, key, value, "an integer");
+    *out = json_integer_value(value);
+    return STATUS_OK;
+}
+
+int json_get_int_or(const json_t *object, const char *key, const char *where, int64_t missing,
+                    int64_t *out)
+{
+    *out = missing;
+    return find(object, key) ? json_get_int(object, key, where, out) : STATUS_OK;
+}
+
+int json_get_real_or(const json_t *object, const char *key, const char *where, double missing,
+                     double *out)
+{
+    const json_t *value = find(object, key);
+
+    *out = missing;
+    if (!value)
+        return STATUS_OK;
+    if (!json_is_number(value))
+        return wrong_type(where, key, value, "a number");
+    *out = json_number_value(value);
+    return STATUS_OK;
+}
+
+int json_get_bool_or(const json_t *object, const char *key, const char *where, int missing,
+                     int *out)
+{
+    const json_t *value = find(object, key);
+
+    *out = missing;
+    if (!value)
+        return STATUS_OK;
+    if (!json_is_boolean(value))
+        return wrong_type(where, key, value, "true or false");
+    *out = json_is_true(value);
+    return STATUS_OK;
+}
+
+static int append_chunk(const char *bytes, size_t n, void *text)
+{
+    text_append(text, bytes, n);
+    return 0;
+}
+
+void json_append(struct text *out, const json_t *value)
+{
+    json_dump_callback(value, append_chunk, out, JSON_COMPACT | JSON_ENCODE_ANY);
+}
+
+/* Length of the valid UTF-8 character at bytes[0..n), 0 when there is none. */
+static size_t utf8_length(const unsigned char *bytes, size_t n)
+{
+    unsigned char first = bytes[0];
+    size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3
+                  : first < 0xF5 ? 4 : 0;
+
+    if (!length || length > n)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((bytes[i] & 0xC0) != 0x80)
+            return 0;
+    if ((first == 0xE0 && bytes[1] < 0xA0) || (first == 0xED && bytes[1] > 0x9F) ||
+        (first == 0xF0 && bytes[1] < 0x90) || (first == 0xF4 && bytes[1] > 0x8F))
+        return 0;
+    return length;
+}
+
+void json_append_string(struct text *out, const char *bytes, size_t n)
+{
+    const unsigned char *at = (const unsigned char *)bytes;
+    const unsigned char *end = at + n;
+
+    text_append(out, "\"", 1);
+    while (at < end) {
+        size_t length = utf8_length(at, (size_t)(end - at));
+        if (*at == '"' || *at == '\\')
+            text_print(out, "\\%c", *at);
+        else if (*at == '\n')
+            text_append(out, "\\n", 2);
+        else if (*at == '\t')
+            text_append(out, "\\t", 2);
+        else if (*at < 0x20)
+            text_print(out, "\\u%04x", *at);
+        else if (!length)
+            text_append(out, "\xEF\xBF\xBD", 3);
+        else
+            text_append(out, at, length);
+        at += length ? length : 1;
+    }
+    text_append(out, "\"", 1);
+}
