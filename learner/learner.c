@@ -1,0 +1,299 @@
+#include "learner/learner.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/random.h"
+#include "common/status.h"
+#include "learner/batch.h"
+#include "learner/grpo.h"
+#include "learner/internal.h"
+#include "learner/optimizer.h"
+
+#define STEP_ARENA_BYTES ((size_t)8 << 30)
+
+/* One trained completion: its tokens, and its log-probabilities under three policies. */
+struct item {
+    struct sequence sequence;
+    const struct sample *sample;
+    float *old_logprob, *ref_logprob;   /* [n_completion] */
+};
+
+/* What one optimizer step averages over. */
+struct denominators {
+    double n_completions, n_tokens;
+};
+
+int learner_create(struct learner **out, struct model *policy, struct model *reference,
+                   const struct grpo_config *grpo, const struct optimizer_config *optimizer,
+                   int64_t total_updates)
+{
+    struct learner *learner = mem_alloc(1, sizeof(*learner));
+    int status;
+
+    learner->policy = policy;
+    learner->reference = reference;
+    learner->grpo = *grpo;
+    learner->config = *optimizer;
+    if (learner->grpo.epsilon_high < 0)
+        learner->grpo.epsilon_high = learner->grpo.epsilon;
+    arena_init(&learner->arena, STEP_ARENA_BYTES);
+    if (grpo->beta > 0 && !reference)
+        BUG("learner_create: beta is %g without a reference model", grpo->beta);
+    TRY_OUT(optimizer_create(&learner->optimizer, policy, optimizer, total_updates));
+    TRY_OUT(model_tape_create(&learner->tape, policy));
+    if (reference)
+        TRY_OUT(model_tape_create(&learner->reference_tape, reference));
+out:
+    if (status < 0)
+        learner_destroy(&learner);
+    *out = learner;
+    return status;
+}
+
+void learner_destroy(struct learner **learner)
+{
+    if (*learner) {
+        model_tape_destroy(&(*learner)->tape);
+        model_tape_destroy(&(*learner)->reference_tape);
+        optimizer_destroy(&(*learner)->optimizer);
+        arena_release(&(*learner)->arena);
+        mem_free(*learner);
+    }
+    *learner = NULL;
+}
+
+static int is_trained(const struct grpo_config *grpo, const struct sample *sample)
+{
+    int truncated = grpo->mask_truncated_completions && sample->finish == SAMPLE_FINISH_LENGTH;
+
+    return !sample->masked && !truncated && sample->n_tokens > 0;
+}
+
+static int collect_items(struct learner *learner, const struct learner_batch *batch,
+                         struct item **items, size_t *n)
+{
+    size_t most = 0;
+
+    for (size_t g = 0; g < batch->n_groups; g++)
+        most += batch->groups[g].n_samples;
+    *n = 0;
+    *items = ARENA_NEW(&learner->arena, struct item, most + 1);
+    if (!*items)
+        return status_fail(STATUS_NOMEM, "no room for %zu samples", most);
+    for (size_t g = 0; g < batch->n_groups; g++) {
+        const struct sample_group *group = &batch->groups[g];
+        for (uint32_t i = 0; i < group->n_samples; i++) {
+            const struct sample *sample = &group->samples[i];
+            struct item *item = &(*items)[*n];
+            if (!is_trained(&learner->grpo, sample))
+                continue;
+            item->sample = sample;
+            item->sequence = (struct sequence){group->prompt_tokens, sample->tokens,
+                                               group->n_prompt, sample->n_tokens};
+            item->old_logprob = ARENA_NEW(&learner->arena, float, sample->n_tokens);
+            item->ref_logprob = ARENA_NEW(&learner->arena, float, sample->n_tokens);
+            if (!item->old_logprob || !item->ref_logprob)
+                return status_fail(STATUS_NOMEM, "no room for %u log-probabilities; lower "
+                                   "grpo.tasks_per_step", sample->n_tokens);
+            ++*n;
+        }
+    }
+    return STATUS_OK;
+}
+
+static int pack_items(struct learner *learner, const struct item *items, size_t n,
+                      struct micro_batch **micros, size_t *n_micros)
+{
+    struct sequence *sequences = ARENA_NEW(&learner->arena, struct sequence, n + 1);
+
+    if (!sequences)
+        return status_fail(STATUS_NOMEM, "no room for %zu sequences", n);
+    for (size_t i = 0; i < n; i++)
+        sequences[i] = items[i].sequence;
+    return batch_pack(sequences, n, (size_t)learner->config.micro_batch_tokens, &learner->arena,
+                      micros, n_micros);
+}
+
+static void scatter(const float *values, const struct micro_batch *micro, struct item *items,
+                    int to_reference)
+{
+    for (size_t i = micro->first; i < micro->first + micro->n; i++) {
+        size_t n = sequence_targets(&items[i].sequence);
+        memcpy(to_reference ? items[i].ref_logprob : items[i].old_logprob, values,
+               n * sizeof(float));
+        values += n;
+    }
+}
+
+/* Before the first update: what the reference says when there is one, and what the policy itself
+ * says when several updates will follow. With a single update old equals new, bit for bit. */
+static int fill_old_and_reference(struct learner *learner, struct item *items, size_t n,
+                                  float temperature, int several_updates)
+{
+    struct micro_batch *micros;
+    size_t n_micros;
+
+    if (!several_updates && learner->grpo.beta == 0)
+        return STATUS_OK;
+    TRY(pack_items(learner, items, n, &micros, &n_micros));
+    for (size_t i = 0; i < n_micros; i++) {
+        const struct model_batch *packed = &micros[i].batch;
+        float *logprobs = ARENA_NEW(&learner->arena, float, packed->n_targets);
+        if (!logprobs)
+            return status_fail(STATUS_NOMEM, "no room for %d log-probabilities",
+                               packed->n_targets);
+        if (learner->grpo.beta > 0) {
+            TRY(model_forward(learner->reference, learner->reference_tape, packed, temperature, 0,
+                              logprobs, NULL));
+            scatter(logprobs, &micros[i], items, 1);
+        }
+        if (several_updates) {
+            TRY(model_forward(learner->policy, learner->tape, packed, temperature, 0, logprobs,
+                              NULL));
+            scatter(logprobs, &micros[i], items, 0);
+        }
+    }
+    return STATUS_OK;
+}
+
+static double token_weight(const struct learner *learner, const struct learner_batch *batch,
+                           const struct denominators *all, size_t n_micros, int micro_tokens,
+                           uint32_t n_completion)
+{
+    switch ((enum grpo_loss_type)learner->grpo.loss_type) {
+    case GRPO_LOSS_GRPO:
+        return 1.0 / (all->n_completions * n_completion);
+    case GRPO_LOSS_DAPO:
+        return 1.0 / all->n_tokens;
+    case GRPO_LOSS_DR_GRPO:
+        return 1.0 / (all->n_completions * (double)batch->max_completion_length);
+    case GRPO_LOSS_BNPO:
+        return 1.0 / ((double)n_micros * micro_tokens);
+    }
+    return 0.0;
+}
+
+static void measure_difference(struct learner_totals *totals, const struct item *item)
+{
+    for (uint32_t t = 0; t < item->sequence.n_completion; t++) {
+        double d = (double)item->old_logprob[t] - (double)item->sample->logprobs[t];
+        double ratio = exp(d);
+        totals->difference_sum += fabs(d);
+        totals->difference_max = fmax(totals->difference_max, fabs(d));
+        totals->ratio_sum += ratio;
+        totals->ratio_min = fmin(totals->ratio_min, ratio);
+        totals->ratio_max = fmax(totals->ratio_max, ratio);
+        totals->difference_tokens++;
+    }
+}
+
+static int train_micro(struct learner *learner, const struct learner_batch *batch,
+                       const struct micro_batch *micro, struct item *items,
+                       const struct denominators *all, size_t n_micros, int fresh,
+                       struct learner_totals *totals)
+{
+    const struct model_batch *packed = &micro->batch;
+    const struct grpo_clip clip = {learner->grpo.epsilon, learner->grpo.epsilon_high,
+                                   learner->grpo.beta,
+                                   (enum grpo_level)learner->grpo.importance_sampling_level};
+    float *logprobs = ARENA_NEW(&learner->arena, float, packed->n_targets);
+    float *entropy = ARENA_NEW(&learner->arena, float, packed->n_targets);
+    float *d_logprobs = ARENA_NEW(&learner->arena, float, packed->n_targets);
+    struct grpo_terms terms = {0};
+    size_t at = 0;
+
+    if (!logprobs || !entropy || !d_logprobs)
+        return status_fail(STATUS_NOMEM, "no room for %d log-probabilities", packed->n_targets);
+    TRY(model_forward(learner->policy, learner->tape, packed, batch->temperature, 1, logprobs,
+                      entropy));
+    if (fresh == FRESH_OLD_IS_NEW)
+        scatter(logprobs, micro, items, 0);
+    for (size_t i = micro->first; i < micro->first + micro->n; i++) {
+        struct item *item = &items[i];
+        size_t n = item->sequence.n_completion;
+        struct grpo_completion completion = {
+            logprobs + at, item->old_logprob, item->ref_logprob, n,
+            (double)item->sample->advantage,
+            token_weight(learner, batch, all, n_micros, packed->n_targets, (uint32_t)n)};
+        grpo_completion_loss(&completion, &clip, d_logprobs + at, &terms);
+        if (fresh != FRESH_NO)
+            measure_difference(totals, item);
+        at += n;
+    }
+    for (int t = 0; t < packed->n_targets; t++)
+        totals->entropy_sum += (double)entropy[t];
+    totals->loss_sum += terms.loss;
+    totals->kl_sum += terms.kl;
+    totals->clip_low += (double)terms.n_clip_low;
+    totals->clip_high += (double)terms.n_clip_high;
+    totals->tokens += packed->n_targets;
+    return model_backward(learner->policy, learner->tape, packed, batch->temperature, d_logprobs);
+}
+
+/* One optimizer step over items[0..n). */
+static int train_minibatch(struct learner *learner, const struct learner_batch *batch,
+                           struct item *items, size_t n, int fresh, struct learner_totals *totals)
+{
+    struct denominators all = {.n_completions = (double)n};
+    struct micro_batch *micros;
+    size_t n_micros;
+
+    for (size_t i = 0; i < n; i++)
+        all.n_tokens += items[i].sequence.n_completion;
+    TRY(pack_items(learner, items, n, &micros, &n_micros));
+    model_zero_gradients(learner->policy);
+    for (size_t i = 0; i < n_micros; i++)
+        TRY(train_micro(learner, batch, &micros[i], items, &all, n_micros, fresh, totals));
+    TRY(optimizer_update(learner->optimizer, &totals->grad_norm, &totals->learning_rate));
+    totals->updates++;
+    totals->grad_norm_sum += totals->grad_norm;
+    return STATUS_OK;
+}
+
+static void shuffle(struct item *items, size_t n, uint64_t seed)
+{
+    struct random_stream stream = {.seed = seed};
+
+    for (size_t i = n; i > 1; i--) {
+        size_t j = (size_t)random_below(&stream, i);
+        struct item swap = items[i - 1];
+        items[i - 1] = items[j];
+        items[j] = swap;
+    }
+}
+
+int learner_step(struct learner *learner, const struct learner_batch *batch,
+                 struct learner_stats *stats)
+{
+    const struct grpo_config *grpo = &learner->grpo;
+    size_t n_minibatches = (size_t)grpo->steps_per_generation;
+    int several = grpo->num_iterations * grpo->steps_per_generation > 1;
+    struct learner_totals totals = {.ratio_min = INFINITY};
+    struct grpo_reward_stats rewards;
+    struct item *items;
+    size_t n;
+
+    arena_rewind(&learner->arena);
+    grpo_fill_advantages(batch->groups, batch->n_groups, (enum grpo_scale)grpo->scale_rewards,
+                         &rewards);
+    TRY(collect_items(learner, batch, &items, &n));
+    TRY(fill_old_and_reference(learner, items, n, batch->temperature, several));
+    for (int64_t pass = 0; pass < grpo->num_iterations; pass++) {
+        int fresh = pass > 0 ? FRESH_NO : several ? FRESH_OLD_KNOWN : FRESH_OLD_IS_NEW;
+        if (several)
+            shuffle(items, n, random_mix(random_mix(batch->seed, (uint64_t)batch->step),
+                                         (uint64_t)pass));
+        for (size_t m = 0; m < n_minibatches; m++) {
+            size_t first = n * m / n_minibatches, end = n * (m + 1) / n_minibatches;
+            if (end > first)
+                TRY(train_minibatch(learner, batch, items + first, end - first, fresh, &totals));
+        }
+    }
+    learner_fill_stats(stats, &totals, (int64_t)n);
+    stats->reward = rewards.reward;
+    stats->reward_std = rewards.reward_std;
+    stats->zero_std_fraction = rewards.zero_std_fraction;
+    return learner_sync_reference(learner, batch->step + 1);
+}

@@ -1,0 +1,27 @@
+/*
+ * learner/optimizer.h - AdamW over every weight of a model, clip and schedule. Private to learner/.
+ */
+#ifndef HONE_LEARNER_OPTIMIZER_H
+#define HONE_LEARNER_OPTIMIZER_H
+
+#include "learner/learner.h"
+
+struct optimizer;
+int optimizer_create(struct optimizer **out, struct model *model,
+                     const struct optimizer_config *config, int64_t total_updates);
+void optimizer_destroy(struct optimizer **optimizer);
+
+/* The learning rate of update number `update` (from 0): linear warm-up over warmup_ratio of all
+ * updates, then constant, linear or cosine down to min_lr_ratio. */
+double optimizer_learning_rate(const struct optimizer_config *config, int64_t update,
+                               int64_t total_updates);
+
+/* Clips the gradients to max_grad_norm (global L2 norm; 0: off), one AdamW step, repacks the
+ * weights. A norm that is not finite is STATUS_FAILED and changes nothing. */
+int optimizer_update(struct optimizer *optimizer, double *grad_norm, double *learning_rate);
+
+int64_t optimizer_updates(const struct optimizer *optimizer);
+int optimizer_save(const struct optimizer *optimizer, struct text *out);   /* safetensors */
+int optimizer_load(struct optimizer *optimizer, const void *bytes, size_t n, const char *where);
+
+#endif

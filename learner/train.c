@@ -1,0 +1,126 @@
+/* Supervised training, statistics, and the reference model's replacement. */
+#include <math.h>
+#include <string.h>
+
+#include "common/status.h"
+#include "learner/batch.h"
+#include "learner/internal.h"
+#include "learner/optimizer.h"
+
+void learner_fill_stats(struct learner_stats *stats, const struct learner_totals *totals,
+                        int64_t n_sequences)
+{
+    double tokens = totals->tokens ? (double)totals->tokens : 1.0;
+    double compared = totals->difference_tokens ? (double)totals->difference_tokens : 1.0;
+    double updates = totals->updates ? (double)totals->updates : 1.0;
+
+    *stats = (struct learner_stats){
+        .loss = totals->loss_sum / updates,
+        .kl = totals->kl_sum / tokens,
+        .entropy = totals->entropy_sum / tokens,
+        .grad_norm = totals->grad_norm_sum / updates,
+        .learning_rate = totals->learning_rate,
+        .clip_low = totals->clip_low / tokens,
+        .clip_high = totals->clip_high / tokens,
+        .logp_difference_mean = totals->difference_sum / compared,
+        .logp_difference_max = totals->difference_max,
+        .ratio_min = totals->difference_tokens ? totals->ratio_min : 1.0,
+        .ratio_mean = totals->difference_tokens ? totals->ratio_sum / compared : 1.0,
+        .ratio_max = totals->difference_tokens ? totals->ratio_max : 1.0,
+        .n_tokens = totals->tokens,
+        .n_sequences = n_sequences,
+    };
+}
+
+static int train_micro_batch(struct learner *learner, const struct micro_batch *micro,
+                             double n_tokens, struct learner_totals *totals)
+{
+    const struct model_batch *packed = &micro->batch;
+    float *logprobs = ARENA_NEW(&learner->arena, float, packed->n_targets);
+    float *entropy = ARENA_NEW(&learner->arena, float, packed->n_targets);
+    float *d_logprobs = ARENA_NEW(&learner->arena, float, packed->n_targets);
+
+    if (!logprobs || !entropy || !d_logprobs)
+        return status_fail(STATUS_NOMEM, "no room for %d log-probabilities; lower "
+                           "sft.batch_tokens", packed->n_targets);
+    TRY(model_forward(learner->policy, learner->tape, packed, 1.0f, 1, logprobs, entropy));
+    for (int t = 0; t < packed->n_targets; t++) {
+        totals->loss_sum -= (double)logprobs[t] / n_tokens;
+        totals->entropy_sum += (double)entropy[t];
+        d_logprobs[t] = (float)(-1.0 / n_tokens);
+    }
+    totals->tokens += packed->n_targets;
+    return model_backward(learner->policy, learner->tape, packed, 1.0f, d_logprobs);
+}
+
+int learner_train(struct learner *learner, const struct sequence *sequences, size_t n,
+                  struct learner_stats *stats)
+{
+    struct learner_totals totals = {0};
+    struct micro_batch *micros;
+    size_t n_micros;
+    double n_tokens = 0.0;
+
+    arena_rewind(&learner->arena);
+    for (size_t i = 0; i < n; i++)
+        n_tokens += (double)sequence_targets(&sequences[i]);
+    if (n_tokens == 0.0)
+        return status_fail(STATUS_FORMAT, "none of %zu documents has a token to learn from", n);
+    TRY(batch_pack(sequences, n, (size_t)learner->config.micro_batch_tokens, &learner->arena,
+                   &micros, &n_micros));
+    model_zero_gradients(learner->policy);
+    for (size_t i = 0; i < n_micros; i++)
+        TRY(train_micro_batch(learner, &micros[i], n_tokens, &totals));
+    TRY(optimizer_update(learner->optimizer, &totals.grad_norm, &totals.learning_rate));
+    totals.updates = 1;
+    totals.grad_norm_sum = totals.grad_norm;
+    learner_fill_stats(stats, &totals, (int64_t)n);
+    return STATUS_OK;
+}
+
+int learner_sync_reference(struct learner *learner, int64_t step)
+{
+    const struct grpo_config *grpo = &learner->grpo;
+    struct ops *ops = model_ops(learner->policy);
+    float alpha = (float)grpo->ref_model_mixup_alpha;
+
+    if (!learner->reference || !grpo->sync_ref_model || step % grpo->ref_model_sync_steps != 0)
+        return STATUS_OK;
+    for (size_t i = 0; i < model_n_weights(learner->policy); i++) {
+        struct tensor policy, reference;
+        model_weight(learner->policy, i, &policy, NULL);
+        model_weight(learner->reference, i, &reference, NULL);
+        size_t bytes = (size_t)tensor_count(&policy) * sizeof(float);
+        if (alpha == 1.0f) {
+            ops_copy(ops, reference.data, policy.data, bytes);
+            continue;
+        }
+        void *scaled;
+        TRY(ops_alloc(ops, bytes, &scaled));
+        struct tensor share = policy;
+        share.data = scaled;
+        ops_copy(ops, scaled, policy.data, bytes);
+        ops_scale(ops, &share, alpha);
+        ops_scale(ops, &reference, 1.0f - alpha);
+        ops_add(ops, &reference, &share);
+        ops_free(ops, scaled);
+    }
+    model_weights_changed(learner->reference);
+    return ops_sync(ops);
+}
+
+int64_t learner_updates(const struct learner *learner)
+{
+    return optimizer_updates(learner->optimizer);
+}
+
+size_t learner_bytes(const struct model_shape *shape, const struct optimizer_config *optimizer,
+                     int with_reference)
+{
+    size_t weights = (size_t)model_shape_parameters(shape) * sizeof(float);
+    int tokens = (int)optimizer->micro_batch_tokens;
+
+    /* gradient, two moments; the reference with its packed copy and its own activations */
+    return 3 * weights + model_tape_bytes(shape, tokens, tokens) +
+           (with_reference ? 2 * weights + model_tape_bytes(shape, tokens, tokens) : 0);
+}
