@@ -1,0 +1,344 @@
+#include "pipeline/exchange.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/status.h"
+#include "pipeline/exchange_peers.h"
+
+#define POLL_MS 50
+#define JUDGE_LEASES 4   /* outstanding at one reward worker */
+
+enum group_state { GROUP_WAITING, GROUP_SAMPLING, GROUP_SAMPLED, GROUP_JUDGING, GROUP_DONE };
+
+struct group_slot {
+    enum group_state state;
+    uint64_t lease;
+    struct peer *peer;
+    int64_t deadline_ms;
+    int tries;
+};
+
+/* One exchange_run(). */
+struct work {
+    struct exchange *exchange;
+    struct exchange_job *job;
+    struct group_slot *slots;
+    size_t n_done, n_sampled;
+    size_t first_waiting;        /* no slot before it is GROUP_WAITING */
+    int64_t started_ms, sampled_ms;
+    int sample_leases;           /* outstanding at one rollout worker, at most */
+};
+
+static int is_out(const struct group_slot *slot)
+{
+    return slot->state == GROUP_SAMPLING || slot->state == GROUP_JUDGING;
+}
+
+/* A verifier that kills its worker each time: no verdict, said once, and the run goes on. */
+static int set_aside(struct work *work, size_t i, const char *why)
+{
+    struct sample_group *group = &work->job->groups[i];
+
+    log_warning("task %llu (%s) gets no verdict after %d tries, its samples are masked: %s",
+                (unsigned long long)group->task.id, group->task.kind, work->slots[i].tries, why);
+    group->n_rewards = (uint32_t)work->job->n_terms;
+    group->rewards = ARENA_NEW(work->job->arena, struct reward_term, work->job->n_terms);
+    if (!group->rewards)
+        return status_fail(STATUS_NOMEM, "no room for a group's rewards");
+    memcpy(group->rewards, work->job->terms, work->job->n_terms * sizeof(*group->rewards));
+    for (uint32_t s = 0; s < group->n_samples; s++) {
+        struct sample *sample = &group->samples[s];
+        sample->masked = 1;
+        sample->scores = ARENA_NEW(work->job->arena, struct score, work->job->n_terms);
+        if (!sample->scores)
+            return status_fail(STATUS_NOMEM, "no room for a sample's scores");
+        for (size_t t = 0; t < work->job->n_terms; t++) {
+            sample->scores[t].outcome = OUTCOME_ERROR;
+            snprintf(sample->scores[t].detail, WIRE_DETAIL_BYTES, "%s", why);
+        }
+    }
+    work->slots[i].state = GROUP_DONE;
+    work->n_done++;
+    return STATUS_OK;
+}
+
+/* The lease came to nothing: the group waits again, or is given up. */
+static int take_back(struct work *work, size_t i, const char *who, const char *why)
+{
+    struct group_slot *slot = &work->slots[i];
+    enum group_state before = slot->state;
+
+    slot->lease = 0;
+    slot->peer = NULL;
+    slot->tries++;
+    slot->state = before == GROUP_JUDGING ? GROUP_SAMPLED : GROUP_WAITING;
+    if (slot->state == GROUP_WAITING && i < work->first_waiting)
+        work->first_waiting = i;
+    if (slot->tries < work->exchange->config.max_lease_tries)
+        return STATUS_OK;
+    if (before == GROUP_JUDGING)
+        return set_aside(work, i, why);
+    return status_fail(STATUS_FAILED, "task %llu (%s) could not be sampled in %d tries, last by %s: "
+                       "%s", (unsigned long long)work->job->tasks[i]->id, work->job->tasks[i]->kind,
+                       slot->tries, who, why);
+}
+
+static int take_back_all(struct work *work, struct peer *peer, const char *why)
+{
+    for (size_t i = 0; i < work->job->n_tasks; i++)
+        if (is_out(&work->slots[i]) && work->slots[i].peer == peer)
+            TRY(take_back(work, i, peer->name, why));
+    peer->n_leases = 0;
+    return STATUS_OK;
+}
+
+static int send_sample_lease(struct work *work, size_t i, struct peer *peer)
+{
+    struct exchange *exchange = work->exchange;
+    struct wire_sample_lease lease = {++exchange->last_lease, work->job->sampling,
+                                      *work->job->tasks[i]};
+
+    text_clear(&exchange->frame);
+    TRY(wire_encode_sample_lease(&lease, &exchange->frame));
+    return peer_send(exchange, peer, &exchange->frame);
+}
+
+static int send_judge_lease(struct work *work, size_t i, struct peer *peer)
+{
+    struct exchange *exchange = work->exchange;
+    struct wire_judge_lease lease = {++exchange->last_lease, work->job->groups[i]};
+
+    lease.group.n_rewards = (uint32_t)work->job->n_terms;
+    lease.group.rewards = (struct reward_term *)(uintptr_t)work->job->terms;
+    text_clear(&exchange->frame);
+    TRY(wire_encode_judge_lease(&lease, &exchange->frame));
+    return peer_send(exchange, peer, &exchange->frame);
+}
+
+/* Hands group i out. A peer that is gone is no failure: reaping and deadlines deal with it. */
+static int hand_out(struct work *work, size_t i, struct peer *peer)
+{
+    struct group_slot *slot = &work->slots[i];
+    int judging = slot->state == GROUP_SAMPLED;
+    int status = judging ? send_judge_lease(work, i, peer) : send_sample_lease(work, i, peer);
+
+    if (status == STATUS_CLOSED || status == STATUS_TIMEOUT) {
+        peer->is_ready = 0;
+        return STATUS_OK;
+    }
+    TRY(status);
+    slot->state = judging ? GROUP_JUDGING : GROUP_SAMPLING;
+    slot->lease = work->exchange->last_lease;
+    slot->peer = peer;
+    slot->deadline_ms = clock_ms() + work->exchange->config.lease_ms;
+    peer->n_leases++;
+    return STATUS_OK;
+}
+
+static int hand_out_all(struct work *work)
+{
+    struct exchange *exchange = work->exchange;
+
+    while (work->first_waiting < work->job->n_tasks &&
+           work->slots[work->first_waiting].state != GROUP_WAITING)
+        work->first_waiting++;
+    for (size_t i = work->first_waiting; i < work->job->n_tasks; i++) {
+        if (work->slots[i].state != GROUP_WAITING)
+            continue;
+        struct peer *peer = peer_least_loaded(exchange, WORKER_ROLLOUT, work->sample_leases);
+        if (!peer)
+            break;
+        TRY(peer_bring_up_to_date(exchange, peer));
+        TRY(hand_out(work, i, peer));
+    }
+    for (size_t i = 0; i < work->job->n_tasks; i++) {
+        if (work->slots[i].state != GROUP_SAMPLED)
+            continue;
+        struct peer *peer = peer_least_loaded(exchange, WORKER_REWARD, JUDGE_LEASES);
+        if (!peer)
+            break;
+        TRY(hand_out(work, i, peer));
+    }
+    return STATUS_OK;
+}
+
+static long find_lease(const struct work *work, uint64_t lease, const struct peer *peer)
+{
+    for (size_t i = 0; i < work->job->n_tasks; i++)
+        if (is_out(&work->slots[i]) && work->slots[i].lease == lease &&
+            work->slots[i].peer == peer)
+            return (long)i;
+    return -1;
+}
+
+static int is_answer(const struct work *work, size_t i, const struct sample_group *group)
+{
+    const struct exchange_job *job = work->job;
+    int judged = work->slots[i].state == GROUP_JUDGING;
+
+    return group->task.id == job->tasks[i]->id && group->n_samples == job->sampling.num_generations &&
+           group->n_rewards == (judged ? job->n_terms : 0);
+}
+
+static int accept_group(struct work *work, struct peer *peer, const struct text *frame)
+{
+    struct wire_group message;
+    int status = wire_decode_group(frame->data, frame->length, work->job->arena, &message);
+
+    if (status == STATUS_NOMEM)
+        return status;
+    if (status < 0) {
+        log_warning("a group from %s is dropped: %s", peer->name, status_reason());
+        return STATUS_OK;
+    }
+    long i = find_lease(work, message.lease, peer);
+    if (i < 0)
+        return STATUS_OK;   /* late: the lease was taken back */
+    peer->n_leases--;
+    if (!is_answer(work, (size_t)i, &message.group))
+        return take_back(work, (size_t)i, peer->name, "it answered with another group");
+    struct group_slot *slot = &work->slots[i];
+    work->job->groups[i] = message.group;
+    slot->lease = 0;
+    if (slot->state == GROUP_SAMPLING) {
+        slot->tries = 0;
+        slot->state = work->job->n_terms ? GROUP_SAMPLED : GROUP_DONE;
+        if (++work->n_sampled == work->job->n_tasks)
+            work->sampled_ms = clock_ms();
+    } else {
+        slot->state = GROUP_DONE;
+    }
+    work->n_done += slot->state == GROUP_DONE;
+    return STATUS_OK;
+}
+
+static int accept_failure(struct work *work, struct peer *peer, const struct text *frame)
+{
+    struct wire_failed message;
+    char why[WIRE_DETAIL_BYTES];
+
+    if (wire_decode_failed(frame->data, frame->length, work->job->arena, &message) < 0) {
+        log_warning("a message from %s is dropped: %s", peer->name, status_reason());
+        return STATUS_OK;
+    }
+    long i = find_lease(work, message.lease, peer);
+    if (i < 0)
+        return STATUS_OK;
+    peer->n_leases--;
+    snprintf(why, sizeof(why), "%.*s", (int)message.reason.bytes, message.reason.data);
+    log_warning("%s could not do task %llu: %s", peer->name,
+                (unsigned long long)work->job->tasks[i]->id, why);
+    return take_back(work, (size_t)i, peer->name, why);
+}
+
+static int handle_frame(struct work *work, const char *name, const struct text *frame)
+{
+    struct exchange *exchange = work->exchange;
+    struct peer *peer = peer_find(exchange, name);
+    enum wire_kind kind;
+
+    if (wire_kind_of(frame->data, frame->length, &kind) < 0) {
+        log_warning("a frame from %s is dropped: %s", name, status_reason());
+        return STATUS_OK;
+    }
+    if (kind == WIRE_HELLO) {
+        if (peer)   /* it came back under its name: what it held is lost */
+            TRY(take_back_all(work, peer, "it started again"));
+        return peer_hello(exchange, name, frame);
+    }
+    if (!peer)
+        return STATUS_OK;   /* nobody speaks before HELLO */
+    peer->heard_ms = clock_ms();
+    if (!peer->is_ready)
+        peer_is_back(peer);
+    if (kind == WIRE_GROUP)
+        return accept_group(work, peer, frame);
+    if (kind == WIRE_FAILED)
+        return accept_failure(work, peer, frame);
+    if (kind == WIRE_WEIGHTS_STATE)
+        return peer_weights_state(exchange, peer, frame);
+    return STATUS_OK;
+}
+
+static int replace_dead(struct work *work)
+{
+    struct exchange *exchange = work->exchange;
+    char name[WIRE_NAME_BYTES], how[64];
+
+    while (workers_reap(exchange->workers, name, how)) {
+        struct peer *peer = peer_find(exchange, name);
+        log_warning("worker %s %s; it is started again and its groups are given out anew", name,
+                    how);
+        if (peer) {
+            TRY(take_back_all(work, peer, how));
+            peer->is_ready = 0;
+        }
+        TRY(workers_restart(exchange->workers, name));
+    }
+    return STATUS_OK;
+}
+
+static int check_deadlines(struct work *work)
+{
+    int64_t now = clock_ms();
+
+    for (size_t i = 0; i < work->job->n_tasks; i++) {
+        struct group_slot *slot = &work->slots[i];
+        if (!is_out(slot) || now < slot->deadline_ms)
+            continue;
+        struct peer *peer = slot->peer;
+        char why[WIRE_DETAIL_BYTES];
+        snprintf(why, sizeof(why), "no answer within %lld ms (run.lease_ms)",
+                 (long long)work->exchange->config.lease_ms);
+        log_warning("%s: %s; it is ended and its groups are given out anew", peer->name, why);
+        TRY(take_back_all(work, peer, why));
+        peer->is_ready = 0;
+        workers_kill(work->exchange->workers, peer->name);
+    }
+    return peer_check_presence(work->exchange, work->job->n_terms > 0);
+}
+
+static int turn(struct work *work, struct progress *progress)
+{
+    struct exchange *exchange = work->exchange;
+    char name[WIRE_NAME_BYTES];
+
+    if (exchange->config.stop && *exchange->config.stop)
+        return status_fail(STATUS_INTERRUPTED, "stopped while waiting for %zu of %zu groups",
+                           work->job->n_tasks - work->n_done, work->job->n_tasks);
+    TRY(replace_dead(work));
+    TRY(hand_out_all(work));
+    int status = wire_hub_receive(exchange->hub, name, &exchange->inbox, POLL_MS);
+    while (status == STATUS_OK) {
+        TRY(handle_frame(work, name, &exchange->inbox));
+        status = wire_hub_receive(exchange->hub, name, &exchange->inbox, 0);
+    }
+    if (status != STATUS_TIMEOUT && status != STATUS_INTERRUPTED)
+        return status;
+    progress_update(progress, (int64_t)work->n_done, "%s", "groups");
+    return check_deadlines(work);
+}
+
+int exchange_run(struct exchange *exchange, struct exchange_job *job)
+{
+    struct work work = {.exchange = exchange, .job = job, .started_ms = clock_ms()};
+    struct progress progress;
+    int status = STATUS_OK;
+    int generations = job->sampling.num_generations ? (int)job->sampling.num_generations : 1;
+
+    work.slots = mem_alloc(job->n_tasks, sizeof(*work.slots));
+    work.sample_leases = 1 + (job->max_sequences + generations - 1) / generations;
+    work.sampled_ms = work.started_ms;
+    peer_begin_wait(exchange);
+    progress_begin(&progress, job->label, (int64_t)job->n_tasks);
+    while (status == STATUS_OK && work.n_done < job->n_tasks)
+        status = turn(&work, &progress);
+    progress_end(&progress);
+    peer_forget_leases(exchange);
+    job->rollout_seconds = (double)(work.sampled_ms - work.started_ms) / 1000.0;
+    job->total_seconds = (double)(clock_ms() - work.started_ms) / 1000.0;
+    mem_free(work.slots);
+    return status;
+}

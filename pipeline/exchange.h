@@ -1,0 +1,50 @@
+/*
+ * pipeline/exchange.h - the coordinator's side of the wire: tasks out, judged groups back. Private.
+ *
+ * A group handed to a worker is a lease with a deadline. A worker that dies, freezes or fails gives
+ * its leases back and they go to another; an answer to a lease that was taken back is dropped, so a
+ * group counts once. Since a sample depends on (weights, task, sampling, index) alone, the result is
+ * the same whoever wrote it. Groups go to a reward worker as soon as they are sampled.
+ */
+#ifndef HONE_PIPELINE_EXCHANGE_H
+#define HONE_PIPELINE_EXCHANGE_H
+
+#include "common/arena.h"
+#include "pipeline/workers.h"
+#include "wire/wire.h"
+
+struct exchange_config {
+    const char *endpoint, *program, *config;
+    int64_t lease_ms, connect_ms, max_lease_tries;
+    volatile int *stop;          /* set by a signal handler: the wait ends with INTERRUPTED */
+};
+
+struct exchange;
+int exchange_create(struct exchange **out, const struct exchange_config *config);
+void exchange_destroy(struct exchange **exchange);   /* stops the workers */
+
+/* Who works: local processes for stage `stage`. Workers whose settings differ are replaced. */
+int exchange_set_workers(struct exchange *exchange, const char *stage, const char *settings_hash,
+                         int n_rollout, int n_reward);
+
+/* The model that is sampled, and its weights: a safetensors image, copied. Sent to each rollout
+ * worker before its first lease of that version. */
+int exchange_set_model(struct exchange *exchange, const char *config_json, size_t n_config,
+                       const char *tokenizer_json, size_t n_tokenizer);
+int exchange_publish(struct exchange *exchange, uint32_t version, const void *image, size_t n);
+
+struct exchange_job {
+    const char *label;                     /* for the progress line */
+    const struct task *const *tasks;       /* [n_tasks] */
+    size_t n_tasks;
+    struct sampling sampling;              /* weight_version as published */
+    const struct reward_term *terms;       /* [n_terms]; none: groups are not judged */
+    size_t n_terms;
+    int max_sequences;                     /* decoded side by side in one worker */
+    struct arena *arena;                   /* where the groups live */
+    struct sample_group *groups;           /* [n_tasks], in the order of the tasks */
+    double rollout_seconds, total_seconds; /* filled: until the last group was sampled, in all */
+};
+int exchange_run(struct exchange *exchange, struct exchange_job *job);
+
+#endif

@@ -1,0 +1,292 @@
+#include "pipeline/exchange_peers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/status.h"
+
+#define SEND_MS 30000
+#define PART_BYTES ((size_t)4 << 20)
+#define MAX_REFUSALS 3
+#define HELLO_ARENA_BYTES ((size_t)1 << 20)
+
+int exchange_create(struct exchange **out, const struct exchange_config *config)
+{
+    struct exchange *exchange = mem_alloc(1, sizeof(*exchange));
+    int status;
+
+    exchange->config = *config;
+    exchange->frame.maximum = exchange->inbox.maximum = WIRE_MAX_FRAME + 4096;
+    exchange->image.maximum = (size_t)1 << 40;
+    /* The caller's text may go; the hub knows its own endpoint. */
+    exchange->config.endpoint = NULL;
+    status = wire_hub_open(&exchange->hub, config->endpoint);
+    if (status < 0)
+        exchange_destroy(&exchange);
+    *out = exchange;
+    return status;
+}
+
+static void say_stop(struct exchange *exchange)
+{
+    struct text frame = {0};
+
+    if (exchange->hub && wire_encode_empty(WIRE_STOP, &frame) == STATUS_OK)
+        for (int i = 0; i < exchange->n_peers; i++)
+            wire_hub_send(exchange->hub, exchange->peers[i]->name, &frame, 100);
+    text_release(&frame);
+}
+
+void exchange_destroy(struct exchange **exchange)
+{
+    struct exchange *old = *exchange;
+
+    *exchange = NULL;
+    if (!old)
+        return;
+    say_stop(old);
+    workers_destroy(&old->workers);
+    wire_hub_close(&old->hub);
+    for (int i = 0; i < old->n_peers; i++)
+        mem_free(old->peers[i]);
+    text_release(&old->frame);
+    text_release(&old->inbox);
+    text_release(&old->config_json);
+    text_release(&old->tokenizer_json);
+    text_release(&old->image);
+    mem_free(old);
+}
+
+/* The local peers of the workers that were just ended are gone; their names come back with HELLO. */
+static void forget_local_peers(struct exchange *exchange)
+{
+    for (int i = 0; i < exchange->n_peers; i++)
+        exchange->peers[i]->is_ready = 0;
+}
+
+int exchange_set_workers(struct exchange *exchange, const char *stage, const char *settings_hash,
+                         int n_rollout, int n_reward)
+{
+    if (exchange->workers && strcmp(exchange->settings_hash, settings_hash) != 0) {
+        workers_destroy(&exchange->workers);
+        forget_local_peers(exchange);
+    }
+    if (!exchange->workers) {
+        const struct worker_command command = {exchange->config.program,
+                                               wire_hub_endpoint(exchange->hub),
+                                               exchange->config.config, stage};
+        TRY(workers_create(&exchange->workers, &command));
+        snprintf(exchange->settings_hash, sizeof(exchange->settings_hash), "%s", settings_hash);
+    }
+    exchange->n_wanted[WORKER_ROLLOUT] = n_rollout;
+    exchange->n_wanted[WORKER_REWARD] = n_reward;
+    TRY(workers_set_count(exchange->workers, WORKER_ROLLOUT, n_rollout));
+    return workers_set_count(exchange->workers, WORKER_REWARD, n_reward);
+}
+
+int exchange_set_model(struct exchange *exchange, const char *config_json, size_t n_config,
+                       const char *tokenizer_json, size_t n_tokenizer)
+{
+    text_clear(&exchange->config_json);
+    text_clear(&exchange->tokenizer_json);
+    text_append(&exchange->config_json, config_json, n_config);
+    text_append(&exchange->tokenizer_json, tokenizer_json, n_tokenizer);
+    exchange->model_serial++;
+    return exchange->config_json.failed || exchange->tokenizer_json.failed
+               ? status_fail(STATUS_NOMEM, "the tokenizer is too large to send")
+               : STATUS_OK;
+}
+
+int exchange_publish(struct exchange *exchange, uint32_t version, const void *image, size_t n)
+{
+    text_clear(&exchange->image);
+    text_append(&exchange->image, image, n);
+    if (exchange->image.failed)
+        return status_fail(STATUS_NOMEM, "no room for %zu bytes of weights to publish", n);
+    digest_of(&exchange->image_digest, image, n);
+    exchange->version = version;
+    for (int i = 0; i < exchange->n_peers; i++)
+        exchange->peers[i]->n_refusals = 0;
+    return STATUS_OK;
+}
+
+struct peer *peer_find(struct exchange *exchange, const char *name)
+{
+    for (int i = 0; i < exchange->n_peers; i++)
+        if (strcmp(exchange->peers[i]->name, name) == 0)
+            return exchange->peers[i];
+    return NULL;
+}
+
+int peer_hello(struct exchange *exchange, const char *name, const struct text *frame)
+{
+    struct peer *peer = peer_find(exchange, name);
+    struct wire_hello hello;
+    struct arena arena;
+
+    arena_init(&arena, HELLO_ARENA_BYTES);
+    int status = wire_decode_hello(frame->data, frame->length, &arena, &hello);
+    int role = status < 0 ? -1
+               : strcmp(hello.role, "rollout") == 0 ? WORKER_ROLLOUT
+               : strcmp(hello.role, "reward") == 0  ? WORKER_REWARD
+                                                    : -1;
+    arena_release(&arena);
+    if (role < 0 || (!peer && exchange->n_peers == MAX_PEERS)) {
+        log_warning("a stranger named %s is not let in: %s", name,
+                    status < 0 ? status_reason() : "it has no known role, or there are too many");
+        return STATUS_OK;
+    }
+    if (!peer) {
+        peer = mem_alloc(1, sizeof(*peer));
+        snprintf(peer->name, sizeof(peer->name), "%s", name);
+        exchange->peers[exchange->n_peers++] = peer;
+    }
+    peer->role = (enum worker_role)role;
+    peer->is_ready = 1;
+    peer->n_leases = 0;
+    peer->model_serial = 0;
+    peer->has_version = 0;
+    peer->n_refusals = 0;
+    peer->heard_ms = clock_ms();
+    log_debug("%s says hello", name);
+    return STATUS_OK;
+}
+
+void peer_is_back(struct peer *peer)
+{
+    peer->is_ready = 1;
+    peer->model_serial = 0;
+    peer->has_version = 0;
+}
+
+struct peer *peer_least_loaded(struct exchange *exchange, enum worker_role role, int most)
+{
+    struct peer *best = NULL;
+
+    for (int i = 0; i < exchange->n_peers; i++) {
+        struct peer *peer = exchange->peers[i];
+        if (peer->role == role && peer->is_ready && peer->n_leases < most &&
+            (!best || peer->n_leases < best->n_leases))
+            best = peer;
+    }
+    return best;
+}
+
+int peer_send(struct exchange *exchange, struct peer *peer, const struct text *frame)
+{
+    return wire_hub_send(exchange->hub, peer->name, frame, SEND_MS);
+}
+
+static int send_model(struct exchange *exchange, struct peer *peer)
+{
+    const struct wire_model message = {
+        {exchange->config_json.data, (uint32_t)exchange->config_json.length},
+        {exchange->tokenizer_json.data, (uint32_t)exchange->tokenizer_json.length}};
+
+    text_clear(&exchange->frame);
+    TRY(wire_encode_model(&message, &exchange->frame));
+    TRY(peer_send(exchange, peer, &exchange->frame));
+    peer->model_serial = exchange->model_serial;
+    peer->has_version = 0;
+    return STATUS_OK;
+}
+
+static int send_weights(struct exchange *exchange, struct peer *peer)
+{
+    size_t total = exchange->image.length;
+
+    for (size_t offset = 0; offset < total; offset += PART_BYTES) {
+        size_t n = total - offset < PART_BYTES ? total - offset : PART_BYTES;
+        const struct wire_weights_part part = {exchange->version, offset, total,
+                                               exchange->image_digest,
+                                               {exchange->image.data + offset, (uint32_t)n}};
+        text_clear(&exchange->frame);
+        TRY(wire_encode_weights_part(&part, &exchange->frame));
+        TRY(peer_send(exchange, peer, &exchange->frame));
+    }
+    peer->version_sent = exchange->version;
+    peer->has_version = 1;
+    return STATUS_OK;
+}
+
+int peer_bring_up_to_date(struct exchange *exchange, struct peer *peer)
+{
+    int status = STATUS_OK;
+
+    if (peer->model_serial != exchange->model_serial)
+        status = send_model(exchange, peer);
+    if (status == STATUS_OK && (!peer->has_version || peer->version_sent != exchange->version))
+        status = send_weights(exchange, peer);
+    if (status == STATUS_CLOSED || status == STATUS_TIMEOUT) {
+        peer->is_ready = 0;   /* reaping or its return will tell */
+        return STATUS_OK;
+    }
+    return status;
+}
+
+int peer_weights_state(struct exchange *exchange, struct peer *peer, const struct text *frame)
+{
+    struct wire_weights_state message;
+    struct arena arena;
+    int status;
+
+    arena_init(&arena, HELLO_ARENA_BYTES);
+    status = wire_decode_weights_state(frame->data, frame->length, &arena, &message);
+    if (status == STATUS_OK && message.accepted) {
+        peer->n_refusals = 0;
+    } else if (status == STATUS_OK && message.version == exchange->version) {
+        log_warning("%s refused weights %u: %.*s; they are sent again", peer->name, message.version,
+                    (int)message.reason.bytes, message.reason.data);
+        peer->has_version = 0;
+        if (++peer->n_refusals >= MAX_REFUSALS)
+            status = status_fail(STATUS_FAILED, "%s refused weights %u %d times: %.*s", peer->name,
+                                 message.version, MAX_REFUSALS, (int)message.reason.bytes,
+                                 message.reason.data);
+    } else if (status < 0) {
+        log_warning("a message from %s is dropped: %s", peer->name, status_reason());
+        status = STATUS_OK;
+    }
+    arena_release(&arena);
+    return status;
+}
+
+void peer_begin_wait(struct exchange *exchange)
+{
+    exchange->wait_started_ms = clock_ms();
+}
+
+static int is_present(const struct exchange *exchange, enum worker_role role, int64_t since)
+{
+    for (int i = 0; i < exchange->n_peers; i++)
+        if (exchange->peers[i]->role == role &&
+            (exchange->peers[i]->is_ready || exchange->peers[i]->heard_ms > since))
+            return 1;
+    return 0;
+}
+
+int peer_check_presence(struct exchange *exchange, int needs_reward)
+{
+    int64_t now = clock_ms();
+    int64_t since = now - exchange->config.connect_ms;
+
+    if (since < exchange->wait_started_ms)
+        return STATUS_OK;
+    for (int role = WORKER_ROLLOUT; role <= WORKER_REWARD; role++)
+        if ((role == WORKER_ROLLOUT || needs_reward) &&
+            !is_present(exchange, (enum worker_role)role, since))
+            return status_fail(STATUS_TIMEOUT, "no %s worker at %s for %lld ms (run.connect_ms); "
+                               "start one with `hone worker %s --connect %s`",
+                               worker_role_name((enum worker_role)role),
+                               wire_hub_endpoint(exchange->hub),
+                               (long long)exchange->config.connect_ms,
+                               worker_role_name((enum worker_role)role),
+                               wire_hub_endpoint(exchange->hub));
+    return STATUS_OK;
+}
+
+void peer_forget_leases(struct exchange *exchange)
+{
+    for (int i = 0; i < exchange->n_peers; i++)
+        exchange->peers[i]->n_leases = 0;
+}

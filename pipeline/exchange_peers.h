@@ -1,0 +1,59 @@
+/* pipeline/exchange_peers.h - who is connected, and what each has. Private to exchange*.c. */
+#ifndef HONE_PIPELINE_EXCHANGE_PEERS_H
+#define HONE_PIPELINE_EXCHANGE_PEERS_H
+
+#include "pipeline/exchange.h"
+
+#define MAX_PEERS 1024
+
+struct peer {
+    char name[WIRE_NAME_BYTES];
+    enum worker_role role;
+    int is_ready;              /* said hello, and is not known to be gone */
+    int n_leases;
+    int64_t heard_ms;
+    uint32_t model_serial;     /* of the model it was sent; 0: none */
+    uint32_t version_sent;     /* of that model's weights */
+    int has_version;           /* version_sent means something */
+    int n_refusals;            /* of weights, one after another */
+};
+
+struct exchange {
+    struct exchange_config config;
+    struct wire_hub *hub;
+    struct workers *workers;
+    char stage[64], settings_hash[DIGEST_HEX_BYTES];
+    int n_wanted[2];           /* local workers per role */
+    struct peer *peers[MAX_PEERS];
+    int n_peers;
+    uint64_t last_lease;
+    int64_t wait_started_ms;
+    struct text frame, inbox;
+
+    uint32_t model_serial;
+    struct text config_json, tokenizer_json, image;
+    struct digest image_digest;
+    uint32_t version;
+};
+
+struct peer *peer_find(struct exchange *exchange, const char *name);
+int peer_hello(struct exchange *exchange, const char *name, const struct text *frame);
+
+/* A peer whose connection had broken speaks again: what it still has is not known. */
+void peer_is_back(struct peer *peer);
+
+/* The ready peer of a role with the fewest leases, if fewer than `most`; the first on a tie. */
+struct peer *peer_least_loaded(struct exchange *exchange, enum worker_role role, int most);
+
+int peer_send(struct exchange *exchange, struct peer *peer, const struct text *frame);
+
+/* Sends the model and the weights that it lacks. */
+int peer_bring_up_to_date(struct exchange *exchange, struct peer *peer);
+int peer_weights_state(struct exchange *exchange, struct peer *peer, const struct text *frame);
+
+void peer_begin_wait(struct exchange *exchange);
+/* STATUS_TIMEOUT naming the role when none of its workers has been there for connect_ms. */
+int peer_check_presence(struct exchange *exchange, int needs_reward);
+void peer_forget_leases(struct exchange *exchange);
+
+#endif

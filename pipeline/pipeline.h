@@ -1,0 +1,51 @@
+/*
+ * pipeline/pipeline.h - the order of things: a recipe's stages, one after another, into a run.
+ *
+ * A run is a directory: run.db (SQLite), config.yaml (resolved), checkpoints/<stage>/step-000400/
+ * (Hugging Face layout, optimizer state, a manifest with digests), datasets/<stage>.jsonl,
+ * tensorboard/<stage>/, curves.svg. pipeline_run() goes on where the directory says it stopped.
+ */
+#ifndef HONE_PIPELINE_PIPELINE_H
+#define HONE_PIPELINE_PIPELINE_H
+
+#include "common/memory.h"
+#include "pipeline/recipe.h"
+#include "pipeline/report.h"
+#include "pipeline/run_store.h"
+
+struct pipeline_options {
+    const char *config;              /* recipe; NULL: <run>/config.yaml of an earlier call */
+    const char *run;                 /* directory; made when absent */
+    const char *const *overrides;    /* "section.key=value", NULL-ended; may be NULL */
+    const char *only;                /* one stage by name; NULL: all */
+    const char *kind;                /* all stages of one kind; NULL: any */
+    const char *program;             /* executable for worker processes */
+    int accept_changes;              /* go on though the recipe is not the run's */
+    volatile int *stop;              /* set by a signal handler */
+};
+int pipeline_run(const struct pipeline_options *options);
+
+/* The graph with settings, sizes and memory, before anything runs; checks files and models. */
+int pipeline_plan(struct text *out, const struct pipeline_options *options, int as_json);
+
+/* Evaluates the newest checkpoint of options->only, or the model folder `model`, on held-out tasks
+ * and appends the figures. Nothing is stored. */
+int pipeline_eval(struct text *out, const struct pipeline_options *options, const char *model,
+                  int as_json);
+
+/* The checkpoint of a stage as a Hugging Face folder that other programs load. */
+int pipeline_export_model(const char *run, const char *stage, const char *directory);
+/* The dataset of a stage: "chat" ({"messages"}) or "prompt" ({"prompt", "completion"}) JSONL. */
+int pipeline_export_dataset(const char *run, const char *stage, const char *format,
+                            const char *path);
+
+/* The settings that a worker process of a stage needs, from the run's config.yaml. */
+int pipeline_worker_settings(const char *config, const char *stage,
+                             struct stage_settings *settings);
+
+/* docs/config.md and the list for `hone help stages`. */
+void pipeline_print_config_markdown(struct text *out);
+void pipeline_print_stages(struct text *out);
+int pipeline_is_stage_kind(const char *name);
+
+#endif

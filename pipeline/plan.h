@@ -1,0 +1,47 @@
+/* pipeline/plan.h - what plan.c prints and plan_sizes.c works out. Private to them. */
+#ifndef HONE_PIPELINE_PLAN_H
+#define HONE_PIPELINE_PLAN_H
+
+#include "model/model.h"
+#include "pipeline/recipe.h"
+
+#define PLAN_WHY_BYTES 512
+
+/* Bytes of one process, part by part. */
+enum {
+    PART_WEIGHTS,
+    PART_PACKED,         /* the copy that products read */
+    PART_GRADIENTS,
+    PART_MOMENTS,
+    PART_ACTIVATIONS,    /* and scratch */
+    PART_REFERENCE,      /* weights, packed copy, activations */
+    PART_CACHE,          /* keys and values */
+    PART_TRANSIT,        /* images of weights on their way */
+    PART_GROUPS,         /* samples of one step */
+    N_PARTS
+};
+extern const char *const plan_part_names[N_PARTS], *const plan_part_keys[N_PARTS];
+
+struct plan_memory {
+    double parts[N_PARTS];
+    double total;
+};
+
+struct stage_plan {
+    int has_shape;
+    struct model_shape shape;
+    char why_unknown[PLAN_WHY_BYTES];   /* of the shape, when it is not known */
+    int64_t parameters;
+    int n_rollout, n_reward;            /* processes */
+    struct plan_memory learner, rollout;   /* of one process */
+    double reward_bytes;                /* of one process, with its program running */
+    double total_bytes;                 /* of all processes */
+    /* Tokens of the whole stage; -1: not known, 0: none. What is sampled is an upper bound. */
+    double sampled_tokens, trained_tokens, eval_tokens;
+    double n_samples, n_rows, n_steps;
+};
+
+/* Plans of all stages, in order; `run` may be a directory that does not exist. The caller frees. */
+struct stage_plan *plan_sizes(const struct recipe *recipe, const char *run);
+
+#endif

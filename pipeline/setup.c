@@ -1,0 +1,154 @@
+#include "pipeline/setup.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/status.h"
+
+#define SOCKET_PATH_MAX 100   /* sun_path holds 108 */
+
+static int hash_file(struct digest_state *hash, const char *path)
+{
+    struct digest digest;
+
+    if (!path[0])
+        return STATUS_OK;
+    TRY(digest_of_file(&digest, path));
+    digest_add(hash, digest.bytes, sizeof(digest.bytes));
+    return STATUS_OK;
+}
+
+static int hash_tasks(struct digest_state *hash, const struct tasks_config *tasks)
+{
+    TRY(hash_file(hash, tasks->train));
+    TRY(hash_file(hash, tasks->heldout));
+    TRY(hash_file(hash, tasks->text));
+    return hash_file(hash, tasks->general);
+}
+
+int setup_hash_data(const struct recipe *recipe, char hex[DIGEST_HEX_BYTES])
+{
+    struct digest_state *hash = digest_begin();
+    struct digest digest;
+    int status = STATUS_OK;
+
+    for (size_t i = 0; i < recipe->n_stages && status == STATUS_OK; i++) {
+        const struct tasks_config *tasks = &recipe->stages[i].settings.tasks;
+        /* Stages mostly share their files; the same ones are read once. */
+        if (i && memcmp(tasks, &recipe->stages[i - 1].settings.tasks, sizeof(*tasks)) == 0)
+            continue;
+        status = hash_tasks(hash, tasks);
+        if (status < 0)
+            status_context(status, "stage \"%s\", section tasks", recipe->stages[i].name);
+    }
+    digest_end(hash, &digest);
+    digest_hex(&digest, hex);
+    return status;
+}
+
+int setup_hash_templates(const struct recipe *recipe, char hex[DIGEST_HEX_BYTES])
+{
+    struct digest_state *hash = digest_begin();
+    struct digest digest;
+    int status = STATUS_OK;
+
+    for (size_t i = 0; i < recipe->n_stages && status == STATUS_OK; i++) {
+        struct chat_template chat;
+        status = chat_template_init(&chat, recipe->stages[i].settings.tasks.template_name);
+        if (status < 0)
+            break;
+        digest_add(hash, chat.before, strlen(chat.before) + 1);
+        digest_add(hash, chat.after, strlen(chat.after) + 1);
+        digest_add(hash, chat.prefill, strlen(chat.prefill) + 1);
+        chat_template_release(&chat);
+    }
+    digest_end(hash, &digest);
+    digest_hex(&digest, hex);
+    return status;
+}
+
+int setup_endpoint(const char *run, char out[FILE_PATH_MAX])
+{
+    struct digest digest;
+    char hex[DIGEST_HEX_BYTES], real[FILE_PATH_MAX];
+
+    if (strlen(run) + sizeof("/wire.sock") <= SOCKET_PATH_MAX) {
+        snprintf(out, FILE_PATH_MAX, "ipc://%s/wire.sock", run);
+        return STATUS_OK;
+    }
+    if (!realpath(run, real))
+        return status_fail(STATUS_IO, "cannot resolve %s", run);
+    digest_of(&digest, real, strlen(real));
+    digest_hex(&digest, hex);
+    snprintf(out, FILE_PATH_MAX, "ipc:///tmp/hone-%ld-%.16s.sock", (long)getuid(), hex);
+    return STATUS_OK;
+}
+
+static int check_file(const struct stage *stage, const char *key, const char *path)
+{
+    if (!path[0] || file_exists(path))
+        return STATUS_OK;
+    return status_fail(STATUS_IO, "stage \"%s\": tasks.%s is %s, which does not exist", stage->name,
+                       key, path);
+}
+
+static int check_stage(const struct stage *stage, struct reward *reward)
+{
+    const struct stage_settings *settings = &stage->settings;
+    int is_rl = (stage->kind->flags & STAGE_IS_RL) != 0;
+
+    TRY(check_file(stage, "train", settings->tasks.train));
+    TRY(check_file(stage, "heldout", settings->tasks.heldout));
+    TRY(check_file(stage, "text", settings->tasks.text));
+    TRY(check_file(stage, "general", settings->tasks.general));
+    if ((is_rl || stage->sample[0]) && !settings->tasks.train[0])
+        return status_fail(STATUS_CONFIG, "stage \"%s\" needs tasks.train, a JSONL file of tasks",
+                           stage->name);
+    if (strchr(stage->from, '/') && !file_exists(stage->from))
+        return status_fail(STATUS_IO, "stage \"%s\": from is %s, which does not exist: it must be the "
+                           "folder of a model (config.json, model.safetensors, tokenizer.json)",
+                           stage->name, stage->from);
+    if (!is_rl)
+        return STATUS_OK;
+    int status = reward_check_names(reward, &settings->reward);
+    return status < 0 ? status_context(status, "stage \"%s\"", stage->name) : STATUS_OK;
+}
+
+int setup_check(const struct recipe *recipe, const char *only, const char *kind)
+{
+    for (size_t i = 0; i < recipe->n_stages; i++) {
+        const struct stage *stage = &recipe->stages[i];
+        struct reward *reward;
+        if ((only && strcmp(only, stage->name) != 0) ||
+            (kind && strcmp(kind, stage->kind->name) != 0))
+            continue;
+        TRY(reward_create(&reward, &stage->settings.reward, &stage->settings.sandbox));
+        int status = check_stage(stage, reward);
+        reward_destroy(&reward);
+        TRY(status);
+    }
+    return STATUS_OK;
+}
+
+static int check_done(struct pipeline *pipeline, const struct stage *stage, const char *parent)
+{
+    enum stage_state state;
+
+    if (!parent[0] || strchr(parent, '/'))
+        return STATUS_OK;
+    TRY(run_store_stage_state(pipeline->store, parent, &state));
+    if (state == STAGE_DONE)
+        return STATUS_OK;
+    return status_fail(STATUS_CONFIG, "stage \"%s\" comes from stage \"%s\", which is not done; run that "
+                       "first: hone run --run %s --stage %s", stage->name, parent,
+                       pipeline->options.run, parent);
+}
+
+int setup_check_parents(struct pipeline *pipeline, const struct stage *stage)
+{
+    TRY(check_done(pipeline, stage, stage->from));
+    TRY(check_done(pipeline, stage, stage->sample));
+    return check_done(pipeline, stage, stage->data);
+}

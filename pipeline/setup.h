@@ -1,0 +1,20 @@
+/* pipeline/setup.h - what is looked at before a run starts. Private to pipeline/. */
+#ifndef HONE_PIPELINE_SETUP_H
+#define HONE_PIPELINE_SETUP_H
+
+#include "pipeline/internal.h"
+
+/* Hashes of every file that the recipe's sections name, and of the templates. */
+int setup_hash_data(const struct recipe *recipe, char hex[DIGEST_HEX_BYTES]);
+int setup_hash_templates(const struct recipe *recipe, char hex[DIGEST_HEX_BYTES]);
+
+/* An ipc:// endpoint in the run directory, or in /tmp when the path is too long for a socket. */
+int setup_endpoint(const char *run, char out[FILE_PATH_MAX]);
+
+/* Files, models, verifiers and sandbox that the wanted stages need: before hours are spent. */
+int setup_check(const struct recipe *recipe, const char *only, const char *kind);
+
+/* The stages that this one comes from must be done. */
+int setup_check_parents(struct pipeline *pipeline, const struct stage *stage);
+
+#endif

@@ -1,0 +1,339 @@
+/* What every stage begins and ends with: model, workers, records, checkpoints, evaluation. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/status.h"
+#include "pipeline/internal.h"
+
+#define VERSION_BITS 20   /* steps below, the stage's index above */
+
+uint64_t stage_seed(const struct stage_run *run, enum seed_use use)
+{
+    struct digest digest;
+    uint64_t name;
+
+    /* By name, not by place: a stage added to the recipe leaves the others as they were. */
+    digest_of(&digest, run->stage->name, strlen(run->stage->name));
+    memcpy(&name, digest.bytes, sizeof(name));
+    return random_mix(random_mix((uint64_t)run->pipeline->recipe.run.seed, name), use);
+}
+
+int stage_is_stopped(const struct stage_run *run)
+{
+    return run->pipeline->options.stop && *run->pipeline->options.stop;
+}
+
+uint32_t stage_weight_version(const struct stage_run *run, int64_t step)
+{
+    return (uint32_t)(run->index + 1) << VERSION_BITS | (uint32_t)(step & ((1 << VERSION_BITS) - 1));
+}
+
+int stage_open(struct stage_run *run)
+{
+    const struct stage_settings *settings = &run->stage->settings;
+    char directory[FILE_PATH_MAX], name[STAGE_NAME_BYTES + 16];
+
+    run->saved_step = -1;
+    arena_init(&run->arena, STEP_ARENA_BYTES);
+    TRY(chat_template_init(&run->chat, settings->tasks.template_name));
+    if (settings->eval.n_tasks > 0 && settings->tasks.heldout[0])
+        TRY(task_set_open(&run->heldout, settings->tasks.heldout, settings->tasks.kinds, &run->chat,
+                          settings->tasks.language));
+    snprintf(name, sizeof(name), "tensorboard/%s", run->stage->name);
+    TRY(file_join(directory, run->pipeline->options.run, name));
+    return tensorboard_open(&run->board, directory);
+}
+
+void stage_close(struct stage_run *run)
+{
+    learner_destroy(&run->learner);
+    model_destroy(&run->policy);
+    model_destroy(&run->reference);
+    tokenizer_destroy(&run->tokenizer);
+    task_set_close(&run->train);
+    task_set_close(&run->heldout);
+    chat_template_release(&run->chat);
+    tensorboard_close(&run->board);
+    arena_release(&run->arena);
+}
+
+static int new_model(struct stage_run *run)
+{
+    const struct model_config *config = &run->stage->settings.model;
+    const struct model_shape shape = {
+        .family = (enum model_family)config->model_type,
+        .n_layers = (int)config->num_hidden_layers,
+        .n_heads = (int)config->num_attention_heads,
+        .n_kv_heads = (int)config->num_key_value_heads,
+        .head_dim = (int)(config->head_dim ? config->head_dim
+                                           : config->hidden_size / config->num_attention_heads),
+        .channels = (int)config->hidden_size,
+        .hidden_channels = (int)config->intermediate_size,
+        .max_positions = (int)config->max_position_embeddings,
+        .qkv_bias = config->model_type == MODEL_QWEN2,
+        .qk_norm = config->model_type == MODEL_QWEN3,
+        .tied_head = config->tie_word_embeddings,
+        .rope_base = config->rope_theta,
+        .norm_eps = config->rms_norm_eps,
+        .vocab_size = 0,
+    };
+
+    if (!config->tokenizer[0])
+        return status_fail(STATUS_CONFIG, "stage \"%s\" makes a new model and needs "
+                           "model.tokenizer, a folder with tokenizer.json", run->stage->name);
+    TRY(tokenizer_load(&run->tokenizer, config->tokenizer));
+    struct model_shape full = shape;
+    full.vocab_size = tokenizer_vocab_size(run->tokenizer);
+    return model_create(&run->policy, run->pipeline->ops, &full, 1, stage_seed(run, SEED_MODEL));
+}
+
+/* Where stage->from lies on disk, and its checkpoint's row (0 for a folder from outside). */
+static int find_parent(struct stage_run *run, char path[FILE_PATH_MAX], int64_t *row)
+{
+    char relative[FILE_PATH_MAX];
+    int64_t step;
+
+    *row = 0;
+    if (strchr(run->stage->from, '/')) {
+        snprintf(path, FILE_PATH_MAX, "%s", run->stage->from);
+        return STATUS_OK;
+    }
+    TRY(run_store_last_checkpoint(run->pipeline->store, run->stage->from, relative, row, &step));
+    TRY(file_join(path, run->pipeline->options.run, relative));
+    return checkpoint_verify(path);
+}
+
+static int find_own(struct stage_run *run, char path[FILE_PATH_MAX])
+{
+    char relative[FILE_PATH_MAX];
+    int64_t row;
+
+    path[0] = '\0';
+    if (run_store_last_checkpoint(run->pipeline->store, run->stage->name, relative, &row,
+                                  &run->step) < 0) {
+        run->step = 0;
+        return STATUS_OK;
+    }
+    run->saved_step = run->step;
+    TRY(file_join(path, run->pipeline->options.run, relative));
+    return checkpoint_verify(path);
+}
+
+int stage_load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
+{
+    char path[FILE_PATH_MAX];
+
+    TRY(find_own(run, resume_path));
+    if (run->stage->from[0])
+        TRY(find_parent(run, path, &run->parent_checkpoint));
+    TRY(run_store_rewind_stage(run->pipeline->store, run->id, run->step + 1));
+    if (resume_path[0])
+        snprintf(path, sizeof(path), "%s", resume_path);
+    else if (!run->stage->from[0])
+        return new_model(run);
+    TRY(model_load(&run->policy, run->pipeline->ops, path, 1));
+    return tokenizer_load(&run->tokenizer, path);
+}
+
+int stage_load_reference(struct stage_run *run)
+{
+    char path[FILE_PATH_MAX];
+    int64_t row;
+
+    TRY(find_parent(run, path, &row));
+    return model_load(&run->reference, run->pipeline->ops, path, 0);
+}
+
+int stage_announce(struct stage_run *run)
+{
+    const struct stage *stage = run->stage;
+
+    if (run->parent_checkpoint)
+        TRY(run_store_put_parent(run->pipeline->store, "stage", run->id, "checkpoint",
+                                 run->parent_checkpoint));
+    if (run->dataset)
+        TRY(run_store_put_parent(run->pipeline->store, "stage", run->id, "dataset", run->dataset));
+    TRY(run_store_set_total(run->pipeline->store, run->id, run->n_steps));
+    log_info("stage %s: %s%s%s, %lld parameters, step %lld of %lld", stage->name, stage->kind->help,
+             stage->from[0] ? ", from " : "", stage->from,
+             (long long)model_shape_parameters(model_shape(run->policy)), (long long)run->step,
+             (long long)run->n_steps);
+    return STATUS_OK;
+}
+
+static void log_step(const struct stage_run *run, const struct metric_list *metrics, int64_t step)
+{
+    double reward = metric_get(metrics, "reward");
+
+    if (isnan(reward))
+        log_info("%s step=%lld loss=%.4f grad_norm=%.3f lr=%.2e", run->stage->name, (long long)step,
+                 metric_get(metrics, "loss"), metric_get(metrics, "grad_norm"),
+                 metric_get(metrics, "learning_rate"));
+    else
+        log_info("%s step=%lld reward=%.3f zero_std=%.2f length=%.1f entropy=%.3f grad_norm=%.3f "
+                 "time=%.2fs", run->stage->name, (long long)step, reward,
+                 metric_get(metrics, "frac_reward_zero_std"),
+                 metric_get(metrics, "completions/mean_length"), metric_get(metrics, "entropy"),
+                 metric_get(metrics, "grad_norm"), metric_get(metrics, "step_time"));
+}
+
+int stage_record_step(struct stage_run *run, double wall_seconds, const struct metric_list *metrics,
+                      const struct sample_group *groups, size_t n_groups)
+{
+    const struct run_config *config = &run->pipeline->recipe.run;
+    double reward = metric_get(metrics, "reward");
+    int64_t step = run->step + 1;
+
+    run->last_figure = isnan(reward) ? metric_get(metrics, "loss") : reward;
+    if (step % config->logging_steps == 0 || step == 1 || step == run->n_steps)
+        log_step(run, metrics, step);
+    TRY(tensorboard_put(run->board, step, metrics->values, metrics->n));
+    return run_store_put_step(run->pipeline->store, run->id, step, wall_seconds, metrics->values,
+                              metrics->n, "train", groups, config->sample_texts ? n_groups : 0);
+}
+
+static void checkpoint_name(const struct stage_run *run, int64_t step, char out[FILE_PATH_MAX])
+{
+    snprintf(out, FILE_PATH_MAX, "checkpoints/%s/step-%06lld", run->stage->name, (long long)step);
+}
+
+/* Keeps save_total_limit checkpoints of this stage. */
+static int remove_old(struct stage_run *run)
+{
+    const struct run_config *config = &run->pipeline->recipe.run;
+    int64_t newest = run->step / config->save_steps - (run->step % config->save_steps == 0);
+    int64_t keep = config->save_total_limit - 1;
+
+    for (int64_t i = newest - keep; i > 0 && i > newest - keep - 4; i--) {
+        char relative[FILE_PATH_MAX], path[FILE_PATH_MAX];
+        checkpoint_name(run, i * config->save_steps, relative);
+        TRY(file_join(path, run->pipeline->options.run, relative));
+        TRY(file_remove_tree(path));
+    }
+    return STATUS_OK;
+}
+
+static int save_checkpoint(struct stage_run *run)
+{
+    char relative[FILE_PATH_MAX], path[FILE_PATH_MAX], hex[DIGEST_HEX_BYTES];
+    int64_t row;
+
+    if (run->saved_step == run->step)
+        return STATUS_OK;
+    checkpoint_name(run, run->step, relative);
+    TRY(file_join(path, run->pipeline->options.run, relative));
+    TRY(checkpoint_save(path, run->policy, run->tokenizer, run->learner, hex));
+    TRY(run_store_put_checkpoint(run->pipeline->store, run->id, run->step, relative, hex, &row));
+    TRY(run_store_put_parent(run->pipeline->store, "checkpoint", row, "stage", run->id));
+    run->saved_step = run->step;
+    return remove_old(run);
+}
+
+static int evaluate_policy(struct stage_run *run)
+{
+    struct metric_list metrics = {.n = 0};
+    struct sample_group *groups;
+    size_t n_groups;
+    double started = clock_seconds();
+    uint32_t version = stage_weight_version(run, run->step);
+
+    arena_rewind(&run->arena);
+    TRY(stage_start_workers(run));
+    TRY(stage_publish_policy(run, version));
+    TRY(evaluate(run, version, &metrics, &groups, &n_groups));
+    log_info("%s step=%lld held-out pass@1=%.3f format=%.3f language=%.3f length=%.1f",
+             run->stage->name, (long long)run->step, metric_get(&metrics, "eval/pass@1"),
+             metric_get(&metrics, "eval/format"), metric_get(&metrics, "eval/language"),
+             metric_get(&metrics, "eval/mean_length"));
+    TRY(tensorboard_put(run->board, run->step, metrics.values, metrics.n));
+    return run_store_put_step(run->pipeline->store, run->id, run->step, clock_seconds() - started,
+                              metrics.values, metrics.n, "eval", groups, n_groups);
+}
+
+int stage_end_of_step(struct stage_run *run)
+{
+    const struct eval_config *eval = &run->stage->settings.eval;
+
+    run->step++;
+    int is_last = run->step == run->n_steps;
+    if (run->heldout && (is_last || (eval->eval_steps && run->step % eval->eval_steps == 0)))
+        TRY(evaluate_policy(run));
+    if (is_last || run->step % run->pipeline->recipe.run.save_steps == 0)
+        TRY(save_checkpoint(run));
+    return STATUS_OK;
+}
+
+int stage_stop(struct stage_run *run)
+{
+    TRY(save_checkpoint(run));
+    return status_fail(STATUS_INTERRUPTED, "stopped in stage %s after step %lld of %lld",
+                       run->stage->name, (long long)run->step, (long long)run->n_steps);
+}
+
+int stage_start_workers(struct stage_run *run)
+{
+    const struct stage_settings *settings = &run->stage->settings;
+    struct pipeline *pipeline = run->pipeline;
+    struct digest_state *hash = digest_begin();
+    char hex[DIGEST_HEX_BYTES];
+    struct digest digest;
+
+    /* Workers that would be told other settings are replaced; those of the same go on. */
+    digest_add(hash, &settings->reward, sizeof(settings->reward));
+    digest_add(hash, &settings->sandbox, sizeof(settings->sandbox));
+    const int64_t caps[] = {settings->rollout.threads, settings->rollout.max_sequences,
+                            settings->rollout.max_prompt_length,
+                            settings->rollout.max_completion_length, settings->rollout.device};
+    digest_add(hash, caps, sizeof(caps));
+    digest_end(hash, &digest);
+    digest_hex(&digest, hex);
+    return exchange_set_workers(pipeline->exchange, run->stage->name, hex,
+                                (int)settings->rollout.workers, (int)settings->reward.workers);
+}
+
+static int publish(struct stage_run *run, const char *config, size_t n_config, const char *image,
+                   size_t n_image, uint32_t version)
+{
+    const char *tokenizer;
+    size_t n_tokenizer;
+
+    tokenizer_json(run->tokenizer, &tokenizer, &n_tokenizer);
+    TRY(exchange_set_model(run->pipeline->exchange, config, n_config, tokenizer, n_tokenizer));
+    return exchange_publish(run->pipeline->exchange, version, image, n_image);
+}
+
+int stage_publish_policy(struct stage_run *run, uint32_t version)
+{
+    struct text image = {.maximum = (size_t)1 << 40}, config = {0};
+    int status = model_write_weights(run->policy, &image);
+
+    model_shape_print(model_shape(run->policy), -1, tokenizer_eos(run->tokenizer), &config);
+    if (status == STATUS_OK)
+        status = publish(run, config.data, config.length, image.data, image.length, version);
+    text_release(&image);
+    text_release(&config);
+    return status;
+}
+
+int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint32_t version)
+{
+    char path[FILE_PATH_MAX];
+    struct text config = {0};
+    struct file_map map;
+    int status;
+
+    TRY(file_join(path, directory, "config.json"));
+    status = file_read(path, (size_t)1 << 20, &config);
+    if (status == STATUS_OK)
+        status = file_join(path, directory, "model.safetensors");
+    if (status == STATUS_OK)
+        status = file_map_open(&map, path);
+    if (status == STATUS_OK) {
+        status = publish(run, config.data, config.length, (const char *)map.bytes, map.n, version);
+        file_map_close(&map);
+    }
+    text_release(&config);
+    return status;
+}

@@ -1,0 +1,36 @@
+#include <stddef.h>
+
+#include "rollout/rollout.h"
+
+const char *const rollout_devices[] = {"cpu", "reference", "cuda", NULL};
+
+#define AT(field) offsetof(struct rollout_config, field)
+
+static const struct config_field fields[] = {
+    {"num_generations", CONFIG_INT, AT(num_generations), "8", 1, 4096, NULL,
+     "Completions per task: the G of GRPO."},
+    {"max_prompt_length", CONFIG_INT, AT(max_prompt_length), "512", 1, 1 << 20, NULL,
+     "Longest prompt in tokens; a task with a longer one is left out."},
+    {"max_completion_length", CONFIG_INT, AT(max_completion_length), "256", 1, 1 << 20, NULL,
+     "Longest completion in tokens; sampling stops there."},
+    {"temperature", CONFIG_FLOAT, AT(temperature), "1.0", 0, 100, NULL,
+     "Divides the logits before sampling; 0 takes the likeliest token."},
+    {"top_p", CONFIG_FLOAT, AT(top_p), "1.0", 1e-6, 1, NULL,
+     "Samples among the likeliest tokens that together have this probability; 1 is off."},
+    {"top_k", CONFIG_INT, AT(top_k), "0", 0, 1 << 20, NULL,
+     "Samples among this many likeliest tokens; 0 is off."},
+    {"workers", CONFIG_INT, AT(workers), "2", 1, 1024, NULL, "Rollout processes."},
+    {"threads", CONFIG_INT, AT(threads), "1", 0, 1024, NULL,
+     "Threads of each rollout process; 0 means one per core."},
+    {"max_sequences", CONFIG_INT, AT(max_sequences), "64", 1, 4096, NULL,
+     "Completions that one worker decodes side by side; more is faster and takes more memory."},
+    {"device", CONFIG_ENUM, AT(device), "cpu", 0, 0, rollout_devices,
+     "Where rollout computes; it must be where the learner computes for equal log-probabilities."},
+    {NULL, CONFIG_INT, 0, NULL, 0, 0, NULL, NULL},
+};
+
+const struct config_section rollout_config_section = {
+    .name = "rollout",
+    .help = "How completions are sampled.",
+    .fields = fields,
+};

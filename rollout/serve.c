@@ -1,0 +1,273 @@
+/*
+ * The rollout process. One loop: greet, take all frames that wait, take over new weights when no
+ * group runs, decode one token for every running sequence, send what is finished.
+ */
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/status.h"
+#include "common/version.h"
+#include "rollout/internal.h"
+
+#define HEARTBEAT_MS 1000
+#define IDLE_WAIT_MS 200              /* also how late a signal between two waits is seen */
+#define SEND_MS 1000
+#define ARENA_BYTES (4 * WIRE_MAX_FRAME)
+#define GROUP_ARENA_BYTES ((size_t)1 << 30)
+
+struct server {
+    const struct rollout_options *options;
+    struct wire_link *link;
+    struct policy policy;
+    struct arena arena;               /* one message in */
+    struct arena result;              /* one group out */
+    struct text in, out;
+    uint64_t n_greeted;               /* connections that got a HELLO */
+    int64_t heartbeat_ms;             /* when the last one was sent */
+    int n_running;                    /* samples not done */
+    int stopped;
+};
+
+/* ---- Out. */
+
+/* A frame that cannot be sent is dropped: the hub gives the lease to another worker. */
+static int send_out(struct server *server, int status)
+{
+    if (status == STATUS_OK)
+        status = wire_link_send(server->link, &server->out, SEND_MS);
+    text_clear(&server->out);
+    if (status == STATUS_TIMEOUT) {
+        log_warning("%s", status_reason());
+        return STATUS_OK;
+    }
+    return status;
+}
+
+static int send_hello(struct server *server)
+{
+    struct wire_hello hello = {
+        .role = "rollout",
+        .pid = (uint64_t)getpid(),
+        .version = {hone_version, (uint32_t)strlen(hone_version)},
+    };
+
+    memcpy(hello.name, server->options->name, strnlen(server->options->name, WIRE_NAME_BYTES - 1));
+    return send_out(server, wire_encode_hello(&hello, &server->out));
+}
+
+static int send_failed(struct server *server, uint64_t lease, const char *reason)
+{
+    struct wire_failed failed = {lease, {reason, (uint32_t)strlen(reason)}};
+
+    log_debug("lease %llu failed: %s", (unsigned long long)lease, reason);
+    return send_out(server, wire_encode_failed(&failed, &server->out));
+}
+
+static int send_weights_state(struct server *server, uint32_t version, int verdict)
+{
+    const char *reason = verdict < 0 ? status_reason() : "";
+    struct wire_weights_state state = {
+        .version = version,
+        .accepted = verdict == STATUS_OK,
+        .reason = {reason, (uint32_t)strlen(reason)},
+    };
+
+    if (verdict < 0)
+        log_warning("weights of version %u refused: %s", version, reason);
+    return send_out(server, wire_encode_weights_state(&state, &server->out));
+}
+
+static int send_finished(struct server *server)
+{
+    struct wire_group group;
+
+    for (;;) {
+        arena_rewind(&server->result);
+        int got = rollout_take(server->policy.rollout, &server->result, &group);
+        if (got == 0)
+            return STATUS_OK;
+        int status = got < 0 ? got : wire_encode_group(&group, &server->out);
+        if (status < 0)
+            TRY(send_failed(server, group.lease, status_reason()));
+        else
+            TRY(send_out(server, STATUS_OK));
+    }
+}
+
+/* ---- In. */
+
+static int apply_weights(struct server *server)
+{
+    uint32_t version = server->policy.image_version;
+
+    if (!server->policy.image_complete || server->n_running)
+        return STATUS_OK;
+    int status = policy_apply_image(&server->policy);
+    if (status == STATUS_DEVICE)
+        return status;   /* nothing more will work */
+    return send_weights_state(server, version, status);
+}
+
+static int take_lease(struct server *server)
+{
+    struct wire_sample_lease lease;
+
+    TRY(wire_decode_sample_lease(server->in.data, server->in.length, &server->arena, &lease));
+    TRY(apply_weights(server));   /* those that came before it on the same connection */
+    if (!server->policy.rollout)
+        return send_failed(server, lease.lease, "this worker has no policy yet");
+    int status =
+        rollout_submit(server->policy.rollout, lease.lease, &lease.task, &lease.sampling);
+    if (status < 0)
+        return send_failed(server, lease.lease, status_reason());
+    server->n_running += (int)lease.sampling.num_generations;
+    return STATUS_OK;
+}
+
+/* A complete image that still waits gives way to what is newer. */
+static int supersede_image(struct server *server)
+{
+    if (!server->policy.image_complete)
+        return STATUS_OK;
+    uint32_t version = server->policy.image_version;
+    policy_drop_image(&server->policy);
+    return send_weights_state(server, version,
+                              status_fail(STATUS_CLOSED, "newer ones came before they were used"));
+}
+
+static int take_weights_part(struct server *server)
+{
+    struct wire_weights_part part;
+
+    TRY(wire_decode_weights_part(server->in.data, server->in.length, &server->arena, &part));
+    if (part.offset == 0)
+        TRY(supersede_image(server));
+    int status = policy_add_part(&server->policy, &part);
+    return status < 0 ? send_weights_state(server, part.version, status) : STATUS_OK;
+}
+
+static int take_model(struct server *server)
+{
+    struct wire_model model;
+
+    TRY(wire_decode_model(server->in.data, server->in.length, &server->arena, &model));
+    TRY(supersede_image(server));
+    return policy_announce(&server->policy, &model);
+}
+
+static int take_frame(struct server *server)
+{
+    enum wire_kind kind;
+
+    arena_rewind(&server->arena);
+    TRY(wire_kind_of(server->in.data, server->in.length, &kind));
+    switch (kind) {
+    case WIRE_MODEL:
+        return take_model(server);
+    case WIRE_WEIGHTS:
+        return take_weights_part(server);
+    case WIRE_SAMPLE:
+        return take_lease(server);
+    case WIRE_HEARTBEAT:
+        return STATUS_OK;
+    case WIRE_STOP:
+        server->stopped = 1;
+        return STATUS_OK;
+    default:
+        return status_fail(STATUS_FORMAT, "a message of kind %d is not for a rollout worker", kind);
+    }
+}
+
+/* All frames that wait; blocks for the first one only, and only when nothing runs. */
+static int take_frames(struct server *server)
+{
+    int wait_ms = server->n_running || server->policy.image_complete ? 0 : IDLE_WAIT_MS;
+
+    for (;;) {
+        int status = wire_link_receive(server->link, &server->in, wait_ms);
+        if (status == STATUS_TIMEOUT || status == STATUS_INTERRUPTED)
+            return STATUS_OK;
+        if (status == STATUS_OK)
+            status = take_frame(server);
+        if (status == STATUS_FORMAT || status == STATUS_VERSION || status == STATUS_NOMEM)
+            log_warning("dropped a message: %s", status_reason());
+        else if (status < 0)
+            return status;
+        if (server->stopped)
+            return STATUS_OK;
+        wait_ms = 0;
+    }
+}
+
+/* ---- The loop. */
+
+static int keep_in_touch(struct server *server)
+{
+    int64_t lost_ms = wire_link_lost_ms(server->link), now_ms = clock_ms();
+    uint64_t n_connections = wire_link_connections(server->link);
+
+    if (lost_ms > server->options->lost_ms)
+        return status_fail(STATUS_CLOSED, "endpoint %s: no connection to the coordinator for %lld "
+                           "ms", server->options->endpoint, (long long)lost_ms);
+    if (lost_ms)
+        return STATUS_OK;
+    if (n_connections > server->n_greeted) {
+        server->n_greeted = n_connections;
+        server->heartbeat_ms = now_ms;
+        return send_hello(server);
+    }
+    if (now_ms - server->heartbeat_ms < HEARTBEAT_MS)
+        return STATUS_OK;
+    server->heartbeat_ms = now_ms;
+    return send_out(server, wire_encode_empty(WIRE_HEARTBEAT, &server->out));
+}
+
+static int decode(struct server *server)
+{
+    if (!server->n_running)
+        return STATUS_OK;
+    int n = rollout_step(server->policy.rollout);
+    TRY(n);
+    server->n_running = n;
+    return send_finished(server);
+}
+
+static int run_loop(struct server *server, volatile int *stop)
+{
+    for (;;) {
+        if (stop && *stop)
+            return status_fail(STATUS_INTERRUPTED, "rollout worker %s was told to stop",
+                               server->options->name);
+        TRY(keep_in_touch(server));
+        TRY(take_frames(server));
+        if (server->stopped)
+            return STATUS_OK;
+        TRY(apply_weights(server));
+        TRY(decode(server));
+    }
+}
+
+int rollout_serve(const struct rollout_options *options, volatile int *stop)
+{
+    struct server server = {.options = options};
+    int status;
+
+    arena_init(&server.arena, ARENA_BYTES);
+    arena_init(&server.result, GROUP_ARENA_BYTES);
+    status = policy_open(&server.policy, options);
+    if (status == STATUS_OK)
+        status = wire_link_open(&server.link, options->endpoint, options->name);
+    if (status == STATUS_OK) {
+        log_info("rollout on %s, coordinator at %s", ops_name(server.policy.ops),
+                 options->endpoint);
+        status = run_loop(&server, stop);
+    }
+    wire_link_close(&server.link);
+    policy_close(&server.policy);
+    arena_release(&server.arena);
+    arena_release(&server.result);
+    text_release(&server.in);
+    text_release(&server.out);
+    return status;
+}

@@ -1,0 +1,60 @@
+/* Every decoder on every input. What decodes must encode again to a frame that decodes. */
+#include <stdlib.h>
+
+#include "common/status.h"
+#include "wire/wire.h"
+
+#define ARENA_BYTES ((size_t)16 << 20)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+#define CHECK(name)                                                                                \
+    static void check_##name(const uint8_t *data, size_t n, struct arena *arena, struct text *out) \
+    {                                                                                              \
+        struct wire_##name message;                                                                \
+                                                                                                   \
+        arena_rewind(arena);                                                                       \
+        if (wire_decode_##name(data, n, arena, &message) < 0)                                      \
+            return;                                                                                \
+        text_clear(out);                                                                           \
+        if (wire_encode_##name(&message, out) < 0)                                                 \
+            abort();                                                                               \
+        arena_rewind(arena);                                                                       \
+        if (wire_decode_##name(out->data, out->length, arena, &message) < 0)                       \
+            abort();                                                                               \
+    }
+CHECK(hello)
+CHECK(model)
+CHECK(weights_part)
+CHECK(weights_state)
+CHECK(sample_lease)
+CHECK(judge_lease)
+CHECK(group)
+CHECK(failed)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    static void (*const checks[])(const uint8_t *, size_t, struct arena *, struct text *) = {
+        [WIRE_HELLO] = check_hello,
+        [WIRE_MODEL] = check_model,
+        [WIRE_WEIGHTS] = check_weights_part,
+        [WIRE_WEIGHTS_STATE] = check_weights_state,
+        [WIRE_SAMPLE] = check_sample_lease,
+        [WIRE_JUDGE] = check_judge_lease,
+        [WIRE_GROUP] = check_group,
+        [WIRE_FAILED] = check_failed,
+        [WIRE_HEARTBEAT] = NULL,
+        [WIRE_STOP] = NULL,
+    };
+    struct arena arena;
+    struct text out = {0};
+    enum wire_kind kind;
+
+    if (wire_kind_of(data, n, &kind) < 0 || !checks[kind])
+        return 0;
+    arena_init(&arena, ARENA_BYTES);
+    checks[kind](data, n, &arena, &out);
+    arena_release(&arena);
+    text_release(&out);
+    return 0;
+}

@@ -1,0 +1,87 @@
+/* A tiny random model and a tokenizer of bytes, for the tests of rollout/. */
+#ifndef HONE_TESTS_UNIT_TEST_ROLLOUT_H
+#define HONE_TESTS_UNIT_TEST_ROLLOUT_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/status.h"
+#include "rollout/rollout.h"
+
+#define TINY_EOS 256
+#define TINY_VOCAB 260
+
+static inline void write_tiny_tokenizer(struct text *out)
+{
+    int n_odd = 0;
+
+    text_print(out, "{\"version\":\"1.0\",\"added_tokens\":[{\"id\":256,\"content\":"
+                    "\"<|endoftext|>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"
+                    "\"normalized\":false,\"special\":true}],\"normalizer\":null,"
+                    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                    "\"trim_offsets\":true,\"use_regex\":true},\"post_processor\":null,"
+                    "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,"
+                    "\"trim_offsets\":true,\"use_regex\":true},\"model\":{\"type\":\"BPE\","
+                    "\"dropout\":null,\"unk_token\":null,\"vocab\":{");
+    /* GPT-2's alphabet: printable bytes stand for themselves, the others from U+0100 on. */
+    for (int byte = 0; byte < 256; byte++) {
+        int plain = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+        text_print(out, "%s\"\\u%04x\":%d", byte ? "," : "", plain ? byte : 256 + n_odd, byte);
+        n_odd += !plain;
+    }
+    text_print(out, "},\"merges\":[]}}");
+}
+
+static inline struct model_shape tiny_shape(void)
+{
+    return (struct model_shape){.family = MODEL_LLAMA,
+                                .n_layers = 2,
+                                .n_heads = 4,
+                                .n_kv_heads = 2,
+                                .head_dim = 8,
+                                .channels = 32,
+                                .hidden_channels = 48,
+                                .vocab_size = TINY_VOCAB,
+                                .max_positions = 128,
+                                .tied_head = 1,
+                                .rope_base = 10000,
+                                .norm_eps = 1e-5};
+}
+
+/* Weights larger than at a start of training, so that the distributions have peaks. */
+static inline int create_tiny_model(struct model **out, struct ops *ops, uint64_t seed)
+{
+    struct model_shape shape = tiny_shape();
+    struct tensor weight, gradient;
+
+    TRY(model_create(out, ops, &shape, 0, seed));
+    for (size_t i = 0; i < model_n_weights(*out); i++) {
+        model_weight(*out, i, &weight, &gradient);
+        if (weight.n_dims > 1)
+            ops_scale(ops, &weight, 8);
+    }
+    model_weights_changed(*out);
+    return ops_sync(ops);
+}
+
+static inline struct task tiny_task(uint64_t id, const char *prompt)
+{
+    struct task task = {.id = id, .kind = "toy", .verifier = "exact"};
+
+    task.question = task.prompt = (struct wire_text){prompt, (uint32_t)strlen(prompt)};
+    task.prefill = task.reference = (struct wire_text){"", 0};
+    return task;
+}
+
+static inline struct sampling tiny_sampling(void)
+{
+    return (struct sampling){.num_generations = 5,
+                             .max_completion_length = 40,
+                             .temperature = 0.9f,
+                             .top_p = 1,
+                             .seed = 11,
+                             .weight_version = 1};
+}
+
+#endif

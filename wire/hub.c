@@ -1,0 +1,187 @@
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "common/log.h"
+#include "common/status.h"
+#include "wire/internal.h"
+
+#define ENDPOINT_BYTES 512
+
+struct wire_hub {
+    void *context, *socket;
+    char endpoint[ENDPOINT_BYTES];
+};
+
+static int fail_in_use(const char *endpoint)
+{
+    return status_fail(STATUS_IO,
+                       "endpoint %s is in use by another process; choose another with --set "
+                       "run.endpoint=...",
+                       endpoint);
+}
+
+/* ZeroMQ unlinks whatever lies at the path before it binds: right for a stale socket, wrong for one
+ * that somebody listens on and for a file. */
+static int check_ipc_free(const char *endpoint)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = endpoint + 6;
+    struct stat info;
+
+    if (lstat(path, &info))
+        return STATUS_OK;
+    if (!S_ISSOCK(info.st_mode))
+        return status_fail(STATUS_IO, "endpoint %s: a file that is no socket is there; choose "
+                           "another with --set run.endpoint=...", endpoint);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0)
+        return STATUS_OK;
+    int alive = connect(probe, (struct sockaddr *)&address, sizeof(address)) == 0;
+    close(probe);
+    return alive ? fail_in_use(endpoint) : STATUS_OK;
+}
+
+static int bind_hub(struct wire_hub *hub, const char *endpoint)
+{
+    size_t n = sizeof(hub->endpoint);
+    int on = 1;
+
+    TRY(socket_set_options(hub->socket, endpoint));
+    if (zmq_setsockopt(hub->socket, ZMQ_ROUTER_MANDATORY, &on, sizeof(on)) ||
+        zmq_setsockopt(hub->socket, ZMQ_ROUTER_HANDOVER, &on, sizeof(on)))
+        return status_fail(STATUS_IO, "endpoint %s: %s", endpoint, zmq_strerror(errno));
+    int is_ipc = !strncmp(endpoint, "ipc://", 6);
+    if (is_ipc && strcmp(endpoint, "ipc://*"))
+        TRY(check_ipc_free(endpoint));
+    if (zmq_bind(hub->socket, endpoint)) {
+        if (errno == EADDRINUSE)
+            return fail_in_use(endpoint);
+        return status_fail(STATUS_IO, "endpoint %s: cannot listen: %s", endpoint,
+                           zmq_strerror(errno));
+    }
+    if (zmq_getsockopt(hub->socket, ZMQ_LAST_ENDPOINT, hub->endpoint, &n))
+        return status_fail(STATUS_IO, "endpoint %s: %s", endpoint, zmq_strerror(errno));
+    if (is_ipc && chmod(hub->endpoint + 6, S_IRUSR | S_IWUSR))
+        return status_fail(STATUS_IO, "endpoint %s: chmod: %s", endpoint, strerror(errno));
+    return STATUS_OK;
+}
+
+int wire_hub_open(struct wire_hub **out, const char *endpoint)
+{
+    *out = NULL;
+    TRY(socket_check_endpoint(endpoint));
+    struct wire_hub *hub = mem_alloc(1, sizeof(*hub));
+    hub->context = zmq_ctx_new();
+    hub->socket = hub->context ? zmq_socket(hub->context, ZMQ_ROUTER) : NULL;
+    int status = hub->socket ? bind_hub(hub, endpoint)
+                             : status_fail(STATUS_IO, "endpoint %s: %s", endpoint,
+                                           zmq_strerror(errno));
+    if (status < 0)
+        wire_hub_close(&hub);
+    *out = hub;
+    return status;
+}
+
+void wire_hub_close(struct wire_hub **hub)
+{
+    if (!*hub)
+        return;
+    socket_close(&(*hub)->context, &(*hub)->socket);
+    mem_free(*hub);
+    *hub = NULL;
+}
+
+const char *wire_hub_endpoint(const struct wire_hub *hub)
+{
+    return hub->endpoint;
+}
+
+/* A worker's name: printable, so that it may stand in a log line. */
+static int read_peer(char peer[WIRE_NAME_BYTES], zmq_msg_t *part)
+{
+    const unsigned char *bytes = zmq_msg_data(part);
+    size_t n = zmq_msg_size(part);
+
+    if (n == 0 || n >= WIRE_NAME_BYTES)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (bytes[i] <= ' ' || bytes[i] > '~')
+            return 0;
+    memcpy(peer, bytes, n);
+    peer[n] = '\0';
+    return 1;
+}
+
+/* Takes the next part of the message that has begun; 0 when it has no more. */
+static int take_part(void *socket, zmq_msg_t *part)
+{
+    if (!zmq_msg_more(part))
+        return 0;
+    zmq_msg_close(part);
+    zmq_msg_init(part);
+    while (zmq_msg_recv(part, socket, 0) < 0)
+        if (errno != EINTR)
+            return 0;
+    return 1;
+}
+
+/* 1 when `frame` holds a message, 0 when none is there or it was a stranger's. */
+static int receive_message(struct wire_hub *hub, char peer[WIRE_NAME_BYTES], struct text *frame)
+{
+    zmq_msg_t part;
+    int good;
+
+    zmq_msg_init(&part);
+    if (zmq_msg_recv(&part, hub->socket, ZMQ_DONTWAIT) < 0) {
+        zmq_msg_close(&part);
+        if (errno == EAGAIN || errno == EINTR)
+            return 0;
+        return status_fail(STATUS_IO, "endpoint %s: %s", hub->endpoint, zmq_strerror(errno));
+    }
+    good = read_peer(peer, &part);
+    if (take_part(hub->socket, &part))
+        text_append(frame, zmq_msg_data(&part), zmq_msg_size(&part));
+    else
+        good = 0;
+    while (take_part(hub->socket, &part))
+        good = 0;
+    zmq_msg_close(&part);
+    if (!good) {
+        text_clear(frame);
+        log_debug("endpoint %s: dropped a message that no worker of hone sends", hub->endpoint);
+        return 0;
+    }
+    if (frame->failed)
+        return status_fail(STATUS_NOMEM, "a message of %s does not fit", peer);
+    return 1;
+}
+
+int wire_hub_receive(struct wire_hub *hub, char peer[WIRE_NAME_BYTES], struct text *frame,
+                     int timeout_ms)
+{
+    int64_t deadline_ms = clock_ms() + (timeout_ms > 0 ? timeout_ms : 0);
+
+    text_clear(frame);
+    for (;;) {
+        TRY(socket_wait(hub->socket, deadline_ms, hub->endpoint));
+        int got = receive_message(hub, peer, frame);
+        if (got)
+            return got < 0 ? got : STATUS_OK;
+    }
+}
+
+int wire_hub_send(struct wire_hub *hub, const char *peer, const struct text *frame, int timeout_ms)
+{
+    size_t n = strlen(peer);
+
+    if (n == 0 || n >= WIRE_NAME_BYTES)
+        return status_fail(STATUS_CLOSED, "endpoint %s: no worker is named \"%s\"", hub->endpoint,
+                           peer);
+    return socket_send(hub->socket, peer, frame, timeout_ms, hub->endpoint);
+}

@@ -1,0 +1,71 @@
+/*
+ * wire/internal.h - the bounded reader and writer under every message, and what hub and link share.
+ *
+ * Both keep the first failure and turn later calls into nothing, so that a codec reads like the
+ * drawing in docs/wire.md and asks once, at the end. Numbers are little-endian.
+ */
+#ifndef HONE_WIRE_INTERNAL_H
+#define HONE_WIRE_INTERNAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wire/wire.h"
+
+#define WIRE_HEADER_BYTES 12
+#define WIRE_MAX_SAMPLES 4096u
+#define WIRE_MAX_TOKENS (1u << 20)
+
+struct writer {
+    struct text *out;
+    size_t start;          /* where this frame begins in `out` */
+    int status;
+};
+int writer_begin(struct writer *writer, struct text *out, enum wire_kind kind);
+int writer_end(struct writer *writer);   /* a failed frame is taken off `out` again */
+void writer_u32(struct writer *writer, uint32_t value);
+void writer_u64(struct writer *writer, uint64_t value);
+void writer_finite(struct writer *writer, float value, const char *what);
+void writer_bytes(struct writer *writer, const void *bytes, size_t n);
+void writer_text(struct writer *writer, const struct wire_text *text, const char *what);
+/* A fixed field of n bytes, filled up with NULs; the text must leave room for one. */
+void writer_fixed(struct writer *writer, const char *text, size_t n, const char *what);
+void writer_u32s(struct writer *writer, const void *values, uint32_t n, const char *what);
+/* A count from 0 to `maximum`. */
+void writer_count(struct writer *writer, uint32_t n, uint32_t maximum, const char *what);
+
+struct reader {
+    const unsigned char *at;
+    size_t left;
+    struct arena *arena;
+    int status;
+};
+int reader_begin(struct reader *reader, const void *frame, size_t n, struct arena *arena,
+                 enum wire_kind kind);
+int reader_end(struct reader *reader);   /* bytes left over are STATUS_FORMAT */
+uint32_t reader_u32(struct reader *reader);
+uint64_t reader_u64(struct reader *reader);
+float reader_finite(struct reader *reader, const char *what);
+uint32_t reader_below(struct reader *reader, uint32_t n, const char *what);
+void reader_bytes(struct reader *reader, void *out, size_t n);
+void reader_text(struct reader *reader, struct wire_text *text);
+void reader_fixed(struct reader *reader, char *out, size_t n, const char *what);
+/* A count of things that take at least item_bytes each: refused before anything is allocated when
+ * the frame cannot hold them. */
+uint32_t reader_count(struct reader *reader, uint32_t maximum, size_t item_bytes,
+                      const char *what);
+/* n numbers of 4 bytes into the arena; NULL when n is 0 or the reader has failed. */
+void *reader_u32s(struct reader *reader, uint32_t n);
+void *reader_alloc(struct reader *reader, uint32_t n, size_t size, size_t align);
+void reader_fail(struct reader *reader, const char *what);
+
+/* ---- socket.c */
+int socket_check_endpoint(const char *endpoint);
+int socket_set_options(void *socket, const char *endpoint);
+/* STATUS_OK when a message waits, STATUS_TIMEOUT, or STATUS_INTERRUPTED after a signal. */
+int socket_wait(void *socket, int64_t deadline_ms, const char *endpoint);
+int socket_send(void *socket, const char *peer, const struct text *frame, int timeout_ms,
+                const char *endpoint);
+void socket_close(void **context, void **socket);
+
+#endif

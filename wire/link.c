@@ -1,0 +1,146 @@
+#include <errno.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "common/status.h"
+#include "wire/internal.h"
+
+#define RECONNECT_MS 100
+#define RECONNECT_MAX_MS 2000
+#define MONITOR "inproc://monitor"   /* of this link's own context */
+
+struct wire_link {
+    void *context, *socket;
+    void *monitor;           /* tells when the connection stands and falls */
+    char *endpoint;
+    int64_t lost_since_ms;   /* 0 while it stands */
+    uint64_t n_connections;
+};
+
+static int open_monitor(struct wire_link *link)
+{
+    int linger = 0;
+
+    if (zmq_socket_monitor(link->socket, MONITOR,
+                           ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED))
+        return status_fail(STATUS_IO, "endpoint %s: %s", link->endpoint, zmq_strerror(errno));
+    link->monitor = zmq_socket(link->context, ZMQ_PAIR);
+    if (!link->monitor || zmq_setsockopt(link->monitor, ZMQ_LINGER, &linger, sizeof(linger)) ||
+        zmq_connect(link->monitor, MONITOR))
+        return status_fail(STATUS_IO, "endpoint %s: %s", link->endpoint, zmq_strerror(errno));
+    return STATUS_OK;
+}
+
+static int connect_link(struct wire_link *link, const char *name)
+{
+    int interval_ms = RECONNECT_MS, interval_max_ms = RECONNECT_MAX_MS;
+
+    TRY(socket_set_options(link->socket, link->endpoint));
+    if (zmq_setsockopt(link->socket, ZMQ_ROUTING_ID, name, strlen(name)) ||
+        zmq_setsockopt(link->socket, ZMQ_RECONNECT_IVL, &interval_ms, sizeof(interval_ms)) ||
+        zmq_setsockopt(link->socket, ZMQ_RECONNECT_IVL_MAX, &interval_max_ms,
+                       sizeof(interval_max_ms)))
+        return status_fail(STATUS_IO, "endpoint %s: %s", link->endpoint, zmq_strerror(errno));
+    TRY(open_monitor(link));
+    if (zmq_connect(link->socket, link->endpoint))
+        return status_fail(STATUS_CONFIG, "endpoint \"%s\": %s", link->endpoint,
+                           zmq_strerror(errno));
+    return STATUS_OK;
+}
+
+int wire_link_open(struct wire_link **out, const char *endpoint, const char *name)
+{
+    size_t n = strlen(name);
+
+    *out = NULL;
+    TRY(socket_check_endpoint(endpoint));
+    if (n == 0 || n >= WIRE_NAME_BYTES)
+        return status_fail(STATUS_CONFIG, "a worker's name \"%s\" must have 1 to %d bytes", name,
+                           WIRE_NAME_BYTES - 1);
+    struct wire_link *link = mem_alloc(1, sizeof(*link));
+    link->endpoint = mem_copy_text(endpoint);
+    link->lost_since_ms = clock_ms();
+    link->context = zmq_ctx_new();
+    link->socket = link->context ? zmq_socket(link->context, ZMQ_DEALER) : NULL;
+    int status = link->socket ? connect_link(link, name)
+                              : status_fail(STATUS_IO, "endpoint %s: %s", endpoint,
+                                            zmq_strerror(errno));
+    if (status < 0)
+        wire_link_close(&link);
+    *out = link;
+    return status;
+}
+
+void wire_link_close(struct wire_link **link)
+{
+    if (!*link)
+        return;
+    if ((*link)->monitor)
+        zmq_close((*link)->monitor);
+    socket_close(&(*link)->context, &(*link)->socket);
+    mem_free((*link)->endpoint);
+    mem_free(*link);
+    *link = NULL;
+}
+
+/* An event is two parts: 16 bits of event and 32 of value, then the address. */
+static void read_events(struct wire_link *link)
+{
+    unsigned char bytes[8];
+    uint16_t event;
+
+    while (zmq_recv(link->monitor, bytes, sizeof(bytes), ZMQ_DONTWAIT) >= 2) {
+        memcpy(&event, bytes, sizeof(event));
+        zmq_recv(link->monitor, bytes, sizeof(bytes), 0);
+        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+            link->lost_since_ms = 0;
+            link->n_connections++;
+        } else if (!link->lost_since_ms) {
+            link->lost_since_ms = clock_ms();
+        }
+    }
+}
+
+int64_t wire_link_lost_ms(struct wire_link *link)
+{
+    read_events(link);
+    if (!link->lost_since_ms)
+        return 0;
+    int64_t lost_ms = clock_ms() - link->lost_since_ms;
+    return lost_ms > 0 ? lost_ms : 1;
+}
+
+uint64_t wire_link_connections(struct wire_link *link)
+{
+    read_events(link);
+    return link->n_connections;
+}
+
+int wire_link_receive(struct wire_link *link, struct text *frame, int timeout_ms)
+{
+    int64_t deadline_ms = clock_ms() + (timeout_ms > 0 ? timeout_ms : 0);
+    zmq_msg_t message;
+
+    text_clear(frame);
+    TRY(socket_wait(link->socket, deadline_ms, link->endpoint));
+    zmq_msg_init(&message);
+    int status = STATUS_OK;
+    if (zmq_msg_recv(&message, link->socket, ZMQ_DONTWAIT) < 0)
+        status = errno == EAGAIN ? status_fail(STATUS_TIMEOUT, "endpoint %s: no message came",
+                                               link->endpoint)
+               : errno == EINTR  ? status_fail(STATUS_INTERRUPTED, "endpoint %s: a signal came",
+                                               link->endpoint)
+                                 : status_fail(STATUS_IO, "endpoint %s: %s", link->endpoint,
+                                               zmq_strerror(errno));
+    else
+        text_append(frame, zmq_msg_data(&message), zmq_msg_size(&message));
+    zmq_msg_close(&message);
+    if (frame->failed)
+        return status_fail(STATUS_NOMEM, "endpoint %s: a message does not fit", link->endpoint);
+    return status;
+}
+
+int wire_link_send(struct wire_link *link, const struct text *frame, int timeout_ms)
+{
+    return socket_send(link->socket, NULL, frame, timeout_ms, link->endpoint);
+}

@@ -1,0 +1,212 @@
+/*
+ * wire/wire.h - what crosses a process boundary, and how.
+ *
+ * The nouns of the system are here, so that rollout/, reward/ and learner/ share them and nothing
+ * else. The coordinator (`hone run`) binds one endpoint, a hub; every worker connects to it, a
+ * link. A frame is one ZeroMQ message: magic, WIRE_VERSION, kind, then the body (docs/wire.md has
+ * the drawing). Frames are bounded and length-checked: a malformed one is STATUS_FORMAT and touches
+ * nothing outside its bytes. All waits have a deadline and errors name the peer.
+ */
+#ifndef HONE_WIRE_WIRE_H
+#define HONE_WIRE_WIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/arena.h"
+#include "common/files.h"
+#include "common/memory.h"
+
+#define WIRE_VERSION 1
+#define WIRE_NAME_BYTES 32
+#define WIRE_DETAIL_BYTES 96
+#define WIRE_MAX_FRAME ((size_t)64 << 20)   /* larger things travel in parts */
+#define WIRE_PART_BYTES ((size_t)8 << 20)     /* a good size for a part of the weights */
+#define WIRE_MAX_REWARDS 16
+
+/* ---- Nouns. Text is UTF-8 or any bytes, with a NUL behind `bytes` bytes for convenience. */
+struct wire_text {
+    const char *data;
+    uint32_t bytes;
+};
+
+struct task {                        /* one prompt with its way of being judged */
+    uint64_t id;                     /* the same in every run over the same data */
+    char kind[WIRE_NAME_BYTES];      /* "chain", "code": metrics are kept per kind */
+    char verifier[WIRE_NAME_BYTES];  /* what judges accuracy: "math", "code", ... */
+    char language[WIRE_NAME_BYTES];  /* wanted in the reasoning: "en", "zh" */
+    struct wire_text question;       /* as in the dataset */
+    struct wire_text prompt;         /* what the model reads: question in its template */
+    struct wire_text prefill;        /* the end of `prompt` that belongs to the answer: "<think>" */
+    struct wire_text reference;      /* what the verifier compares with */
+};
+
+enum sample_finish { SAMPLE_FINISH_EOS, SAMPLE_FINISH_LENGTH };
+
+enum outcome {                       /* of one verifier on one sample */
+    OUTCOME_RIGHT,
+    OUTCOME_WRONG,
+    OUTCOME_UNREADABLE,              /* no answer could be read from the completion */
+    OUTCOME_TIMEOUT,                 /* the sample's program ran too long */
+    OUTCOME_CRASH,                   /* the sample's program crashed or did not compile */
+    OUTCOME_ERROR                    /* the verifier failed: no verdict, the sample is masked */
+};
+#define N_OUTCOMES 6
+const char *outcome_name(enum outcome outcome);   /* "right", ..., "verifier error" */
+
+struct score {
+    float value;                     /* 0 .. 1, before its weight */
+    enum outcome outcome;
+    char detail[WIRE_DETAIL_BYTES];  /* NUL-ended, for people */
+};
+
+/* One completion. Each stage fills its own part, in this order, and no other. */
+struct sample {
+    /* rollout/ */
+    enum sample_finish finish;
+    uint32_t n_tokens;
+    int32_t *tokens;                 /* [n_tokens], EOS included when it ended so */
+    float *logprobs;                 /* [n_tokens], under the policy and temperature that drew it */
+    uint32_t *weight_versions;       /* [n_tokens], the policy that wrote each token */
+    struct wire_text text;           /* decoded, special tokens left out */
+    /* reward/ */
+    struct score *scores;            /* [group.n_rewards] */
+    float reward;                    /* weighted sum */
+    uint32_t masked;                 /* 1: a verifier failed; leave the sample out of learning */
+    /* learner/ */
+    float advantage;
+};
+
+struct reward_term {                 /* one reward function and its weight */
+    char name[WIRE_NAME_BYTES];      /* "accuracy" means the task's own verifier */
+    float weight;
+};
+
+struct sample_group {                /* all completions of one task */
+    struct task task;
+    uint32_t n_prompt;
+    int32_t *prompt_tokens;          /* [n_prompt] */
+    uint32_t n_samples;
+    struct sample *samples;
+    uint32_t n_rewards;              /* 0 until reward/ has judged */
+    struct reward_term *rewards;     /* [n_rewards] */
+};
+
+/* ---- Messages. */
+struct sampling {
+    uint32_t num_generations, max_completion_length, top_k;   /* top_k 0: off */
+    float temperature, top_p;                                 /* temperature 0: greedy */
+    uint64_t seed;
+    uint32_t weight_version;         /* the policy that must write it */
+};
+
+enum wire_kind {
+    WIRE_HELLO = 1,      /* worker -> hub: struct wire_hello */
+    WIRE_MODEL,          /* hub -> rollout: struct wire_model; weights follow */
+    WIRE_WEIGHTS,        /* hub -> rollout: struct wire_weights_part */
+    WIRE_WEIGHTS_STATE,  /* rollout -> hub: struct wire_weights_state */
+    WIRE_SAMPLE,         /* hub -> rollout: struct wire_sample_lease */
+    WIRE_JUDGE,          /* hub -> reward: struct wire_judge_lease */
+    WIRE_GROUP,          /* worker -> hub: struct wire_group: what a lease asked for */
+    WIRE_FAILED,         /* worker -> hub: struct wire_failed: a lease that could not be done */
+    WIRE_HEARTBEAT,      /* both ways, empty body */
+    WIRE_STOP            /* hub -> worker, empty body: finish and exit 0 */
+};
+
+struct wire_hello {
+    char role[WIRE_NAME_BYTES];      /* "rollout", "reward" */
+    char name[WIRE_NAME_BYTES];      /* "rollout-1" */
+    uint64_t pid;
+    struct wire_text version;        /* of the program */
+};
+
+struct wire_model {                  /* what a rollout worker must become */
+    struct wire_text config_json;
+    struct wire_text tokenizer_json;
+};
+
+struct wire_weights_part {           /* bytes [offset, offset + data.bytes) of an image */
+    uint32_t version;
+    uint64_t offset, total;
+    struct digest digest;            /* SHA-256 of the whole image */
+    struct wire_text data;
+};
+
+struct wire_weights_state {          /* taken over, or why not */
+    uint32_t version;
+    uint32_t accepted;
+    struct wire_text reason;
+};
+
+struct wire_sample_lease {
+    uint64_t lease;
+    struct sampling sampling;
+    struct task task;
+};
+
+struct wire_judge_lease {            /* group.rewards says what is wanted; scores come back */
+    uint64_t lease;
+    struct sample_group group;
+};
+
+struct wire_group {
+    uint64_t lease;
+    struct sample_group group;
+};
+
+struct wire_failed {
+    uint64_t lease;
+    struct wire_text reason;
+};
+
+/* Encoders append one whole frame to `out`; STATUS_FORMAT when over WIRE_MAX_FRAME. Decoders check
+ * the header's kind too; what they give lives in the arena. */
+int wire_kind_of(const void *frame, size_t n, enum wire_kind *kind);
+int wire_encode_empty(enum wire_kind kind, struct text *out);
+#define WIRE_CODEC(name)                                                                           \
+    int wire_encode_##name(const struct wire_##name *message, struct text *out);                   \
+    int wire_decode_##name(const void *frame, size_t n, struct arena *arena,                       \
+                           struct wire_##name *message);
+WIRE_CODEC(hello)
+WIRE_CODEC(model)
+WIRE_CODEC(weights_part)
+WIRE_CODEC(weights_state)
+WIRE_CODEC(sample_lease)
+WIRE_CODEC(judge_lease)
+WIRE_CODEC(group)
+WIRE_CODEC(failed)
+
+/* A copy whose every pointer lives in the arena. */
+int task_copy(struct task *to, const struct task *from, struct arena *arena);
+int sample_group_copy(struct sample_group *to, const struct sample_group *from,
+                      struct arena *arena);
+
+/* ---- The hub: the coordinator's end. `endpoint` is "ipc:///path/socket" or "tcp://host:port";
+ * "tcp://127.0.0.1:*" takes a free port, and wire_hub_endpoint() says which. A port in use is one
+ * clear STATUS_IO. Peers are known by the name in their HELLO; a name that comes back replaces the
+ * one before. A hub or a link belongs to the thread that opened it; a wait that a signal ends is
+ * STATUS_INTERRUPTED. */
+struct wire_hub;
+int wire_hub_open(struct wire_hub **out, const char *endpoint);
+void wire_hub_close(struct wire_hub **hub);
+const char *wire_hub_endpoint(const struct wire_hub *hub);
+/* The next frame and who sent it, appended to `frame` after clearing it; STATUS_TIMEOUT when none
+ * came within timeout_ms (0: do not wait). */
+int wire_hub_receive(struct wire_hub *hub, char peer[WIRE_NAME_BYTES], struct text *frame,
+                     int timeout_ms);
+/* STATUS_CLOSED when the peer is gone, STATUS_TIMEOUT when its queue stays full. */
+int wire_hub_send(struct wire_hub *hub, const char *peer, const struct text *frame,
+                  int timeout_ms);
+
+/* ---- A link: a worker's end. `name` is its routing id. */
+struct wire_link;
+int wire_link_open(struct wire_link **out, const char *endpoint, const char *name);
+void wire_link_close(struct wire_link **link);
+int wire_link_receive(struct wire_link *link, struct text *frame, int timeout_ms);
+int wire_link_send(struct wire_link *link, const struct text *frame, int timeout_ms);
+/* Milliseconds since the connection to the hub was lost; 0 while it stands. */
+int64_t wire_link_lost_ms(struct wire_link *link);
+/* How often the connection came up: after each, the hub wants a HELLO. */
+uint64_t wire_link_connections(struct wire_link *link);
+
+#endif
