@@ -1,0 +1,210 @@
+/*
+ * The forward pass of whole sequences, and the parts of it that decoding shares.
+ *
+ *   x = embedding[tokens]
+ *   per layer:  x += o(attention(rope(q(n)), rope(k(n)), v(n)))   n = rmsnorm(x)
+ *               x += down(silu(gate(n)) * up(n))                  n = rmsnorm(x)
+ *   logits = head(rmsnorm(x[target_rows]))
+ */
+#include <math.h>
+
+#include "common/status.h"
+#include "model/internal.h"
+
+static const struct tensor *bias_of(const struct parameter *bias)
+{
+    return bias ? &bias->value : NULL;
+}
+
+static void project(struct model *model, struct tensor *out, const struct tensor *in,
+                    const struct parameter *weight, const struct parameter *bias)
+{
+    struct tensor flat = view_2d(out, in->shape[0], weight->value.shape[0]);
+
+    ops_matmul(model->ops, &flat, in, &weight->packed, bias_of(bias));
+}
+
+/* RMSNorm of each head on its own (Qwen3). */
+static void norm_heads(struct model *model, struct tensor *out, struct tensor *rstd,
+                       const struct tensor *raw, const struct parameter *weight)
+{
+    int64_t D = model->shape.head_dim;
+    struct tensor rows = view_2d(raw, tensor_count(raw) / D, D);
+    struct tensor out_rows = view_2d(out, tensor_count(out) / D, D);
+
+    ops_rmsnorm(model->ops, &out_rows, rstd, &rows, &weight->value, (float)model->shape.norm_eps);
+}
+
+void layer_project(struct model *model, const struct layer *layer, struct activations *a,
+                   struct tape_views *views)
+{
+    struct ops *ops = model->ops;
+    int qk_norm = model->shape.qk_norm;
+
+    ops_rmsnorm(ops, &views->normed, &a->attention_rstd, &a->x, &layer->attention_norm->value,
+                (float)model->shape.norm_eps);
+    project(model, qk_norm ? &a->q_raw : &a->q, &views->normed, layer->q, layer->q_bias);
+    project(model, qk_norm ? &a->k_raw : &a->k, &views->normed, layer->k, layer->k_bias);
+    project(model, &a->v, &views->normed, layer->v, layer->v_bias);
+    if (qk_norm) {
+        norm_heads(model, &a->q, &a->q_rstd, &a->q_raw, layer->q_norm);
+        norm_heads(model, &a->k, &a->k_rstd, &a->k_raw, layer->k_norm);
+    }
+    ops_rope(ops, &a->q, &model->rope, &views->positions, 0);
+    ops_rope(ops, &a->k, &model->rope, &views->positions, 0);
+}
+
+static void add_branch(struct ops *ops, struct tensor *out, const struct tensor *in,
+                       const struct tensor *branch)
+{
+    ops_copy(ops, out->data, in->data, (size_t)tensor_count(in) * sizeof(float));
+    ops_add(ops, out, branch);
+}
+
+void layer_finish(struct model *model, const struct layer *layer, struct activations *a,
+                  struct tape_views *views, struct tensor *next)
+{
+    struct ops *ops = model->ops;
+    int64_t N = a->x.shape[0];
+    struct tensor attended = view_2d(&a->attended, N, tensor_count(&a->attended) / N);
+
+    ops_matmul(ops, &views->branch, &attended, &layer->o->packed, NULL);
+    add_branch(ops, &a->middle, &a->x, &views->branch);
+    ops_rmsnorm(ops, &views->normed, &a->mlp_rstd, &a->middle, &layer->mlp_norm->value,
+                (float)model->shape.norm_eps);
+    ops_matmul(ops, &a->gate, &views->normed, &layer->gate->packed, NULL);
+    ops_matmul(ops, &a->up, &views->normed, &layer->up->packed, NULL);
+    ops_swiglu(ops, &views->hidden, &a->gate, &a->up);
+    ops_matmul(ops, &views->branch, &views->hidden, &layer->down->packed, NULL);
+    add_branch(ops, next, &a->middle, &views->branch);
+}
+
+struct tensor *layer_output(struct model *model, struct tape_views *views, int i)
+{
+    return i + 1 < model->shape.n_layers ? &views->layers[i + 1].x : &views->last;
+}
+
+void head_begin(struct model *model, struct tape_views *views)
+{
+    ops_gather_rows(model->ops, &views->gathered, &views->last, &views->target_rows);
+    ops_rmsnorm(model->ops, &views->final_normed, &views->final_rstd, &views->gathered,
+                &model->final_norm->value, (float)model->shape.norm_eps);
+}
+
+void head_logits(struct model *model, struct tape_views *views, int64_t first,
+                 struct tensor *logits)
+{
+    struct tensor rows = view_rows(&views->final_normed, first, logits->shape[0]);
+
+    ops_matmul(model->ops, logits, &rows, &model->head->packed, NULL);
+}
+
+static int check_batch(const struct model *model, const struct model_batch *batch)
+{
+    const int32_t *segments = batch->segments;
+
+    if (batch->n_tokens < 1 || batch->n_segments < 1 || segments[0] != 0 ||
+        segments[batch->n_segments] != batch->n_tokens)
+        BUG("model_forward: %d segments do not cover %d tokens", batch->n_segments,
+            batch->n_tokens);
+    for (int i = 0; i < batch->n_segments; i++)
+        if (segments[i + 1] < segments[i])
+            BUG("model_forward: segment %d ends before it starts", i);
+    for (int i = 0; i < batch->n_targets; i++)
+        if (batch->target_rows[i] < 0 || batch->target_rows[i] >= batch->n_tokens)
+            BUG("model_forward: target row %d of %d tokens", (int)batch->target_rows[i],
+                batch->n_tokens);
+    TRY(tape_check_tokens(model, batch->tokens, batch->n_tokens));
+    return tape_check_tokens(model, batch->targets, batch->n_targets);
+}
+
+static int prepare_positions(struct model *model, const struct model_batch *batch)
+{
+    int last = 0;
+
+    for (int i = 0; i < batch->n_tokens; i++) {
+        TRY(tape_check_position(model, batch->positions[i]));
+        if (batch->positions[i] > last)
+            last = batch->positions[i];
+    }
+    return model_grow_rope(model, last + 1);
+}
+
+static void upload_indices(struct ops *ops, struct tensor *to, const int32_t *from)
+{
+    ops_upload(ops, to->data, from, (size_t)to->shape[0] * sizeof(int32_t));
+}
+
+static void run_layers(struct model *model, struct tape_views *views)
+{
+    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->value, &views->tokens);
+    for (int i = 0; i < model->shape.n_layers; i++) {
+        struct activations *a = &views->layers[i];
+        layer_project(model, &model->layers[i], a, views);
+        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments);
+        layer_finish(model, &model->layers[i], a, views, layer_output(model, views, i));
+    }
+}
+
+static void run_head(struct model *model, struct tape_views *views, float temperature,
+                     int wants_entropy)
+{
+    int64_t R = views->gathered.shape[0];
+
+    head_begin(model, views);
+    for (int64_t first = 0; first < R; first += MODEL_HEAD_ROWS) {
+        int64_t n = R - first < MODEL_HEAD_ROWS ? R - first : MODEL_HEAD_ROWS;
+        struct tensor logits = view_rows(&views->logits, 0, n);
+        struct tensor targets = view_rows(&views->targets, first, n);
+        struct tensor logprobs = view_rows(&views->logprobs, first, n);
+        struct tensor entropy = view_rows(&views->entropy, first, n);
+        head_logits(model, views, first, &logits);
+        ops_token_logprob(model->ops, &logprobs, wants_entropy ? &entropy : NULL, &logits,
+                          &targets, temperature);
+    }
+}
+
+int model_forward(struct model *model, struct model_tape *tape, const struct model_batch *batch,
+                  float temperature, int keep, float *logprobs, float *entropy)
+{
+    struct tape_views *views = &tape->views;
+    size_t bytes = (size_t)batch->n_targets * sizeof(float);
+
+    if (tape->model != model)
+        BUG("model_forward: the tape belongs to another model");
+    TRY(check_batch(model, batch));
+    TRY(prepare_positions(model, batch));
+    TRY(tape_prepare(tape, batch->n_tokens, batch->n_segments, batch->n_targets, keep));
+    if (batch->n_targets) {
+        upload_indices(model->ops, &views->tokens, batch->tokens);
+        upload_indices(model->ops, &views->positions, batch->positions);
+        upload_indices(model->ops, &views->segments, batch->segments);
+        upload_indices(model->ops, &views->target_rows, batch->target_rows);
+        upload_indices(model->ops, &views->targets, batch->targets);
+        run_layers(model, views);
+        run_head(model, views, temperature, entropy != NULL);
+        ops_download(model->ops, logprobs, views->logprobs.data, bytes);
+        if (entropy)
+            ops_download(model->ops, entropy, views->entropy.data, bytes);
+    }
+    TRY(ops_sync(model->ops));
+    tape->kept = keep;
+    tape->logits_kept = keep && batch->n_targets <= MODEL_HEAD_ROWS;
+    return STATUS_OK;
+}
+
+float model_logprob(struct model *model, const float *logits, int32_t token, float temperature)
+{
+    struct ops *ops = model->ops;
+    struct tensor target = tensor_i32(model->row_target, 1);
+    struct tensor logprob = tensor_1d(model->row_logprob, 1);
+    float value = 0.0f;
+
+    ops_upload(ops, model->row_logits.data, logits,
+               (size_t)model->shape.vocab_size * sizeof(float));
+    ops_upload(ops, model->row_target, &token, sizeof(token));
+    ops_token_logprob(ops, &logprob, NULL, &model->row_logits, &target, temperature);
+    ops_download(ops, &value, model->row_logprob, sizeof(value));
+    /* The failure stays in the device and is found by the next call that returns a status. */
+    return ops_sync(ops) < 0 ? NAN : value;
+}

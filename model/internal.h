@@ -1,0 +1,115 @@
+/*
+ * model/internal.h - what the files of model/ share. Private to model/.
+ */
+#ifndef HONE_MODEL_INTERNAL_H
+#define HONE_MODEL_INTERNAL_H
+
+#include "model/model.h"
+
+#define MODEL_NAME_BYTES 80
+
+/* One weight: its view in each of the three flat allocations. */
+struct parameter {
+    char name[MODEL_NAME_BYTES];
+    struct tensor value;
+    struct tensor gradient;   /* data NULL unless trainable */
+    struct tensor packed;     /* data NULL unless it is multiplied with */
+};
+
+/* Pointers into model->parameters; NULL where the family has none. */
+struct layer {
+    struct parameter *attention_norm, *q, *q_bias, *k, *k_bias, *v, *v_bias, *q_norm, *k_norm, *o;
+    struct parameter *mlp_norm, *gate, *up, *down;
+};
+
+struct model {
+    struct ops *ops;
+    struct model_shape shape;
+    int trainable;
+    struct parameter *parameters;
+    size_t n_parameters;
+    struct layer *layers;
+    struct parameter *embedding, *final_norm, *head;   /* head is embedding when tied */
+    void *weights, *gradients, *packed;
+    size_t weights_bytes;
+    struct tensor rope;        /* [positions, 2, D/2]; grows with the longest sequence seen */
+    struct tensor row_logits;  /* [1, V] and two scalars, for model_logprob() */
+    void *row_target, *row_logprob;
+};
+
+#define MODEL_MAX_CONFIG_BYTES ((size_t)1 << 20)
+
+/* weights.c: a model whose list of weights is filled in, yet without device memory; then that. */
+struct model *model_begin(struct ops *ops, const struct model_shape *shape, int trainable);
+int model_allocate(struct model *model);
+
+/* safetensors.c */
+size_t safetensors_count(const struct safetensors *file);
+const char *safetensors_name(const struct safetensors *file, size_t i);
+/* The 8-byte length and the JSON header for these tensors; their bytes follow in the same order. */
+int safetensors_write_header(struct text *out, const struct named_tensor *tensors, size_t n);
+
+/* ---- Activations: one layer's, and those of a whole pass. */
+struct activations {
+    struct tensor x;                        /* [N,C] the layer's input */
+    struct tensor attention_rstd;           /* [N] */
+    struct tensor q_raw, k_raw;             /* [N,H,D], [N,K,D] before q/k norm; qk_norm only */
+    struct tensor q_rstd, k_rstd;           /* [N*H], [N*K]; qk_norm only */
+    struct tensor q, k, v;                  /* after rope */
+    struct tensor attended, lse;            /* [N,H,D], [N,H] */
+    struct tensor middle;                   /* [N,C] between attention and MLP */
+    struct tensor mlp_rstd;                 /* [N] */
+    struct tensor gate, up;                 /* [N,F] */
+};
+
+/* Views into one device allocation, carved anew for each batch. */
+struct tape_views {
+    struct tensor tokens, positions, segments, target_rows, targets;
+    struct activations *layers;             /* [n_layers]; all alike unless kept */
+    struct tensor last;                     /* [N,C] the last layer's output */
+    struct tensor normed, branch, hidden;   /* scratch: [N,C], [N,C], [N,F] */
+    struct tensor gathered, final_rstd, final_normed;   /* [R,C], [R], [R,C] */
+    struct tensor logits;                   /* [min(R, HEAD_ROWS), V] */
+    struct tensor logprobs, entropy;        /* [R] */
+    /* backward only */
+    struct tensor d_x, d_normed, d_attended, d_q, d_k, d_v, d_q_raw, d_k_raw, d_hidden;
+    struct tensor d_gathered, d_final_normed, d_logprobs;
+};
+
+/* Logits exist for this many rows at a time, so that [targets, V] is never whole in memory. */
+#define MODEL_HEAD_ROWS 512
+
+struct model_tape {
+    struct model *model;
+    struct ops_arena arena;
+    struct tape_views views;
+    int n_tokens, n_targets;
+    int kept;           /* the last forward left what a backward needs */
+    int logits_kept;    /* ... and all its logits, as there was one chunk */
+};
+
+/* tape.c */
+int tape_prepare(struct model_tape *tape, int n_tokens, int n_segments, int n_targets, int keep);
+/* Refuses tokens outside the vocabulary and positions beyond the longest sequence. */
+int tape_check_tokens(const struct model *model, const int32_t *tokens, int n);
+int tape_check_position(const struct model *model, int position);
+int model_grow_rope(struct model *model, int n_positions);
+
+/* The same memory with other dimensions. */
+struct tensor view_2d(const struct tensor *tensor, int64_t a, int64_t b);
+/* Rows first .. first + n - 1 of a 1-d or 2-d tensor. */
+struct tensor view_rows(const struct tensor *tensor, int64_t first, int64_t n);
+
+/* forward.c: the two halves of a layer around its attention, and the way to the logits. */
+void layer_project(struct model *model, const struct layer *layer, struct activations *a,
+                   struct tape_views *views);
+void layer_finish(struct model *model, const struct layer *layer, struct activations *a,
+                  struct tape_views *views, struct tensor *next);
+/* Where layer i writes its output. */
+struct tensor *layer_output(struct model *model, struct tape_views *views, int i);
+/* target_rows of the last layer's output, normed for the head. */
+void head_begin(struct model *model, struct tape_views *views);
+void head_logits(struct model *model, struct tape_views *views, int64_t first,
+                 struct tensor *logits);
+
+#endif

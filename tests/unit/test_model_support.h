@@ -1,0 +1,88 @@
+/* What the test_model_*.c programs share. */
+#ifndef TEST_MODEL_SUPPORT_H
+#define TEST_MODEL_SUPPORT_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/files.h"
+#include "common/random.h"
+#include "common/status.h"
+#include "model/model.h"
+
+#define REQUIRE_OK(call)                                                                           \
+    do {                                                                                           \
+        if ((call) < 0)                                                                            \
+            fail_msg("%s: %s", #call, status_reason());                                            \
+    } while (0)
+
+static inline struct ops *open_device(const char *device)
+{
+    struct ops *ops = NULL;
+
+    REQUIRE_OK(ops_create(&ops, device, 2));
+    return ops;
+}
+
+/* Small, grouped heads, a head width that is not channels / heads. */
+static inline struct model_shape small_shape(enum model_family family)
+{
+    struct model_shape shape = {
+        .family = family, .n_layers = 2, .n_heads = 4, .n_kv_heads = 2, .head_dim = 6,
+        .channels = 20, .hidden_channels = 28, .vocab_size = 50, .max_positions = 700,
+        .qkv_bias = family == MODEL_QWEN2, .qk_norm = family == MODEL_QWEN3,
+        .tied_head = family != MODEL_LLAMA, .rope_base = 10000.0, .norm_eps = 1e-6,
+    };
+
+    return shape;
+}
+
+/* Weights far from the usual start, so that every part of the model matters. */
+static inline void widen_weights(struct model *model, uint64_t seed)
+{
+    struct random_stream stream = {.seed = seed};
+    struct ops *ops = model_ops(model);
+
+    for (size_t i = 0; i < model_n_weights(model); i++) {
+        struct tensor weight, gradient;
+        const char *name = model_weight(model, i, &weight, &gradient);
+        double mean = weight.n_dims == 1 && !strstr(name, "bias") ? 1.0 : 0.0;
+        size_t n = (size_t)tensor_count(&weight);
+        float *values = mem_alloc(n, sizeof(float));
+        for (size_t k = 0; k < n; k++)
+            values[k] = (float)(mean + 0.25 * random_normal(&stream));
+        ops_upload(ops, weight.data, values, n * sizeof(float));
+        REQUIRE_OK(ops_sync(ops));
+        mem_free(values);
+    }
+    model_weights_changed(model);
+}
+
+static inline struct model *make_model(struct ops *ops, enum model_family family)
+{
+    struct model_shape shape = small_shape(family);
+    struct model *model = NULL;
+
+    REQUIRE_OK(model_create(&model, ops, &shape, 1, 3));
+    widen_weights(model, 5);
+    return model;
+}
+
+/* Device values of a tensor; the caller frees. */
+static inline float *values_of(struct ops *ops, const struct tensor *tensor)
+{
+    size_t n = (size_t)tensor_count(tensor);
+    float *values = mem_alloc(n, sizeof(float));
+
+    ops_download(ops, values, tensor->data, n * sizeof(float));
+    REQUIRE_OK(ops_sync(ops));
+    return values;
+}
+
+#endif
