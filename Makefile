@@ -3,13 +3,16 @@ CC       ?= cc
 BUILD    ?= build
 MODE     ?= release
 PREFIX   ?= /usr/local
+JOBS     ?= $(shell nproc)
 -include config.mak
+MAKEFLAGS += -j$(JOBS)
 
 PACKAGES  = libzmq yaml-0.1 sqlite3 jansson libcrypto gmp libseccomp libpcre2-8
 CFLAGS_release = -O3
 CFLAGS_debug   = -O0
 CFLAGS_asan    = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan    = -O1 -fsanitize=thread
+CFLAGS_fuzz    = -O1 -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
 WARN      = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes $(WERROR)
 override CFLAGS   += -std=gnu11 -g $(CFLAGS_$(MODE)) $(WARN)
 COMMIT   := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo no-commit)
@@ -47,26 +50,93 @@ ISA_avx512   = -DKERNEL_ISA=avx512 -DVECTOR_BYTES=64 -mavx512f -mavx512bw -mavx5
 
 TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_*.c))
 TESTS    += $(patsubst tests/parity/%.c,$(OUT)/tests/%,$(wildcard tests/parity/parity_*.c))
+TESTS    += $(patsubst tests/integration/%.c,$(OUT)/tests/%,$(wildcard tests/integration/integration_*.c))
 BENCHES  := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/bench_*.c))
+FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
 
 .SECONDARY:
-.PHONY: all check bench clean help
+.PHONY: all demo test check bench lint layers format asan tsan fuzz docs golden deps install clean help
 
-all: $(OUT)/hone $(PLUGINS)   ## build the program
+# What is missing is named with the line that installs it. demo, test and asan install by themselves.
+ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
+MISSING  := $(shell tools/missing_deps)
+ifneq ($(MISSING),)
+$(error missing packages; install them with: apt-get install $(MISSING))
+endif
+endif
+
+all: $(OUT)/hone $(PLUGINS)   ## build the program (the default)
+
+demo: deps   ## the whole R1 pipeline on a tiny model, on the CPU: a few minutes
+	@$(MAKE) --no-print-directory all
+	@tools/demo $(OUT)/hone
+
+test: deps | $(filter lint,$(MAKECMDGOALS))   ## every test: units, parity, golden values, whole runs
+	@$(MAKE) --no-print-directory all tests
+	@tools/run_tests $(TESTS)
+
+tests: $(TESTS) $(PLUGINS)
+
+check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(PLUGINS) $(OUT)/hone   ## the same for one program: make check T=test_grpo
+	@tools/run_tests $(if $(T),$(OUT)/tests/$(T),$(TESTS))
+
+bench: $(BENCHES)   ## speed of the arithmetic, beside the machine's own limits
+	@for b in $(BENCHES); do $$b || exit 1; done
+
+lint: $(OUT)/hone   ## layers, lengths, banned calls, generated documents up to date
+	@tools/check_style
+	@$(OUT)/hone docs config | diff -q - docs/config.md >/dev/null || { echo "docs/config.md is stale: make docs"; exit 1; }
+	@$(OUT)/hone docs metrics | diff -q - docs/metrics.md >/dev/null || { echo "docs/metrics.md is stale: make docs"; exit 1; }
+	@for r in configs/*/*.yaml; do $(OUT)/hone plan $$r >/dev/null || exit 1; done
+	@echo "lint: nothing found"
+
+layers:   ## the direction of dependencies, docs/layers.txt
+	@tools/check_layers docs/layers.txt $(shell git ls-files '*.c' '*.h')
+
+format:   ## clang-format (14) on the lines that differ from HEAD
+	@git clang-format-14 2>/dev/null || git clang-format
+
+asan tsan:   ## every test under AddressSanitizer + UBSan, or ThreadSanitizer
+	@$(MAKE) --no-print-directory test MODE=$@
+
+docs: $(OUT)/hone   ## docs/config.md and docs/metrics.md from the program's tables
+	$(OUT)/hone docs config > docs/config.md
+	$(OUT)/hone docs metrics > docs/metrics.md
+
+# libFuzzer comes with clang; FUZZ_SECONDS each.
+FUZZ_SECONDS ?= 60
+fuzz:   ## every decoder under libFuzzer (needs clang), FUZZ_SECONDS=60 each
+	@$(MAKE) --no-print-directory fuzzers CC=clang MODE=fuzz
+	@for f in $(FUZZERS:%=$(BUILD)/fuzz/fuzz/%); do name=$$(basename $$f); mkdir -p $(BUILD)/corpus/$$name; \
+	  $$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=0 -verbosity=0 $(BUILD)/corpus/$$name \
+	  $$(ls -d tests/fuzz/$${name#fuzz_} 2>/dev/null) || exit 1; done
+fuzzers: $(FUZZERS:%=$(OUT)/fuzz/%)
+
+golden:   ## golden files anew from PyTorch and transformers (developers; see tools/README.md)
+	tools/make_golden.py
+	tools/make_golden_grpo.py
+
+deps:   ## install the missing Debian packages (as root or with sudo)
+	@tools/install_deps
+
+install: all   ## into PREFIX (/usr/local)
+	install -D $(OUT)/hone $(DESTDIR)$(PREFIX)/bin/hone
+	install -D -m 644 reward/verifier_abi.h $(DESTDIR)$(PREFIX)/include/hone/verifier_abi.h
+	for f in configs/*/*.yaml; do install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/hone/$$f || exit 1; done
+
+clean:   ## remove what make made
+	rm -rf $(BUILD)
+
+help:   ## this list
+	@sed -n 's/^\([a-z][a-z_ ]*\):.*##/\1  /p' $(firstword $(MAKEFILE_LIST))
 
 $(OUT)/libhone.a: $(LIB_O)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
 $(OUT)/hone: $(patsubst %.c,$(OUT)/%.o,$(wildcard cmd/*.c)) $(OUT)/libhone.a
-	$(CC) $(CFLAGS) $^ -o $@ -rdynamic $(LDLIBS)
-
-check: $(TESTS) $(PLUGINS)   ## unit tests; T=test_name runs one
-	@for t in $(if $(T),$(OUT)/tests/$(T),$(TESTS)); do $$t || exit 1; done
-
-bench: $(BENCHES)   ## speed of the arithmetic, beside the machine's own limits
-	@for b in $(BENCHES); do $$b || exit 1; done
+	$(CC) $(CFLAGS) $^ -o $@ $(LDLIBS)
 
 $(OUT)/common/version.o: override CPPFLAGS += -DHONE_COMMIT='"$(COMMIT)"'
 $(OUT)/%.o: %.c
@@ -84,16 +154,17 @@ $(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libhone.a
 $(OUT)/tests/parity_%: tests/parity/parity_%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+$(OUT)/tests/integration_%: tests/integration/integration_%.c $(OUT)/tests/integration/support.o $(OUT)/libhone.a | $(OUT)/hone $(PLUGINS)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/bench/%: bench/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(LDLIBS)
+$(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libhone.a
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS)
 $(OUT)/plugin/%.so: tests/plugin/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -fvisibility=hidden -fPIC -shared $< -o $@
 
-clean:   ## remove what make made
-	rm -rf $(BUILD)
-help:   ## this list
-	@sed -n 's/^\([a-z_ -]*\):.*##/\1  /p' $(firstword $(MAKEFILE_LIST))
-
--include $(LIB_O:.o=.d)
+-include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d)

@@ -13,11 +13,11 @@
 enum { TERM_ACCURACY, TERM_FORMAT, TERM_LANGUAGE, N_TERMS };
 
 /* Why a sample is left out: the first rule that it breaks. */
-enum drop { KEPT, DROP_WRONG, DROP_FORMAT, DROP_LANGUAGE, DROP_REPETITION, DROP_LENGTH, DROP_DUPLICATE,
-            DROP_SURPLUS, DROP_ERROR, N_DROPS };
-static const char *const drop_names[N_DROPS] = {"kept",       "wrong",  "format",
-                                                "language",   "repetition", "length",
-                                                "duplicate",  "surplus", "error"};
+enum drop { KEPT, DROP_ERROR, DROP_UNREADABLE, DROP_WRONG, DROP_FORMAT, DROP_LANGUAGE,
+            DROP_REPETITION, DROP_LENGTH, DROP_DUPLICATE, DROP_SURPLUS, N_DROPS };
+static const char *const drop_names[N_DROPS] = {"kept",     "error",      "unreadable", "wrong",
+                                                "format",   "language",   "repetition", "length",
+                                                "duplicate", "surplus"};
 
 struct building {
     struct stage_run *run;
@@ -27,11 +27,19 @@ struct building {
     int64_t drops[N_DROPS];
 };
 
+/* Nothing to learn from, or nothing that a line of JSON can hold. */
+static int is_unreadable(const struct wire_text *text)
+{
+    return text->bytes == 0 || memchr(text->data, '\0', text->bytes) != NULL;
+}
+
 static enum drop judge(const struct data_config *config, const struct sample_group *group,
                        const struct sample *sample)
 {
     if (sample->masked)
         return DROP_ERROR;
+    if (is_unreadable(&sample->text))
+        return DROP_UNREADABLE;
     if (config->require_right && sample->scores[TERM_ACCURACY].outcome != OUTCOME_RIGHT)
         return DROP_WRONG;
     if (config->require_format && sample->scores[TERM_FORMAT].outcome != OUTCOME_RIGHT)
@@ -262,32 +270,29 @@ static int build(struct stage_run *run, const char *path, const char *relative)
                             "passes the filters of section data; see `hone samples --stage %s "
                             "--purpose data`", run->stage->name, (long long)settings->data.n_tasks,
                             run->stage->name));
-    TRY_OUT(file_write_atomic(path, building.out.data, building.out.length));
     TRY_OUT(record(&building, relative));
-    status = run_store_put_parent(run->pipeline->store, "dataset", run->dataset, "checkpoint", row);
+    TRY_OUT(run_store_put_parent(run->pipeline->store, "dataset", run->dataset, "checkpoint", row));
+    /* Last: a file without its rows would be taken for an edited one; the other way it is made anew. */
+    status = file_write_atomic(path, building.out.data, building.out.length);
 out:
     text_release(&building.out);
     return status;
 }
 
-static int take_edited(struct stage_run *run, const char *path, const char *relative)
+/* As it is: what it was made from stays known, its rows and digest are those of now. */
+static int take_existing(struct stage_run *run, const char *path, const char *relative)
 {
     struct text text = {0};
     struct digest digest;
-    char hex[DIGEST_HEX_BYTES], old[FILE_PATH_MAX];
-    int64_t n_rows = 0;
+    char hex[DIGEST_HEX_BYTES];
 
     TRY(file_read(path, (size_t)4 << 30, &text));
-    for (size_t i = 0; i < text.length; i++)
-        n_rows += text.data[i] == '\n';
+    int64_t n_rows = (int64_t)count_lines(&text);
     digest_of(&digest, text.data, text.length);
     digest_hex(&digest, hex);
     text_release(&text);
     log_info("%s: %s is there already and is taken as it is (%lld rows); remove it to sample anew",
              run->stage->name, relative, (long long)n_rows);
-    if (run_store_last_dataset(run->pipeline->store, run->stage->name, old, &run->dataset) ==
-        STATUS_OK)
-        return STATUS_OK;
     return run_store_put_dataset(run->pipeline->store, run->id, relative, "chat-jsonl", n_rows, hex,
                                  &run->dataset);
 }
@@ -304,5 +309,5 @@ int dataset_prepare(struct stage_run *run, char path[FILE_PATH_MAX])
     TRY(file_make_directories(directory));
     snprintf(relative, sizeof(relative), "datasets/%s.jsonl", run->stage->name);
     TRY(file_join(path, run->pipeline->options.run, relative));
-    return file_exists(path) ? take_edited(run, path, relative) : build(run, path, relative);
+    return file_exists(path) ? take_existing(run, path, relative) : build(run, path, relative);
 }

@@ -60,9 +60,10 @@ void pipeline_print_config_markdown(struct text *out)
 
     text_print(out,
                "# Settings\n\n"
-               "Printed by the program from its own tables (`hone docs config`); do not edit. A recipe "
-               "is a YAML file of sections\nand a list `stages`. A section on the top holds for every "
-               "stage, one inside a stage for that stage alone;\n`run` stands on the top only. "
+               "Printed by the program from its own tables (`hone docs config`); do not edit. A "
+               "recipe is a YAML file of sections\nand a list `stages`. A section on the top holds "
+               "for every stage, one inside a stage for that stage alone;\n"
+               "`run` stands on the top only. "
                "A setting comes from, last wins: its default here, the stage kind's defaults\n"
                "(`hone docs stages`), the top of the file, the stage, `--set section.key=value` or "
                "`--set stage:section.key=value`.\nAn unknown key is an error. Paths are taken "
@@ -71,8 +72,8 @@ void pipeline_print_config_markdown(struct text *out)
                "| key | meaning |\n| --- | --- |\n"
                "| `name` | its own name: a-z 0-9 _ - |\n"
                "| `stage` | its kind, a name of `hone docs stages`; left out: as `name` |\n"
-               "| `from` | whose weights it starts from: a stage above it, or the folder of a model (with a "
-               "slash in it) |\n"
+               "| `from` | whose weights it starts from: a stage above it, or the folder of a "
+               "model (with a slash in it) |\n"
                "| `sample` | whose checkpoint writes its data: a stage above it |\n"
                "| `data_from` | whose dataset it takes: a stage above it |\n");
     print_section(out, &run_config_section);

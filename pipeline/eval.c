@@ -87,8 +87,8 @@ static int choose_model(struct evaluation *evaluation, const char *model)
         return STATUS_OK;
     }
     if (!options->only)
-        return status_fail(STATUS_CONFIG, "--stage names whose checkpoint to evaluate, or --model a "
-                           "model folder");
+        return status_fail(STATUS_CONFIG, "name whose checkpoint to evaluate with --stage, or a "
+                           "folder with --model");
     TRY(locate_checkpoint(options->run, options->only, evaluation->model, &evaluation->step));
     return checkpoint_verify(evaluation->model);
 }
@@ -102,8 +102,8 @@ static int open_stage(struct evaluation *evaluation)
     run->index = (size_t)(run->stage - evaluation->pipeline.recipe.stages);
     arena_init(&run->arena, STEP_ARENA_BYTES);
     if (!settings->tasks.heldout[0] || !settings->eval.n_tasks)
-        return status_fail(STATUS_CONFIG, "stage \"%s\" has no held-out tasks: set tasks.heldout and "
-                           "eval.n_tasks", run->stage->name);
+        return status_fail(STATUS_CONFIG, "stage \"%s\" has no held-out tasks: set tasks.heldout "
+                           "and eval.n_tasks", run->stage->name);
     TRY(chat_template_init(&run->chat, settings->tasks.template_name));
     TRY(task_set_open(&run->heldout, settings->tasks.heldout, settings->tasks.kinds, &run->chat,
                       settings->tasks.language));

@@ -83,8 +83,10 @@ int stage_announce(struct stage_run *run);
 /* Stores a step with its metrics and groups, writes TensorBoard, logs a line when due. */
 int stage_record_step(struct stage_run *run, double wall_seconds, const struct metric_list *metrics,
                       const struct sample_group *groups, size_t n_groups);
-/* Counts the step; saves a checkpoint and evaluates when due, and at the end. */
+/* Counts the step; saves a checkpoint, then evaluates, when due and at the end. */
 int stage_end_of_step(struct stage_run *run);
+/* After a resume: the evaluation that was due at the checkpoint, when it had not come to an end. */
+int stage_catch_up(struct stage_run *run);
 /* On Ctrl-C: a checkpoint of what is done, then STATUS_INTERRUPTED. */
 int stage_stop(struct stage_run *run);
 int stage_is_stopped(const struct stage_run *run);

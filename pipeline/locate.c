@@ -69,8 +69,8 @@ int locate_recipe(struct recipe *recipe, const char *config, const char *run,
         return recipe_open(recipe, config, overrides);
     TRY(file_join(path, run, "config.yaml"));
     if (!file_exists(path))
-        return status_fail(STATUS_CONFIG, "%s is no run directory (it has no config.yaml); name one "
-                           "with --run, or a recipe", run);
+        return status_fail(STATUS_CONFIG, "%s is no run directory (it has no config.yaml); name "
+                           "one with --run, or a recipe", run);
     return recipe_open(recipe, path, overrides);
 }
 
@@ -83,8 +83,8 @@ int locate_stage(const struct recipe *recipe, const char *name, const struct sta
         return STATUS_OK;
     for (size_t i = 0; i < recipe->n_stages; i++)
         text_print(&names, "%s%s", i ? ", " : "", recipe->stages[i].name);
-    int status = status_fail(STATUS_CONFIG, "%s has no stage \"%s\"; it has: %s", recipe->path, name,
-                             names.data);
+    int status = status_fail(STATUS_CONFIG, "%s has no stage \"%s\"; it has: %s", recipe->path,
+                             name, names.data);
     text_release(&names);
     return status;
 }

@@ -64,7 +64,21 @@ static void need_tokenizer(struct missing *missing, const struct stage *stage)
         need_file(missing, stage, "model.tokenizer", path);
 }
 
-/* Files first; a verifier that is not there is an error unless its plugin is the missing file. */
+/* Names of built-in verifiers alone: a plugin may be what is missing. */
+static int check_verifiers(const struct stage *stage)
+{
+    const struct stage_settings *settings = &stage->settings;
+    struct reward *reward;
+
+    if (!(stage->kind->flags & STAGE_IS_RL) || settings->reward.plugins[0])
+        return STATUS_OK;
+    TRY(reward_create(&reward, &settings->reward, &settings->sandbox));
+    int status = reward_check_names(reward, &settings->reward);
+    reward_destroy(&reward);
+    return status < 0 ? status_context(status, "stage \"%s\"", stage->name) : STATUS_OK;
+}
+
+/* What is not there is listed; what is wrong is an error. */
 static int look_for(struct missing *missing, const struct recipe *recipe, const char *only)
 {
     for (size_t i = 0; i < recipe->n_stages; i++) {
@@ -86,7 +100,12 @@ static int look_for(struct missing *missing, const struct recipe *recipe, const 
         need_model(missing, stage);
         need_tokenizer(missing, stage);
     }
-    return missing->n ? STATUS_OK : setup_check(recipe, only, NULL);
+    if (!missing->n)
+        return setup_check(recipe, only, NULL);
+    for (size_t i = 0; i < recipe->n_stages; i++)
+        if (!only || !strcmp(only, recipe->stages[i].name))
+            TRY(check_verifiers(&recipe->stages[i]));
+    return STATUS_OK;
 }
 
 static void print_work(struct text *out, const struct stage *stage, const struct stage_plan *plan)
@@ -109,8 +128,8 @@ static void print_work(struct text *out, const struct stage *stage, const struct
     else if (stage->kind->flags & STAGE_NEEDS_TEXT)
         text_print(out, "about %s tokens trained in %s steps", trained, steps);
     else if (stage->sample[0])
-        text_print(out, "%s samples of at most %s tokens, at most %s rows kept, %s tokens trained in "
-                        "%s steps", samples, sampled, rows, trained, steps);
+        text_print(out, "%s samples of at most %s tokens, at most %s rows kept, %s tokens trained "
+                        "in %s steps", samples, sampled, rows, trained, steps);
     else
         text_print(out, "at most %s rows, %s tokens trained in %s steps", rows, trained, steps);
     if (plan->eval_tokens > 0) {
@@ -157,7 +176,8 @@ static void print_model(struct text *out, const struct stage_plan *plan)
     char number[PLAN_NUMBER_BYTES];
 
     if (!plan->has_shape) {
-        text_print(out, "  size      unknown: %s\n", plan->why_unknown);
+        text_print(out, "  size      unknown%s %s\n",
+                   strncmp(plan->why_unknown, "until ", 6) ? ":" : "", plan->why_unknown);
         return;
     }
     text_print(out, "  size      %s parameters: %s, %d layers of %d, heads %d/%d of %d, MLP %d, "
@@ -167,6 +187,19 @@ static void print_model(struct text *out, const struct stage_plan *plan)
                shape->tied_head ? "tied" : "untied");
 }
 
+static void print_length_note(struct text *out, const struct stage *stage,
+                              const struct stage_plan *plan)
+{
+    const struct rollout_config *rollout = &stage->settings.rollout;
+    int64_t longest = rollout->max_prompt_length + rollout->max_completion_length;
+
+    if (plan->has_shape && plan->n_rollout && longest > plan->shape.max_positions)
+        text_print(out, "  NOTE      a prompt and a completion may have %lld tokens together, but "
+                        "the model has %d positions:\n            lower rollout.max_prompt_length or "
+                        "rollout.max_completion_length\n", (long long)longest,
+                   plan->shape.max_positions);
+}
+
 static void print_stage(struct text *out, const struct stage *stage, const struct stage_plan *plan)
 {
     text_print(out, "\n%s", stage->name);
@@ -174,6 +207,7 @@ static void print_stage(struct text *out, const struct stage *stage, const struc
         text_print(out, " (%s)", stage->kind->name);
     text_print(out, ": %s\n", stage->kind->help);
     print_model(out, plan);
+    print_length_note(out, stage, plan);
     print_work(out, stage, plan);
     print_memory(out, plan);
     plan_print_settings(out, stage);

@@ -11,7 +11,7 @@ const char *plan_bytes(char out[PLAN_NUMBER_BYTES], double value);    /* "3.1 Mi
 /* A tree by "from"; where the data comes from stands behind the name. */
 void plan_print_graph(struct text *out, const struct recipe *recipe);
 
-/* The chief settings of the stage's kind, and those that are not the default; one line a section. */
+/* The chief settings of the stage's kind, and all that are not the default. */
 void plan_print_settings(struct text *out, const struct stage *stage);
 
 /* Every section and key. */

@@ -85,7 +85,7 @@ static void find_shape(const struct recipe *recipe, size_t i, const char *run,
         plan->has_shape = parent->has_shape;
         plan->shape = parent->shape;
         if (!plan->has_shape)
-            status_fail(STATUS_FAILED, "unknown until stage %s ran", stage->from);
+            status_fail(STATUS_FAILED, "until stage %s ran", stage->from);
     }
     if (plan->has_shape)
         plan->parameters = model_shape_parameters(&plan->shape);

@@ -53,6 +53,9 @@ struct metric_value {
 int run_store_put_step(struct run_store *store, int64_t stage, int64_t step, double wall_seconds,
                        const struct metric_value *metrics, size_t n_metrics, const char *purpose,
                        const struct sample_group *groups, size_t n_groups);
+/* Whether groups of that purpose are stored at that step. */
+int run_store_has_groups(struct run_store *store, int64_t stage, int64_t step, const char *purpose,
+                         int *has);
 
 /* `path` is relative to the run directory. Both give the row id. */
 int run_store_put_checkpoint(struct run_store *store, int64_t stage, int64_t step,

@@ -160,3 +160,15 @@ int run_store_put_step(struct run_store *store, int64_t stage, int64_t step, dou
     text_release(&writer.b);
     return sql_end(&store->sql, status);
 }
+
+int run_store_has_groups(struct run_store *store, int64_t stage, int64_t step, const char *purpose,
+                         int *has)
+{
+    int64_t n;
+
+    TRY(sql_ask_int(&store->sql, "SELECT count(*) FROM sample_group"
+                    " WHERE stage_id = ? AND step = ? AND purpose = ?",
+                    SQL_VALUES(sql_int(stage), sql_int(step), sql_text(purpose)), 0, &n));
+    *has = n > 0;
+    return STATUS_OK;
+}

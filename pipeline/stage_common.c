@@ -38,8 +38,9 @@ int stage_open(struct stage_run *run)
     run->saved_step = -1;
     arena_init(&run->arena, STEP_ARENA_BYTES);
     TRY(chat_template_init(&run->chat, settings->tasks.template_name));
+    /* All kinds, whatever tasks.kinds says: stages are compared on the same tasks. */
     if (settings->eval.n_tasks > 0 && settings->tasks.heldout[0])
-        TRY(task_set_open(&run->heldout, settings->tasks.heldout, settings->tasks.kinds, &run->chat,
+        TRY(task_set_open(&run->heldout, settings->tasks.heldout, "", &run->chat,
                           settings->tasks.language));
     snprintf(name, sizeof(name), "tensorboard/%s", run->stage->name);
     TRY(file_join(directory, run->pipeline->options.run, name));
@@ -252,17 +253,31 @@ static int evaluate_policy(struct stage_run *run)
                               metrics.values, metrics.n, "eval", groups, n_groups);
 }
 
+static int evaluation_is_due(const struct stage_run *run)
+{
+    int64_t eval_steps = run->stage->settings.eval.eval_steps;
+
+    return run->heldout && run->step > 0 &&
+           (run->step >= run->n_steps || (eval_steps && run->step % eval_steps == 0));
+}
+
 int stage_end_of_step(struct stage_run *run)
 {
-    const struct eval_config *eval = &run->stage->settings.eval;
-
     run->step++;
-    int is_last = run->step == run->n_steps;
-    if (run->heldout && (is_last || (eval->eval_steps && run->step % eval->eval_steps == 0)))
-        TRY(evaluate_policy(run));
-    if (is_last || run->step % run->pipeline->recipe.run.save_steps == 0)
+    /* Saved before it is evaluated: whoever stops here loses the evaluation alone. */
+    if (run->step == run->n_steps || run->step % run->pipeline->recipe.run.save_steps == 0)
         TRY(save_checkpoint(run));
-    return STATUS_OK;
+    return evaluation_is_due(run) ? evaluate_policy(run) : STATUS_OK;
+}
+
+int stage_catch_up(struct stage_run *run)
+{
+    int is_there = 0;
+
+    if (!evaluation_is_due(run))
+        return STATUS_OK;
+    TRY(run_store_has_groups(run->pipeline->store, run->id, run->step, "eval", &is_there));
+    return is_there ? STATUS_OK : evaluate_policy(run);
 }
 
 int stage_stop(struct stage_run *run)

@@ -145,16 +145,14 @@ int stage_grpo_run(struct stage_run *run)
     run->n_steps = run->stage->settings.grpo.max_steps;
     TRY(prepare(run));
     TRY(stage_announce(run));
+    TRY(stage_catch_up(run));
     progress_begin(&progress, run->stage->name, run->n_steps);
     for (status = STATUS_OK; status == STATUS_OK && run->step < run->n_steps;) {
-        if (stage_is_stopped(run))
-            status = stage_stop(run);
-        else
-            status = run_step(run);
+        status = stage_is_stopped(run) ? STATUS_INTERRUPTED : run_step(run);
         if (status == STATUS_OK)
             status = stage_end_of_step(run);
         progress_update(&progress, run->step, "reward %.3f", run->last_figure);
     }
     progress_end(&progress);
-    return status;
+    return status == STATUS_INTERRUPTED ? stage_stop(run) : status;
 }

@@ -190,16 +190,13 @@ static int train(struct stage_run *run, const struct corpus *corpus)
 
     progress_begin(&progress, run->stage->name, run->n_steps);
     while (status == STATUS_OK && run->step < run->n_steps) {
-        if (stage_is_stopped(run))
-            status = stage_stop(run);
-        else
-            status = run_step(run, corpus);
+        status = stage_is_stopped(run) ? STATUS_INTERRUPTED : run_step(run, corpus);
         if (status == STATUS_OK)
             status = stage_end_of_step(run);
         progress_update(&progress, run->step, "loss %.3f", run->last_figure);
     }
     progress_end(&progress);
-    return status;
+    return status == STATUS_INTERRUPTED ? stage_stop(run) : status;
 }
 
 int stage_sft_run(struct stage_run *run)
@@ -216,6 +213,7 @@ int stage_sft_run(struct stage_run *run)
     if (resume_path[0])
         TRY_OUT(learner_load_state(run->learner, resume_path));
     TRY_OUT(stage_announce(run));
+    TRY_OUT(stage_catch_up(run));
     status = train(run, &corpus);
 out:
     corpus_release(&corpus);

@@ -1,0 +1,104 @@
+/*
+ * ops/backend.h - what a backend fills in. Private to ops/.
+ *
+ * Same order as ops/ops.h, no checks inside: ops/calls.c has made them. To add an op: declare it in
+ * ops.h, add a line here, write reference/, then cpu/, add its row to tests/parity/, and only then
+ * write cuda/.
+ */
+#ifndef HONE_OPS_BACKEND_H
+#define HONE_OPS_BACKEND_H
+
+#include "ops/ops.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ops_table {
+    const char *name;     /* what a device string starts with: "cpu" of "cpu:avx2" */
+    int host_memory;      /* 1: index tensors are readable here, so that calls.c checks them */
+
+    /* `variant` is the text behind the colon of the device string, "" without one. */
+    int (*open)(const char *variant, int n_threads, void **context);
+    void (*close)(void *context);
+    int (*sync)(void *context);
+    const char *(*describe)(void *context);
+    int (*alloc)(void *context, size_t bytes, void **out);   /* 64-byte aligned, zeroed */
+    void (*free)(void *context, void *memory);
+    void (*upload)(void *context, void *device, const void *host, size_t bytes);
+    void (*download)(void *context, void *host, const void *device, size_t bytes);
+    void (*copy)(void *context, void *to, const void *from, size_t bytes);
+    void (*zero)(void *context, void *memory, size_t bytes);
+
+    void (*pack)(void *context, struct tensor *packed, const struct tensor *weight);
+    void (*matmul)(void *context, struct tensor *out, const struct tensor *in,
+                   const struct tensor *packed, const struct tensor *bias);
+    void (*matmul_backward_input)(void *context, struct tensor *d_in, const struct tensor *d_out,
+                                  const struct tensor *weight);
+    void (*matmul_backward_weight)(void *context, struct tensor *d_weight, struct tensor *d_bias,
+                                   const struct tensor *d_out, const struct tensor *in);
+    void (*rmsnorm)(void *context, struct tensor *out, struct tensor *rstd,
+                    const struct tensor *in, const struct tensor *weight, float eps);
+    void (*rmsnorm_backward)(void *context, struct tensor *d_in, struct tensor *d_weight,
+                             const struct tensor *d_out, const struct tensor *in,
+                             const struct tensor *weight, const struct tensor *rstd);
+    void (*rope)(void *context, struct tensor *x, const struct tensor *table,
+                 const struct tensor *positions, int inverse);
+    void (*swiglu)(void *context, struct tensor *out, const struct tensor *gate,
+                   const struct tensor *up);
+    void (*swiglu_backward)(void *context, struct tensor *d_gate, struct tensor *d_up,
+                            const struct tensor *d_out, const struct tensor *gate,
+                            const struct tensor *up);
+    void (*add)(void *context, struct tensor *out, const struct tensor *in);
+    void (*scale)(void *context, struct tensor *x, float factor);
+    void (*embedding)(void *context, struct tensor *out, const struct tensor *table,
+                      const struct tensor *tokens);
+    void (*embedding_backward)(void *context, struct tensor *d_table, const struct tensor *d_out,
+                               const struct tensor *tokens);
+    void (*gather_rows)(void *context, struct tensor *out, const struct tensor *in,
+                        const struct tensor *rows);
+    void (*scatter_add_rows)(void *context, struct tensor *d_in, const struct tensor *d_out,
+                             const struct tensor *rows);
+    void (*attention)(void *context, struct tensor *out, struct tensor *lse,
+                      const struct tensor *q, const struct tensor *k, const struct tensor *v,
+                      const struct tensor *segments);
+    void (*attention_backward)(void *context, struct tensor *d_q, struct tensor *d_k,
+                               struct tensor *d_v, const struct tensor *d_out,
+                               const struct tensor *q, const struct tensor *k,
+                               const struct tensor *v, const struct tensor *out,
+                               const struct tensor *lse, const struct tensor *segments);
+    void (*attention_decode)(void *context, struct tensor *out, const struct tensor *q,
+                             const struct attention_keys *keys, int n_kv_heads);
+    void (*token_logprob)(void *context, struct tensor *logprob, struct tensor *entropy,
+                          const struct tensor *logits, const struct tensor *targets,
+                          float temperature);
+    void (*token_logprob_backward)(void *context, struct tensor *logits,
+                                   const struct tensor *d_logprob, const struct tensor *targets,
+                                   float temperature);
+    double (*sum_squares)(void *context, const struct tensor *x);
+    int (*all_finite)(void *context, const struct tensor *x);
+    void (*adamw)(void *context, struct tensor *weight, struct tensor *m, struct tensor *v,
+                  const struct tensor *gradient, const struct adamw_step *adamw);
+};
+
+extern const struct ops_table ops_table_cpu;
+extern const struct ops_table ops_table_reference;
+/* NULL when absent: the Makefile links cuda/backend_absent.c or the real one, no #ifdef. */
+extern const struct ops_table *const ops_table_cuda;
+
+/* What ops_create() makes: shared by ops.c and calls.c. */
+struct ops {
+    const struct ops_table *table;
+    void *context;
+};
+
+/* Memory of the host, for the backends that compute there (ops/host.c). */
+int host_alloc(void *context, size_t bytes, void **out);
+void host_free(void *context, void *memory);
+void host_copy(void *context, void *to, const void *from, size_t bytes);
+void host_zero(void *context, void *memory, size_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

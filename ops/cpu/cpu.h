@@ -1,0 +1,82 @@
+/*
+ * ops/cpu/cpu.h - the CPU device: a pool, a kernel table, scratch memory. Private to ops/cpu/.
+ *
+ * cpu_*.c cut an op into ranges and hand them to the kernels. Cuts go across outputs, never through
+ * a sum, or at fixed places that do not depend on the number of threads.
+ */
+#ifndef HONE_OPS_CPU_CPU_H
+#define HONE_OPS_CPU_CPU_H
+
+#include "ops/backend.h"
+#include "ops/cpu/kernels.h"
+#include "ops/cpu/pool.h"
+
+enum cpu_scratch { CPU_SCRATCH_SHARED, CPU_SCRATCH_BLOCKS, CPU_SCRATCH_TASKS, CPU_SCRATCH_THREADS,
+                   CPU_N_SCRATCH };
+
+struct cpu {
+    const struct kernels *kernels;
+    struct pool *pool;
+    int status;                          /* sticky until sync */
+    void *scratch[CPU_N_SCRATCH];        /* grows to the largest op, freed at close */
+    size_t scratch_bytes[CPU_N_SCRATCH];
+    char description[64];
+};
+
+/* At least `bytes`, undefined content; NULL (and the sticky status) when there is no memory or an
+ * earlier op failed: the op then does nothing. */
+void *cpu_scratch(struct cpu *cpu, enum cpu_scratch which, size_t bytes);
+
+/* Runs body over [0, n) in ranges that start at multiples of `align`. `cost` is that of one item,
+ * in vector instructions or so: small loops stay on the calling thread. */
+void cpu_loop(struct cpu *cpu, int64_t n, int64_t align, double cost,
+              void (*body)(void *job, int64_t first, int64_t last), void *job);
+
+void cpu_pack(void *context, struct tensor *packed, const struct tensor *weight);
+void cpu_matmul(void *context, struct tensor *out, const struct tensor *in,
+                const struct tensor *packed, const struct tensor *bias);
+void cpu_matmul_backward_input(void *context, struct tensor *d_in, const struct tensor *d_out,
+                               const struct tensor *weight);
+void cpu_matmul_backward_weight(void *context, struct tensor *d_weight, struct tensor *d_bias,
+                                const struct tensor *d_out, const struct tensor *in);
+void cpu_rmsnorm(void *context, struct tensor *out, struct tensor *rstd, const struct tensor *in,
+                 const struct tensor *weight, float eps);
+void cpu_rmsnorm_backward(void *context, struct tensor *d_in, struct tensor *d_weight,
+                          const struct tensor *d_out, const struct tensor *in,
+                          const struct tensor *weight, const struct tensor *rstd);
+void cpu_rope(void *context, struct tensor *x, const struct tensor *table,
+              const struct tensor *positions, int inverse);
+void cpu_swiglu(void *context, struct tensor *out, const struct tensor *gate,
+                const struct tensor *up);
+void cpu_swiglu_backward(void *context, struct tensor *d_gate, struct tensor *d_up,
+                         const struct tensor *d_out, const struct tensor *gate,
+                         const struct tensor *up);
+void cpu_add(void *context, struct tensor *out, const struct tensor *in);
+void cpu_scale(void *context, struct tensor *x, float factor);
+void cpu_gather_rows(void *context, struct tensor *out, const struct tensor *in,
+                     const struct tensor *rows);
+void cpu_scatter_add_rows(void *context, struct tensor *d_in, const struct tensor *d_out,
+                          const struct tensor *rows);
+void cpu_embedding_backward(void *context, struct tensor *d_table, const struct tensor *d_out,
+                            const struct tensor *tokens);
+void cpu_attention(void *context, struct tensor *out, struct tensor *lse, const struct tensor *q,
+                   const struct tensor *k, const struct tensor *v, const struct tensor *segments);
+void cpu_attention_backward(void *context, struct tensor *d_q, struct tensor *d_k,
+                            struct tensor *d_v, const struct tensor *d_out, const struct tensor *q,
+                            const struct tensor *k, const struct tensor *v,
+                            const struct tensor *out, const struct tensor *lse,
+                            const struct tensor *segments);
+void cpu_attention_decode(void *context, struct tensor *out, const struct tensor *q,
+                          const struct attention_keys *keys, int n_kv_heads);
+void cpu_token_logprob(void *context, struct tensor *logprob, struct tensor *entropy,
+                       const struct tensor *logits, const struct tensor *targets,
+                       float temperature);
+void cpu_token_logprob_backward(void *context, struct tensor *logits,
+                                const struct tensor *d_logprob, const struct tensor *targets,
+                                float temperature);
+double cpu_sum_squares(void *context, const struct tensor *x);
+int cpu_all_finite(void *context, const struct tensor *x);
+void cpu_adamw(void *context, struct tensor *weight, struct tensor *m, struct tensor *v,
+               const struct tensor *gradient, const struct adamw_step *adamw);
+
+#endif

@@ -1,0 +1,123 @@
+/*
+ * ops/cpu/kernels.h - the hot loops, as a table per instruction set. Private to ops/cpu/.
+ *
+ * kernels_*.c are compiled once per instruction set (KERNEL_ISA, VECTOR_BYTES from the Makefile);
+ * dispatch_*.c lists what the processor of this build may have. A kernel works on a range of rows,
+ * panels or elements; the ranges never change a result.
+ */
+#ifndef HONE_OPS_CPU_KERNELS_H
+#define HONE_OPS_CPU_KERNELS_H
+
+#include "ops/backend.h"
+
+/* out[r,m] = (accumulate ? out : 0) + sum over k of a[r,k] b[k,m], then + bias[m]. b lies in panels
+ * of 16 columns, [panel][n_steps][16]. a: row r is row r % tile_rows of block r / tile_rows. */
+struct product {
+    const float *a;
+    int64_t a_block, a_row, a_step;
+    const float *b;
+    int64_t n_steps;
+    float *out;
+    int64_t out_row, n_columns;
+    const float *bias;
+    int accumulate;
+};
+
+struct attention_forward {
+    float *out, *lse;
+    const float *q, *k, *v;
+    int64_t H, K, D;
+};
+
+struct attention_gradient {
+    float *d_q, *d_k, *d_v;
+    const float *d_out, *q, *k, *v, *out, *lse;
+    int64_t H, K, D;
+};
+
+struct attention_step {
+    float *out;
+    const float *q;
+    const struct attention_keys *keys;
+    int64_t H, K, D;
+};
+
+struct adamw_factors {
+    float keep, beta1, one_minus_beta1, beta2, one_minus_beta2, step_size, v_factor, epsilon;
+    float gradient_scale;
+};
+
+#define RMSNORM_BLOCK 64     /* rows whose weight gradients are summed together */
+#define SQUARES_BLOCK 4096   /* elements whose squares are summed together */
+#define DECODE_ROWS 32       /* most sequences in one decode task */
+
+/* name, arguments */
+#define KERNEL_LIST(X)                                                                             \
+    /* rows of w[n_rows <= 16, C] become one panel [C][16] */                                      \
+    X(transpose_panel, (float *panel, const float *w, int64_t w_row, int64_t n_rows, int64_t C))   \
+    /* columns of x[n_steps, ld] become panels [n_steps][16] */                                    \
+    X(pack_columns, (float *panels, const float *x, int64_t ld, int64_t n_steps,                   \
+                     int64_t n_columns, int64_t first, int64_t last))                              \
+    /* columns of x[n_steps, ld] become row blocks [n_steps][tile_rows] */                         \
+    X(pack_blocks, (float *blocks, const float *x, int64_t ld, int64_t n_steps,                    \
+                    int64_t n_columns, int64_t first, int64_t last))                               \
+    X(product, (const struct product *product, int64_t first_row, int64_t last_row,                \
+                int64_t first_panel, int64_t last_panel))                                          \
+    X(sum_columns, (float *out, const float *x, int64_t ld, int64_t n_rows, int64_t n_columns))    \
+    X(rmsnorm, (float *out, float *rstd, const float *in, const float *weight, int64_t C,          \
+                float eps, int64_t first, int64_t last))                                           \
+    X(rmsnorm_backward, (float *d_in, float *d_weight, const float *d_out, const float *in,        \
+                         const float *weight, const float *rstd, int64_t C, int64_t first,         \
+                         int64_t last))                                                            \
+    X(rope, (float *x, const float *table, const int32_t *positions, int64_t H, int64_t D,         \
+             int inverse, int64_t first, int64_t last))                                            \
+    X(swiglu, (float *out, const float *gate, const float *up, int64_t n))                         \
+    X(swiglu_backward, (float *d_gate, float *d_up, const float *d_out, const float *gate,         \
+                        const float *up, int64_t n))                                               \
+    X(add, (float *out, const float *in, int64_t n))                                               \
+    X(scale, (float *x, float factor, int64_t n))                                                  \
+    /* query rows first .. last-1 of the segment that starts at row `segment` */                   \
+    X(attention, (const struct attention_forward *job, int64_t segment, int64_t first,             \
+                  int64_t last, int64_t kv_head, float *scratch))                                  \
+    X(attention_backward, (const struct attention_gradient *job, int64_t segment, int64_t last,    \
+                           int64_t kv_head, float *scratch))                                       \
+    /* sequences first .. last-1, which share their first run of keys; DECODE_ROWS at most */      \
+    X(attention_decode, (const struct attention_step *job, int64_t first, int64_t last,            \
+                         int64_t kv_head, float *scratch))                                         \
+    X(token_logprob, (float *logprob, float *entropy, const float *logits,                         \
+                      const int32_t *targets, int64_t V, float temperature, int64_t first,         \
+                      int64_t last))                                                               \
+    X(token_logprob_backward, (float *logits, const float *d_logprob, const int32_t *targets,      \
+                               int64_t V, float temperature, int64_t first, int64_t last))         \
+    X(exp, (float *out, const float *in, int64_t n))                                               \
+    X(adamw, (float *w, float *m, float *v, const float *g, const struct adamw_factors *f,         \
+              int64_t n))
+
+#define KERNEL_LIST_VALUES(X)                                                                      \
+    /* independent chains of multiply-adds: the peak that benchmarks compare with */               \
+    X(double, count_peak_flops, (int64_t n_steps, float *sink))                                    \
+    X(double, sum_squares, (const float *x, int64_t n))                                            \
+    X(int, all_finite, (const float *x, int64_t n))                                                \
+    /* floats of scratch that the attention kernels want */                                        \
+    X(int64_t, attention_scratch, (int64_t n_keys, int64_t D))                                     \
+    X(int64_t, attention_backward_scratch, (int64_t n_keys, int64_t D))                            \
+    X(int64_t, attention_decode_scratch, (int64_t n_keys, int64_t n_rows, int64_t D))
+
+struct kernels {
+    const char *name;
+    int64_t tile_rows, tile_panels;
+#define X(name, arguments) void (*name) arguments;
+    KERNEL_LIST(X)
+#undef X
+#define X(type, name, arguments) type (*name) arguments;
+    KERNEL_LIST_VALUES(X)
+#undef X
+};
+
+extern const struct kernels kernels_baseline, kernels_avx2, kernels_avx512;
+
+/* dispatch_<architecture>.c: the tables that this processor can run, best first, then NULL. */
+const struct kernels *const *processor_kernels(void);
+void processor_relax(void);   /* a hint in a loop that waits */
+
+#endif

@@ -1,0 +1,107 @@
+/* Packing, and products of packed panels. */
+#include "ops/cpu/tile.h"
+
+/* Four rows of four become four columns of the panel. */
+INLINE void transpose_quad(float *panel, const float *w, int64_t w_row)
+{
+    quad_f32 a = quad_load(w), b = quad_load(w + w_row);
+    quad_f32 c = quad_load(w + 2 * w_row), d = quad_load(w + 3 * w_row);
+    quad_f32 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    quad_f32 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    quad_f32 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    quad_f32 cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+
+    quad_store(panel, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
+    quad_store(panel + LANES, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
+    quad_store(panel + 2 * LANES, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+    quad_store(panel + 3 * LANES, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+}
+
+void KERNEL(transpose_panel)(float *panel, const float *w, int64_t w_row, int64_t n_rows, int64_t C)
+{
+    int64_t whole_rows = n_rows / 4 * 4, whole_columns = C / 4 * 4;
+
+    for (int64_t c = 0; c < whole_columns; c += 4)
+        for (int64_t r = 0; r < whole_rows; r += 4)
+            transpose_quad(panel + c * LANES + r, w + r * w_row + c, w_row);
+    for (int64_t c = whole_columns; c < C; c++)
+        for (int64_t r = 0; r < whole_rows; r++)
+            panel[c * LANES + r] = w[r * w_row + c];
+    for (int64_t r = whole_rows; r < LANES; r++)
+        for (int64_t c = 0; c < C; c++)
+            panel[c * LANES + r] = r < n_rows ? w[r * w_row + c] : 0;
+}
+
+void KERNEL(pack_columns)(float *panels, const float *x, int64_t ld, int64_t n_steps,
+                          int64_t n_columns, int64_t first, int64_t last)
+{
+    for (int64_t p = first; p < last; p++) {
+        float *panel = panels + p * n_steps * LANES;
+        const float *column = x + p * LANES;
+        int64_t n = n_columns - p * LANES;
+        if (n >= LANES) {
+            for (int64_t k = 0; k < n_steps; k++)
+                lanes_store(panel + k * LANES, lanes_load(column + k * ld));
+        } else {
+            for (int64_t k = 0; k < n_steps; k++)
+                lanes_store(panel + k * LANES, lanes_load_part(column + k * ld, n, 0));
+        }
+    }
+}
+
+void KERNEL(pack_blocks)(float *blocks, const float *x, int64_t ld, int64_t n_steps,
+                         int64_t n_columns, int64_t first, int64_t last)
+{
+    for (int64_t i = first; i < last; i++) {
+        float *block = blocks + i * n_steps * TILE_ROWS;
+        const float *column = x + i * TILE_ROWS;
+        int64_t n = n_columns - i * TILE_ROWS;
+        if (n >= TILE_ROWS) {
+            for (int64_t k = 0; k < n_steps; k++)
+                memcpy(block + k * TILE_ROWS, column + k * ld, TILE_ROWS * sizeof(float));
+        } else {
+            for (int64_t k = 0; k < n_steps; k++)
+                memcpy(block + k * TILE_ROWS, column + k * ld, (size_t)n * sizeof(float));
+        }
+    }
+}
+
+void KERNEL(product)(const struct product *product, int64_t first_row, int64_t last_row,
+                     int64_t first_panel, int64_t last_panel)
+{
+    const struct product *x = product;
+    int64_t b_panel = x->n_steps * LANES;
+
+    for (int64_t p = first_panel; p < last_panel; p += TILE_PANELS) {
+        int64_t end_panel = min_i64(p + TILE_PANELS, last_panel);
+        int64_t n_columns = min_i64(end_panel * LANES, x->n_columns) - p * LANES;
+        for (int64_t row = first_row; row < last_row; row += TILE_ROWS) {
+            struct tile tile = {.a_step = x->a_step,
+                                .b = x->b + p * b_panel,
+                                .b_panel = b_panel,
+                                .b_step = LANES,
+                                .n_steps = x->n_steps,
+                                .n_columns = n_columns,
+                                .accumulate = x->accumulate,
+                                .bias = x->bias ? x->bias + p * LANES : NULL};
+            const float *a = x->a + row / TILE_ROWS * x->a_block;
+            int64_t n_rows = min_i64(TILE_ROWS, last_row - row);
+            for (int64_t r = 0; r < n_rows; r++) {
+                tile.a[r] = a + r * x->a_row;
+                tile.out[r] = x->out + (row + r) * x->out_row + p * LANES;
+            }
+            tile_multiply(&tile, n_rows);
+        }
+    }
+}
+
+void KERNEL(sum_columns)(float *out, const float *x, int64_t ld, int64_t n_rows, int64_t n_columns)
+{
+    for (int64_t c = 0; c < n_columns; c += LANES) {
+        int64_t n = n_columns - c;
+        struct lanes sum = lanes_get(out + c, n, 0);
+        for (int64_t r = 0; r < n_rows; r++)
+            sum = lanes_add(sum, lanes_get(x + r * ld + c, n, 0));
+        lanes_put(out + c, sum, n);
+    }
+}

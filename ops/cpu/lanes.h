@@ -1,0 +1,235 @@
+/*
+ * ops/cpu/lanes.h - sixteen floats at a time, whatever the processor's width. Private to the
+ * kernels_*.c files, which are compiled once per instruction set.
+ *
+ * Element i of a row is always in lane i % 16 and lanes are added in one fixed tree, so that
+ * vectors of 32 and of 64 bytes give the same bits. Sums of products go through lanes_fma() alone,
+ * where the compiler makes one fused instruction of them if the processor has it.
+ */
+#ifndef HONE_OPS_CPU_LANES_H
+#define HONE_OPS_CPU_LANES_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "ops/cpu/kernels.h"
+
+#define KERNEL_PASTE(name, isa) name##_##isa
+#define KERNEL_EXPAND(name, isa) KERNEL_PASTE(name, isa)
+#define KERNEL(name) KERNEL_EXPAND(kernel_##name, KERNEL_ISA)
+#define X(name, arguments) void KERNEL(name) arguments;
+KERNEL_LIST(X)
+#undef X
+#define X(type, name, arguments) type KERNEL(name) arguments;
+KERNEL_LIST_VALUES(X)
+#undef X
+
+#define INLINE static inline __attribute__((always_inline, unused))
+#define UNROLL _Pragma("GCC unroll 16")
+
+#define vector_f32 float __attribute__((vector_size(VECTOR_BYTES)))
+#define vector_i32 int32_t __attribute__((vector_size(VECTOR_BYTES)))
+#define vector_u32 uint32_t __attribute__((vector_size(VECTOR_BYTES)))
+
+enum { LANES = 16, WIDTH = VECTOR_BYTES / 4, PARTS = LANES / WIDTH };
+
+struct lanes {
+    vector_f32 part[PARTS];
+};
+
+INLINE int64_t min_i64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+INLINE int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+INLINE vector_f32 vector_load(const float *p)
+{
+    vector_f32 v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+INLINE void vector_store(float *p, vector_f32 v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+
+INLINE struct lanes lanes_load(const float *p)
+{
+    struct lanes x;
+    UNROLL for (int i = 0; i < PARTS; i++) x.part[i] = vector_load(p + i * WIDTH);
+    return x;
+}
+
+INLINE void lanes_store(float *p, struct lanes x)
+{
+    UNROLL for (int i = 0; i < PARTS; i++) vector_store(p + i * WIDTH, x.part[i]);
+}
+
+INLINE struct lanes lanes_all(float value)
+{
+    struct lanes x;
+    UNROLL for (int i = 0; i < PARTS; i++) x.part[i] = value - (vector_f32){0};
+    return x;
+}
+
+/* The first n < 16 elements; `fill` in the other lanes. */
+INLINE struct lanes lanes_load_part(const float *p, int64_t n, float fill)
+{
+    float buffer[LANES];
+    for (int i = 0; i < LANES; i++)
+        buffer[i] = fill;
+    memcpy(buffer, p, (size_t)n * sizeof(*p));
+    return lanes_load(buffer);
+}
+
+INLINE void lanes_store_part(float *p, struct lanes x, int64_t n)
+{
+    float buffer[LANES];
+    lanes_store(buffer, x);
+    memcpy(p, buffer, (size_t)n * sizeof(*p));
+}
+
+INLINE struct lanes lanes_get(const float *p, int64_t n, float fill)
+{
+    return n >= LANES ? lanes_load(p) : lanes_load_part(p, n, fill);
+}
+
+INLINE void lanes_put(float *p, struct lanes x, int64_t n)
+{
+    if (n >= LANES)
+        lanes_store(p, x);
+    else
+        lanes_store_part(p, x, n);
+}
+
+INLINE struct lanes lanes_add(struct lanes a, struct lanes b)
+{
+    UNROLL for (int i = 0; i < PARTS; i++) a.part[i] = a.part[i] + b.part[i];
+    return a;
+}
+
+INLINE struct lanes lanes_subtract(struct lanes a, struct lanes b)
+{
+    UNROLL for (int i = 0; i < PARTS; i++) a.part[i] = a.part[i] - b.part[i];
+    return a;
+}
+
+INLINE struct lanes lanes_multiply(struct lanes a, struct lanes b)
+{
+    UNROLL for (int i = 0; i < PARTS; i++) a.part[i] = a.part[i] * b.part[i];
+    return a;
+}
+
+INLINE struct lanes lanes_divide(struct lanes a, struct lanes b)
+{
+    UNROLL for (int i = 0; i < PARTS; i++) a.part[i] = a.part[i] / b.part[i];
+    return a;
+}
+
+INLINE struct lanes lanes_fma(struct lanes a, struct lanes b, struct lanes c)
+{
+    UNROLL for (int i = 0; i < PARTS; i++) a.part[i] = a.part[i] * b.part[i] + c.part[i];
+    return a;
+}
+
+INLINE vector_f32 vector_choose(vector_i32 mask, vector_f32 yes, vector_f32 no)
+{
+    return (vector_f32)((mask & (vector_i32)yes) | (~mask & (vector_i32)no));
+}
+
+INLINE struct lanes lanes_max(struct lanes a, struct lanes b)
+{
+    UNROLL for (int i = 0; i < PARTS; i++) a.part[i] =
+        vector_choose(a.part[i] > b.part[i], a.part[i], b.part[i]);
+    return a;
+}
+
+INLINE struct lanes lanes_sqrt(struct lanes a)
+{
+    float buffer[LANES];
+    lanes_store(buffer, a);
+    for (int i = 0; i < LANES; i++)
+        buffer[i] = sqrtf(buffer[i]);
+    return lanes_load(buffer);
+}
+
+#define quad_f32 float __attribute__((vector_size(16)))
+#define quad_i32 int32_t __attribute__((vector_size(16)))
+
+INLINE quad_f32 quad_load(const float *p)
+{
+    quad_f32 v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+INLINE void quad_store(float *p, quad_f32 v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+
+/* The tree: lane i with i + 8, then i + 4, i + 2, i + 1. */
+INLINE float lanes_sum(struct lanes x)
+{
+    float buffer[LANES];
+    lanes_store(buffer, x);
+    quad_f32 a = quad_load(buffer) + quad_load(buffer + 8);
+    quad_f32 b = quad_load(buffer + 4) + quad_load(buffer + 12);
+    quad_f32 c = a + b;
+    c = c + __builtin_shufflevector(c, c, 2, 3, 0, 1);
+    return c[0] + c[1];
+}
+
+INLINE quad_f32 quad_max(quad_f32 a, quad_f32 b)
+{
+    quad_i32 mask = a > b;
+    return (quad_f32)((mask & (quad_i32)a) | (~mask & (quad_i32)b));
+}
+
+INLINE float lanes_largest(struct lanes x)
+{
+    float buffer[LANES];
+    lanes_store(buffer, x);
+    quad_f32 a = quad_max(quad_load(buffer), quad_load(buffer + 8));
+    quad_f32 b = quad_max(quad_load(buffer + 4), quad_load(buffer + 12));
+    quad_f32 c = quad_max(a, b);
+    c = quad_max(c, __builtin_shufflevector(c, c, 2, 3, 0, 1));
+    return c[0] > c[1] ? c[0] : c[1];
+}
+
+/* exp(x) within 2 ulp; 0 below -87.3, inf above 88.37. x = n ln 2 + r with |r| <= ln 2 / 2, then a
+ * polynomial 1 + r + r^2 q(r) of least relative error (3e-9). Adding 1.5 * 2^23 rounds to an
+ * integer and leaves it in the low bits, where a shift makes the exponent of 2^n. */
+INLINE struct lanes lanes_exp(struct lanes x)
+{
+    const struct lanes magic = lanes_all(12582912.0f);
+    struct lanes t = lanes_fma(x, lanes_all(1.44269504088896341f), magic);
+    struct lanes n = lanes_subtract(t, magic);
+    struct lanes r = lanes_fma(n, lanes_all(-0.693359375f), x);
+    r = lanes_fma(n, lanes_all(2.12194440054690583e-4f), r);
+    struct lanes p = lanes_all(1.38145406e-3f);
+    p = lanes_fma(p, r, lanes_all(8.36874545e-3f));
+    p = lanes_fma(p, r, lanes_all(4.1668389e-2f));
+    p = lanes_fma(p, r, lanes_all(0.166665211f));
+    p = lanes_fma(p, r, lanes_all(0.49999994f));
+    p = lanes_fma(p, r, lanes_all(1.0f));
+    p = lanes_fma(p, r, lanes_all(1.0f));
+    UNROLL for (int i = 0; i < PARTS; i++)
+    {
+        vector_u32 exponent = ((vector_u32)t.part[i] << 23) + 0x3f800000u;
+        vector_f32 value = p.part[i] * (vector_f32)exponent;
+        value = (vector_f32)((vector_i32)value & ~(x.part[i] < -87.3f));
+        vector_f32 infinite = (float)INFINITY - (vector_f32){0};
+        p.part[i] = vector_choose(x.part[i] > 88.37f, infinite, value);
+    }
+    return p;
+}
+
+#endif

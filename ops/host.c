@@ -1,0 +1,52 @@
+/* Memory of the host as device memory: what the CPU and the reference backend share. */
+#include "ops/backend.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/status.h"
+
+#define ALIGNMENT 64
+#define HUGE_PAGE ((size_t)2 << 20)
+
+int host_alloc(void *context, size_t bytes, void **out)
+{
+    (void)context;
+    *out = NULL;
+    if (bytes > PTRDIFF_MAX - HUGE_PAGE)
+        return status_fail(STATUS_NOMEM, "ops: cannot allocate %zu bytes", bytes);
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
+    size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    void *memory = NULL;
+    if (posix_memalign(&memory, align, rounded ? rounded : ALIGNMENT) != 0)
+        return status_fail(STATUS_NOMEM, "ops: cannot allocate %.1f MiB; lower the batch size",
+                           (double)bytes / (1 << 20));
+    /* Fewer page faults and TLB misses; a refusal changes nothing but speed. */
+    if (align == HUGE_PAGE)
+        madvise(memory, rounded, MADV_HUGEPAGE);
+    memset(memory, 0, rounded);
+    *out = memory;
+    return STATUS_OK;
+}
+
+void host_free(void *context, void *memory)
+{
+    (void)context;
+    free(memory);
+}
+
+void host_copy(void *context, void *to, const void *from, size_t bytes)
+{
+    (void)context;
+    if (bytes)
+        memmove(to, from, bytes);
+}
+
+void host_zero(void *context, void *memory, size_t bytes)
+{
+    (void)context;
+    if (bytes)
+        memset(memory, 0, bytes);
+}

@@ -1,0 +1,179 @@
+/*
+ * ops/ops.h - the arithmetic of the project, once per backend.
+ *
+ * A backend is a const struct ops_table (ops/backend.h): ops/reference/ is plain loops with double
+ * sums, the law; ops/cpu/ is the fast default; ops/cuda/ is the GPU. Callers use the functions
+ * below: they check shapes once, for all backends, then dispatch. A wrong shape is BUG(). A device
+ * error is sticky: later ops do nothing and ops_sync() returns it, so that model code reads like
+ * the maths.
+ *
+ * Exactness. Each output element is one sum in a fixed order that depends on neither the number of
+ * rows, nor threads, nor the vector width: row n of a product of 1,000 rows equals, bit for bit,
+ * the product of that row alone. Rollout and learner share these functions, so that their
+ * log-probabilities agree.
+ *
+ * Letters: N rows (tokens), C channels in, M channels out, H query heads, K key/value heads,
+ * D head width, V vocabulary, S segments. All tensors are contiguous row-major float32, index
+ * arrays int32. "+=" below means that the result is added to what is there.
+ */
+#ifndef HONE_OPS_OPS_H
+#define HONE_OPS_OPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_I32 };
+
+/* A view of contiguous row-major memory. It never owns what it points at. */
+struct tensor {
+    void *data;
+    enum dtype dtype;
+    int n_dims;
+    int64_t shape[4];
+};
+
+struct tensor tensor_view(void *data, enum dtype dtype, int n_dims, const int64_t *shape);
+struct tensor tensor_1d(void *data, int64_t a);                          /* float32 */
+struct tensor tensor_2d(void *data, int64_t a, int64_t b);
+struct tensor tensor_3d(void *data, int64_t a, int64_t b, int64_t c);
+struct tensor tensor_i32(const int32_t *data, int64_t a);
+int64_t tensor_count(const struct tensor *tensor);                       /* elements */
+static inline float *tensor_f32(const struct tensor *tensor) { return (float *)tensor->data; }
+
+struct ops;   /* one device, its threads, one sticky status */
+
+/* Opens "cpu", "reference", "cuda:0". n_threads 0 means one per core this process may use; the
+ * number of threads never changes a result. STATUS_UNSUPPORTED when the build has no such device. */
+int ops_create(struct ops **out, const char *device, int n_threads);
+void ops_destroy(struct ops **ops);
+int ops_sync(struct ops *ops);                /* waits; the first failure since the last sync */
+const char *ops_name(const struct ops *ops);  /* "cpu (avx512, 2 threads)": for logs and doctor */
+
+/* Memory on the device, aligned to 64 bytes and zeroed. Copies are complete after ops_sync(). */
+int ops_alloc(struct ops *ops, size_t bytes, void **out);
+void ops_free(struct ops *ops, void *memory);
+void ops_upload(struct ops *ops, void *device, const void *host, size_t bytes);
+void ops_download(struct ops *ops, void *host, const void *device, size_t bytes);
+void ops_copy(struct ops *ops, void *to, const void *from, size_t bytes);   /* on the device */
+void ops_zero(struct ops *ops, void *memory, size_t bytes);
+
+/* The device twin of struct arena: one allocation, views carved from it, all dropped by rewinding
+ * `used`. With base NULL it only measures: carve once to learn high_water, allocate that, carve
+ * again. Nothing is allocated after step 0. */
+struct ops_arena {
+    unsigned char *base;
+    size_t capacity, used, high_water;
+};
+struct tensor ops_arena_carve(struct ops_arena *arena, enum dtype dtype, int n_dims,
+                              const int64_t *shape);
+
+/* ---- Products. A weight is [M,C] as in Hugging Face files. The forward product wants it packed:
+ * once per weight version, panels of OPS_PANEL outputs, [ceil(M/16)][C][16], zero-filled. */
+#define OPS_PANEL 16
+int64_t ops_packed_count(int64_t M, int64_t C);   /* elements of the packed form */
+void ops_pack(struct ops *ops, struct tensor *packed, const struct tensor *weight);
+
+/* out[N,M] = in[N,C] * weight[M,C]^T + bias[M]; bias may be NULL. `packed` is a 1-d view. */
+void ops_matmul(struct ops *ops, struct tensor *out, const struct tensor *in,
+                const struct tensor *packed, const struct tensor *bias);
+/* d_in[N,C] += d_out[N,M] * weight[M,C] (weight unpacked) */
+void ops_matmul_backward_input(struct ops *ops, struct tensor *d_in, const struct tensor *d_out,
+                               const struct tensor *weight);
+/* d_weight[M,C] += d_out[N,M]^T * in[N,C];  d_bias[M] += sum over rows (may be NULL) */
+void ops_matmul_backward_weight(struct ops *ops, struct tensor *d_weight, struct tensor *d_bias,
+                                const struct tensor *d_out, const struct tensor *in);
+
+/* ---- Row-wise. out = in / sqrt(mean(in^2) + eps) * weight; rstd[N] is kept for backward (may be
+ * NULL when there will be none). in is [N,C]; q/k norm passes [N*H, D] with weight[D]. */
+void ops_rmsnorm(struct ops *ops, struct tensor *out, struct tensor *rstd, const struct tensor *in,
+                 const struct tensor *weight, float eps);
+/* d_in += ...; d_weight += ...; d_in and d_out may not be the same memory */
+void ops_rmsnorm_backward(struct ops *ops, struct tensor *d_in, struct tensor *d_weight,
+                          const struct tensor *d_out, const struct tensor *in,
+                          const struct tensor *weight, const struct tensor *rstd);
+
+/* In place on x[N,H,D]: pair (i, i + D/2) of row n is turned by the angle whose cosine and sine
+ * are table[positions[n]][0][i], table[..][1][i]; table is [T,2,D/2]. `inverse` turns back (which
+ * is the backward pass). The "rotate half" convention of Hugging Face. */
+void ops_rope(struct ops *ops, struct tensor *x, const struct tensor *table,
+              const struct tensor *positions, int inverse);
+
+/* out = silu(gate) * up, all [N,F] */
+void ops_swiglu(struct ops *ops, struct tensor *out, const struct tensor *gate,
+                const struct tensor *up);
+/* d_gate = ..., d_up = ... (written); each may be the same memory as gate and up */
+void ops_swiglu_backward(struct ops *ops, struct tensor *d_gate, struct tensor *d_up,
+                         const struct tensor *d_out, const struct tensor *gate,
+                         const struct tensor *up);
+
+void ops_add(struct ops *ops, struct tensor *out, const struct tensor *in);   /* out += in */
+void ops_scale(struct ops *ops, struct tensor *x, float factor);
+
+/* out[N,C] = table[tokens[n]];  backward: d_table[tokens[n]] += d_out[n], rows in order */
+void ops_embedding(struct ops *ops, struct tensor *out, const struct tensor *table,
+                   const struct tensor *tokens);
+void ops_embedding_backward(struct ops *ops, struct tensor *d_table, const struct tensor *d_out,
+                            const struct tensor *tokens);
+
+/* out[R,C] = in[rows[r]];  backward: d_in[rows[r]] += d_out[r] (rows are distinct) */
+void ops_gather_rows(struct ops *ops, struct tensor *out, const struct tensor *in,
+                     const struct tensor *rows);
+void ops_scatter_add_rows(struct ops *ops, struct tensor *d_in, const struct tensor *d_out,
+                          const struct tensor *rows);
+
+/* ---- Attention. Causal, within segments: segment s is rows segments[s] .. segments[s+1]-1, and
+ * each row sees the rows of its own segment up to itself. q, out [N,H,D]; k, v [N,K,D]; query head
+ * h uses key/value head h / (H/K). Scale 1/sqrt(D). lse[N,H] = log of the sum of exp, kept for
+ * backward (may be NULL). */
+void ops_attention(struct ops *ops, struct tensor *out, struct tensor *lse, const struct tensor *q,
+                   const struct tensor *k, const struct tensor *v, const struct tensor *segments);
+/* d_q, d_k, d_v are written (not added to) */
+void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *d_k,
+                            struct tensor *d_v, const struct tensor *d_out, const struct tensor *q,
+                            const struct tensor *k, const struct tensor *v,
+                            const struct tensor *out, const struct tensor *lse,
+                            const struct tensor *segments);
+
+/* One query row per sequence against cached keys, which lie in up to two runs: the prompt's, shared
+ * by its group, then the sequence's own. Equal, bit for bit, to the row that ops_attention() gives
+ * for the same keys in one segment. Pointers are device memory of [n,K,D] each. */
+struct attention_keys {
+    const float *k[2], *v[2];
+    int32_t n[2];
+};
+void ops_attention_decode(struct ops *ops, struct tensor *out, const struct tensor *q,
+                          const struct attention_keys *keys, int n_kv_heads);   /* q [N,H,D] */
+
+/* ---- Head. With z = logits / temperature:
+ * logprob[n] = z[n, targets[n]] - logsumexp(z[n,:]); entropy[n] of softmax(z), may be NULL. */
+void ops_token_logprob(struct ops *ops, struct tensor *logprob, struct tensor *entropy,
+                       const struct tensor *logits, const struct tensor *targets,
+                       float temperature);
+/* In place: logits[n,:] becomes d_logprob[n] * (onehot(target) - softmax(z)) / temperature */
+void ops_token_logprob_backward(struct ops *ops, struct tensor *logits,
+                                const struct tensor *d_logprob, const struct tensor *targets,
+                                float temperature);
+
+/* ---- Optimizer. Sums run in fixed blocks: the result does not depend on threads. */
+double ops_sum_squares(struct ops *ops, const struct tensor *x);
+int ops_all_finite(struct ops *ops, const struct tensor *x);   /* 1 when no NaN or Inf */
+
+/* AdamW (Loshchilov and Hutter 2019) as torch.optim.AdamW computes it; step counts from 1.
+ *   w -= lr * weight_decay * w;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2
+ *   w -= lr * (m / (1-b1^step)) / (sqrt(v / (1-b2^step)) + eps)
+ * with g = gradient * gradient_scale (the clip factor). */
+struct adamw_step {
+    double learning_rate, beta1, beta2, epsilon, weight_decay, gradient_scale;
+    int64_t step;
+};
+void ops_adamw(struct ops *ops, struct tensor *weight, struct tensor *m, struct tensor *v,
+               const struct tensor *gradient, const struct adamw_step *adamw);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,59 @@
+/* ops/reference/reference.h - plain loops with double sums: the law that other backends are
+ * compared with. Nothing here is fast, threaded or clever. Private to ops/reference/. */
+#ifndef HONE_OPS_REFERENCE_H
+#define HONE_OPS_REFERENCE_H
+
+#include "ops/backend.h"
+
+void reference_pack(void *context, struct tensor *packed, const struct tensor *weight);
+void reference_matmul(void *context, struct tensor *out, const struct tensor *in,
+                      const struct tensor *packed, const struct tensor *bias);
+void reference_matmul_backward_input(void *context, struct tensor *d_in,
+                                     const struct tensor *d_out, const struct tensor *weight);
+void reference_matmul_backward_weight(void *context, struct tensor *d_weight,
+                                      struct tensor *d_bias, const struct tensor *d_out,
+                                      const struct tensor *in);
+void reference_rmsnorm(void *context, struct tensor *out, struct tensor *rstd,
+                       const struct tensor *in, const struct tensor *weight, float eps);
+void reference_rmsnorm_backward(void *context, struct tensor *d_in, struct tensor *d_weight,
+                                const struct tensor *d_out, const struct tensor *in,
+                                const struct tensor *weight, const struct tensor *rstd);
+void reference_rope(void *context, struct tensor *x, const struct tensor *table,
+                    const struct tensor *positions, int inverse);
+void reference_swiglu(void *context, struct tensor *out, const struct tensor *gate,
+                      const struct tensor *up);
+void reference_swiglu_backward(void *context, struct tensor *d_gate, struct tensor *d_up,
+                               const struct tensor *d_out, const struct tensor *gate,
+                               const struct tensor *up);
+void reference_add(void *context, struct tensor *out, const struct tensor *in);
+void reference_scale(void *context, struct tensor *x, float factor);
+void reference_embedding(void *context, struct tensor *out, const struct tensor *table,
+                         const struct tensor *tokens);
+void reference_embedding_backward(void *context, struct tensor *d_table,
+                                  const struct tensor *d_out, const struct tensor *tokens);
+void reference_gather_rows(void *context, struct tensor *out, const struct tensor *in,
+                           const struct tensor *rows);
+void reference_scatter_add_rows(void *context, struct tensor *d_in, const struct tensor *d_out,
+                                const struct tensor *rows);
+void reference_attention(void *context, struct tensor *out, struct tensor *lse,
+                         const struct tensor *q, const struct tensor *k, const struct tensor *v,
+                         const struct tensor *segments);
+void reference_attention_backward(void *context, struct tensor *d_q, struct tensor *d_k,
+                                  struct tensor *d_v, const struct tensor *d_out,
+                                  const struct tensor *q, const struct tensor *k,
+                                  const struct tensor *v, const struct tensor *out,
+                                  const struct tensor *lse, const struct tensor *segments);
+void reference_attention_decode(void *context, struct tensor *out, const struct tensor *q,
+                                const struct attention_keys *keys, int n_kv_heads);
+void reference_token_logprob(void *context, struct tensor *logprob, struct tensor *entropy,
+                             const struct tensor *logits, const struct tensor *targets,
+                             float temperature);
+void reference_token_logprob_backward(void *context, struct tensor *logits,
+                                      const struct tensor *d_logprob, const struct tensor *targets,
+                                      float temperature);
+double reference_sum_squares(void *context, const struct tensor *x);
+int reference_all_finite(void *context, const struct tensor *x);
+void reference_adamw(void *context, struct tensor *weight, struct tensor *m, struct tensor *v,
+                     const struct tensor *gradient, const struct adamw_step *adamw);
+
+#endif

@@ -1,0 +1,403 @@
+/*
+ * Every device of this build against reference/, one table row per op and shape.
+ *
+ * A row's function makes its operands in a fixed order from a seeded stream, so that both devices
+ * get the same numbers, and calls the op. Outputs that the op writes are NaN before; those that it
+ * adds to start as random numbers.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/random.h"
+#include "ops/ops.h"
+
+#define MOST_OPERANDS 16
+
+struct trial {
+    struct ops *ops;
+    struct random_stream stream;
+    const int64_t *s;                   /* the row's numbers */
+    int n_operands, n_outputs;
+    void *memory[MOST_OPERANDS];
+    struct tensor outputs[MOST_OPERANDS];
+};
+
+static void *place(struct trial *t, const void *host, size_t bytes)
+{
+    void *memory = NULL;
+
+    assert_true(t->n_operands < MOST_OPERANDS);
+    assert_int_equal(ops_alloc(t->ops, bytes, &memory), 0);
+    ops_upload(t->ops, memory, host, bytes);
+    assert_int_equal(ops_sync(t->ops), 0);
+    t->memory[t->n_operands++] = memory;
+    return memory;
+}
+
+/* Normal numbers of this size, around `middle`. */
+static struct tensor input_around(struct trial *t, double middle, double size, int64_t a, int64_t b,
+                                  int64_t c)
+{
+    int64_t n = a * (b ? b : 1) * (c ? c : 1);
+    float *host = calloc((size_t)n + 1, sizeof(*host));
+
+    for (int64_t i = 0; i < n; i++)
+        host[i] = (float)(middle + size * random_normal(&t->stream));
+    void *memory = place(t, host, (size_t)n * sizeof(*host));
+    free(host);
+    return tensor_view(memory, DTYPE_F32, c ? 3 : b ? 2 : 1, (const int64_t[]){a, b, c, 1});
+}
+
+static struct tensor input(struct trial *t, int64_t a, int64_t b, int64_t c)
+{
+    return input_around(t, 0, 1, a, b, c);
+}
+
+/* An operand that the op adds to. */
+static struct tensor sum(struct trial *t, int64_t a, int64_t b, int64_t c)
+{
+    struct tensor x = input(t, a, b, c);
+    t->outputs[t->n_outputs++] = x;
+    return x;
+}
+
+/* An operand that the op writes. */
+static struct tensor output(struct trial *t, int64_t a, int64_t b, int64_t c)
+{
+    struct tensor x = input_around(t, NAN, 0, a, b, c);
+    t->outputs[t->n_outputs++] = x;
+    return x;
+}
+
+static struct tensor indices(struct trial *t, int64_t n, int64_t limit)
+{
+    int32_t *host = calloc((size_t)n + 1, sizeof(*host));
+
+    for (int64_t i = 0; i < n; i++)
+        host[i] = (int32_t)random_below(&t->stream, (uint64_t)limit);
+    struct tensor x = tensor_i32(place(t, host, (size_t)n * sizeof(*host)), n);
+    free(host);
+    return x;
+}
+
+/* Distinct rows: n of `limit`, out of order. */
+static struct tensor distinct(struct trial *t, int64_t n, int64_t limit)
+{
+    int32_t host[1024];
+
+    assert_true(n <= limit && n <= 1024);
+    for (int64_t i = 0; i < n; i++)
+        host[i] = (int32_t)(limit - 1 - i * (limit / n));
+    return tensor_i32(place(t, host, (size_t)n * sizeof(*host)), n);
+}
+
+/* Segments of 1, 2, 5, 10, 17 ... rows that fill N; an empty one among them. */
+static struct tensor segments(struct trial *t, int64_t N)
+{
+    int32_t host[64] = {0};
+    int64_t n = 1, length = 1;
+
+    for (int64_t at = 0; at < N; n++, length = (n - 1) * (n - 1) + 1) {
+        at = at + length < N && n < 60 ? at + length : N;
+        host[n] = (int32_t)at;
+        if (n == 2) {
+            n++;
+            host[n] = host[n - 1];
+        }
+    }
+    return tensor_i32(place(t, host, (size_t)n * sizeof(*host)), n);
+}
+
+/* ---- One function per op. */
+static void run_matmul(struct trial *t)
+{
+    int64_t N = t->s[0], C = t->s[1], M = t->s[2];
+    struct tensor in = input(t, N, C, 0), weight = input(t, M, C, 0);
+    struct tensor packed = output(t, ops_packed_count(M, C), 0, 0), bias = input(t, M, 0, 0);
+    struct tensor with = output(t, N, M, 0), without = output(t, N, M, 0);
+
+    ops_pack(t->ops, &packed, &weight);
+    ops_matmul(t->ops, &with, &in, &packed, &bias);
+    ops_matmul(t->ops, &without, &in, &packed, NULL);
+}
+
+static void run_matmul_backward(struct trial *t)
+{
+    int64_t N = t->s[0], C = t->s[1], M = t->s[2];
+    struct tensor in = input(t, N, C, 0), weight = input(t, M, C, 0), d_out = input(t, N, M, 0);
+    struct tensor d_in = sum(t, N, C, 0), d_weight = sum(t, M, C, 0), d_bias = sum(t, M, 0, 0);
+
+    ops_matmul_backward_input(t->ops, &d_in, &d_out, &weight);
+    ops_matmul_backward_weight(t->ops, &d_weight, &d_bias, &d_out, &in);
+}
+
+static void run_rmsnorm(struct trial *t)
+{
+    int64_t N = t->s[0], C = t->s[1];
+    struct tensor in = input(t, N, C, 0), weight = input(t, C, 0, 0), d_out = input(t, N, C, 0);
+    struct tensor out = output(t, N, C, 0), rstd = output(t, N, 0, 0), alone = output(t, N, C, 0);
+    struct tensor d_in = sum(t, N, C, 0), d_weight = sum(t, C, 0, 0);
+
+    ops_rmsnorm(t->ops, &out, &rstd, &in, &weight, 1e-6f);
+    ops_rmsnorm(t->ops, &alone, NULL, &in, &weight, 1e-6f);
+    ops_rmsnorm_backward(t->ops, &d_in, &d_weight, &d_out, &in, &weight, &rstd);
+}
+
+static void run_rope(struct trial *t)
+{
+    int64_t N = t->s[0], H = t->s[1], D = t->s[2], T = 50;
+    struct tensor table = input(t, T, 2, D / 2), positions = indices(t, N, T);
+    struct tensor x = sum(t, N, H, D), y = sum(t, N, H, D);
+
+    ops_rope(t->ops, &x, &table, &positions, 0);
+    ops_rope(t->ops, &y, &table, &positions, 1);
+}
+
+static void run_swiglu(struct trial *t)
+{
+    int64_t N = t->s[0], F = t->s[1];
+    struct tensor gate = input_around(t, 0, 10, N, F, 0), up = input(t, N, F, 0);
+    struct tensor d_out = input(t, N, F, 0), out = output(t, N, F, 0);
+    struct tensor d_gate = output(t, N, F, 0), d_up = output(t, N, F, 0);
+    struct tensor gate2 = sum(t, N, F, 0), up2 = sum(t, N, F, 0);
+
+    ops_swiglu(t->ops, &out, &gate, &up);
+    ops_swiglu_backward(t->ops, &d_gate, &d_up, &d_out, &gate, &up);
+    ops_swiglu_backward(t->ops, &gate2, &up2, &d_out, &gate2, &up2);
+}
+
+static void run_add_and_scale(struct trial *t)
+{
+    struct tensor out = sum(t, t->s[0], 0, 0), in = input(t, t->s[0], 0, 0);
+
+    ops_add(t->ops, &out, &in);
+    ops_scale(t->ops, &out, 0.37f);
+}
+
+static void run_embedding(struct trial *t)
+{
+    int64_t N = t->s[0], C = t->s[1], V = t->s[2];
+    struct tensor table = input(t, V, C, 0), tokens = indices(t, N, V), d_out = input(t, N, C, 0);
+    struct tensor out = output(t, N, C, 0), d_table = sum(t, V, C, 0);
+
+    ops_embedding(t->ops, &out, &table, &tokens);
+    ops_embedding_backward(t->ops, &d_table, &d_out, &tokens);
+}
+
+static void run_rows(struct trial *t)
+{
+    int64_t R = t->s[0], C = t->s[1], N = t->s[2];
+    struct tensor in = input(t, N, C, 0), rows = distinct(t, R, N), d_out = input(t, R, C, 0);
+    struct tensor out = output(t, R, C, 0), d_in = sum(t, N, C, 0);
+
+    ops_gather_rows(t->ops, &out, &in, &rows);
+    ops_scatter_add_rows(t->ops, &d_in, &d_out, &rows);
+}
+
+static void run_attention(struct trial *t)
+{
+    int64_t N = t->s[0], H = t->s[1], K = t->s[2], D = t->s[3];
+    struct tensor q = input(t, N, H, D), k = input(t, N, K, D), v = input(t, N, K, D);
+    struct tensor d_out = input(t, N, H, D), bounds = segments(t, N);
+    struct tensor out = output(t, N, H, D), lse = output(t, N, H, 0), alone = output(t, N, H, D);
+    struct tensor d_q = output(t, N, H, D), d_k = output(t, N, K, D), d_v = output(t, N, K, D);
+
+    ops_attention(t->ops, &out, &lse, &q, &k, &v, &bounds);
+    ops_attention(t->ops, &alone, NULL, &q, &k, &v, &bounds);
+    ops_attention_backward(t->ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &bounds);
+}
+
+/* Sequences with runs of every kind: none before, none behind, shared with the one before. */
+static void run_attention_decode(struct trial *t)
+{
+    int64_t N = t->s[0], H = t->s[1], K = t->s[2], D = t->s[3], T = 80;
+    struct tensor q = input(t, N, H, D), k = input(t, 4 * T, K, D), v = input(t, 4 * T, K, D);
+    struct tensor out = output(t, N, H, D);
+    struct attention_keys keys[64];
+
+    assert_true(N <= 64);
+    for (int64_t n = 0; n < N; n++) {
+        int64_t shared = n / 5 % 2 * T * K * D, own = (2 + n % 2) * T * K * D;
+        keys[n] = (struct attention_keys){
+            .k = {tensor_f32(&k) + shared, tensor_f32(&k) + own},
+            .v = {tensor_f32(&v) + shared, tensor_f32(&v) + own},
+            .n = {(int32_t)(n % 5 == 4 ? 0 : 20 + n / 5),
+                  (int32_t)(n % 7 == 3 ? 0 : 1 + 3 * n % 40)},
+        };
+        if (!keys[n].n[0] && !keys[n].n[1])
+            keys[n].n[1] = 80;
+    }
+    ops_attention_decode(t->ops, &out, &q, keys, (int)K);
+}
+
+static void run_token_logprob(struct trial *t)
+{
+    int64_t N = t->s[0], V = t->s[1];
+    float temperature = 0.7f;
+    struct tensor logits = sum(t, N, V, 0), targets = indices(t, N, V);
+    struct tensor logprob = output(t, N, 0, 0), entropy = output(t, N, 0, 0);
+    struct tensor alone = output(t, N, 0, 0), d_logprob = input(t, N, 0, 0);
+
+    ops_token_logprob(t->ops, &logprob, &entropy, &logits, &targets, temperature);
+    ops_token_logprob(t->ops, &alone, NULL, &logits, &targets, temperature);
+    ops_token_logprob_backward(t->ops, &logits, &d_logprob, &targets, temperature);
+}
+
+static void run_adamw(struct trial *t)
+{
+    int64_t n = t->s[0];
+    struct tensor w = sum(t, n, 0, 0), m = sum(t, n, 0, 0), g = input(t, n, 0, 0);
+    struct tensor v = input_around(t, 3, 0.5, n, 0, 0);
+    struct adamw_step adamw = {1e-2, 0.9, 0.999, 1e-8, 0.1, 0.5, t->s[1]};
+
+    t->outputs[t->n_outputs++] = v;
+    ops_adamw(t->ops, &w, &m, &v, &g, &adamw);
+}
+
+/* The results that are returned travel as one written tensor. */
+static void run_sums(struct trial *t)
+{
+    struct tensor x = input(t, t->s[0], 0, 0), out = output(t, 1, 0, 0);
+    float squares = (float)ops_sum_squares(t->ops, &x);
+
+    assert_true(ops_all_finite(t->ops, &x));
+    ops_upload(t->ops, out.data, &squares, sizeof(squares));
+}
+
+static const struct row {
+    const char *name;
+    void (*run)(struct trial *t);
+    int64_t s[4];
+    double tolerance;   /* of the largest absolute value of an output */
+} rows[] = {
+    {"matmul 1,1,1", run_matmul, {1, 1, 1}, 1e-6},
+    {"matmul 7,33,50", run_matmul, {7, 33, 50}, 2e-6},
+    {"matmul 64,96,256", run_matmul, {64, 96, 256}, 2e-6},
+    {"matmul 131,257,300", run_matmul, {131, 257, 300}, 4e-6},
+    {"matmul_backward 1,1,1", run_matmul_backward, {1, 1, 1}, 1e-6},
+    {"matmul_backward 5,17,19", run_matmul_backward, {5, 17, 19}, 2e-6},
+    {"matmul_backward 100,96,64", run_matmul_backward, {100, 96, 64}, 4e-6},
+    {"matmul_backward 1030,40,33", run_matmul_backward, {1030, 40, 33}, 1e-5},
+    {"matmul_backward 33,40,1030", run_matmul_backward, {33, 40, 1030}, 1e-5},
+    {"rmsnorm 3,1", run_rmsnorm, {3, 1}, 4e-6},
+    {"rmsnorm 200,16", run_rmsnorm, {200, 16}, 4e-6},
+    {"rmsnorm 67,100", run_rmsnorm, {67, 100}, 4e-6},
+    {"rmsnorm 300,256", run_rmsnorm, {300, 256}, 4e-6},
+    {"rope 5,3,2", run_rope, {5, 3, 2}, 1e-6},
+    {"rope 5,3,20", run_rope, {5, 3, 20}, 1e-6},
+    {"rope 200,8,32", run_rope, {200, 8, 32}, 1e-6},
+    {"swiglu 1,1", run_swiglu, {1, 1}, 2e-6},
+    {"swiglu 7,33", run_swiglu, {7, 33}, 2e-6},
+    {"swiglu 100,768", run_swiglu, {100, 768}, 2e-6},
+    {"add_and_scale 1", run_add_and_scale, {1}, 1e-6},
+    {"add_and_scale 200003", run_add_and_scale, {200003}, 1e-6},
+    {"embedding 9,7,5", run_embedding, {9, 7, 5}, 2e-6},
+    {"embedding 2000,256,300", run_embedding, {2000, 256, 300}, 4e-6},
+    {"rows 3,5,11", run_rows, {3, 5, 11}, 1e-6},
+    {"rows 300,96,1000", run_rows, {300, 96, 1000}, 1e-6},
+    {"attention 1,1,1,1", run_attention, {1, 1, 1, 1}, 4e-6},
+    {"attention 30,4,2,16", run_attention, {30, 4, 2, 16}, 1e-5},
+    {"attention 61,3,3,20", run_attention, {61, 3, 3, 20}, 1e-5},
+    {"attention 150,8,4,32", run_attention, {150, 8, 4, 32}, 1e-5},
+    {"attention 300,6,1,40", run_attention, {300, 6, 1, 40}, 1e-5},
+    {"attention_decode 1,1,1,1", run_attention_decode, {1, 1, 1, 1}, 4e-6},
+    {"attention_decode 20,3,3,20", run_attention_decode, {20, 3, 3, 20}, 4e-6},
+    {"attention_decode 64,8,4,32", run_attention_decode, {64, 8, 4, 32}, 4e-6},
+    {"attention_decode 9,20,1,64", run_attention_decode, {9, 20, 1, 64}, 4e-6},
+    {"token_logprob 2,1", run_token_logprob, {2, 1}, 4e-6},
+    {"token_logprob 7,37", run_token_logprob, {7, 37}, 4e-6},
+    {"token_logprob 100,1024", run_token_logprob, {100, 1024}, 4e-6},
+    {"token_logprob 3,20011", run_token_logprob, {3, 20011}, 4e-6},
+    {"adamw 1, step 1", run_adamw, {1, 1}, 2e-6},
+    {"adamw 50001, step 7", run_adamw, {50001, 7}, 2e-6},
+    {"sums 1", run_sums, {1}, 1e-6},
+    {"sums 100003", run_sums, {100003}, 1e-6},
+};
+
+static const struct {
+    const char *name;
+    int n_threads;
+} devices[] = {{"cpu:baseline", 1}, {"cpu:avx2", 2}, {"cpu:avx512", 2}, {"cpu", 3}, {"cuda:0", 0}};
+
+/* Runs the row on a device; the outputs, one behind the other, in host memory to be freed. */
+static float *run_on(const struct row *row, const char *device, int n_threads, struct trial *t)
+{
+    int64_t n = 0;
+
+    memset(t, 0, sizeof(*t));
+    t->stream.seed = 42;
+    t->s = row->s;
+    if (ops_create(&t->ops, device, n_threads) < 0)
+        return NULL;
+    row->run(t);
+    for (int i = 0; i < t->n_outputs; i++)
+        n += tensor_count(&t->outputs[i]);
+    float *all = malloc((size_t)n * sizeof(*all));
+    for (int64_t i = 0, at = 0; i < t->n_outputs; i++) {
+        int64_t count = tensor_count(&t->outputs[i]);
+        ops_download(t->ops, all + at, t->outputs[i].data, (size_t)count * sizeof(*all));
+        at += count;
+    }
+    assert_int_equal(ops_sync(t->ops), 0);
+    for (int i = 0; i < t->n_operands; i++)
+        ops_free(t->ops, t->memory[i]);
+    ops_destroy(&t->ops);
+    return all;
+}
+
+static void compare(const struct row *row, const char *device, const struct trial *t,
+                    const float *got, const float *want)
+{
+    for (int i = 0; i < t->n_outputs; i++) {
+        int64_t n = tensor_count(&t->outputs[i]);
+        double size = 0.1, worst = 0;   /* below it errors count absolutely */
+        for (int64_t j = 0; j < n; j++) {
+            double error = fabs((double)got[j] - want[j]);
+            size = fabs((double)want[j]) > size ? fabs((double)want[j]) : size;
+            worst = error > worst || isnan(error) ? error : worst;
+        }
+        if (!(worst <= row->tolerance * size))
+            fail_msg("%s on %s: output %d is off by %.3g of %.3g", row->name, device, i, worst,
+                     size);
+        got += n;
+        want += n;
+    }
+}
+
+static void device_agrees_with_reference(void **state)
+{
+    const char *device = devices[*(const int *)*state].name;
+    struct trial trial;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        float *got = run_on(&rows[i], device, devices[*(const int *)*state].n_threads, &trial);
+        if (!got) {
+            print_message("SKIP %s: not in this build or on this machine\n", device);
+            skip();
+        }
+        float *want = run_on(&rows[i], "reference", 1, &trial);
+        compare(&rows[i], device, &trial, got, want);
+        free(got);
+        free(want);
+    }
+}
+
+int main(void)
+{
+    static int numbers[] = {0, 1, 2, 3, 4};
+    struct CMUnitTest tests[sizeof(devices) / sizeof(devices[0])];
+
+    for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+        tests[i] = (struct CMUnitTest){.name = devices[i].name,
+                                       .test_func = device_agrees_with_reference,
+                                       .initial_state = &numbers[i]};
+    return _cmocka_run_group_tests("parity", tests, sizeof(tests) / sizeof(tests[0]), NULL, NULL);
+}

@@ -1,0 +1,424 @@
+/* The promise of ops.h: an output element has the same bits whatever the number of rows, the number
+ * of threads, the vector width and the place where a run of keys ends. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/random.h"
+#include "ops/ops.h"
+
+/* Odd on purpose: no dimension is a whole number of vectors, panels or tiles. */
+enum { N = 257, C = 100, M = 75, V = 333, H = 6, K = 2, D = 20, KEYS = 70 };
+
+static const int row_counts[] = {1, 2, 3, 5, 8, 13, 64, 257};
+#define N_ROW_COUNTS (sizeof(row_counts) / sizeof(row_counts[0]))
+
+static float *random_floats(int64_t n, uint64_t seed)
+{
+    struct random_stream stream = {.seed = seed};
+    float *x = calloc((size_t)n, sizeof(*x));
+
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)random_normal(&stream);
+    return x;
+}
+
+static int32_t *random_indices(int64_t n, int64_t limit)
+{
+    struct random_stream stream = {.seed = 99};
+    int32_t *x = calloc((size_t)n, sizeof(*x));
+
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (int32_t)random_below(&stream, (uint64_t)limit);
+    return x;
+}
+
+static struct ops *open_ops(const char *device, int n_threads)
+{
+    struct ops *ops = NULL;
+
+    if (ops_create(&ops, device, n_threads) < 0)
+        skip();
+    return ops;
+}
+
+static void assert_same_bits(const float *a, const float *b, int64_t n)
+{
+    assert_memory_equal(a, b, (size_t)n * sizeof(float));
+}
+
+/* Row r of `wide`-column results, alone among n rows, equals row r of all N. */
+struct row_results {
+    float *matmul, *norm, *rstd, *swiglu, *logprob, *entropy, *rope;
+};
+
+struct row_inputs {
+    float *x, *weight, *packed, *bias, *norm_weight, *gate, *up, *logits, *heads, *table;
+    int32_t *targets, *positions;
+};
+
+static void make_inputs(struct ops *ops, struct row_inputs *in)
+{
+    in->x = random_floats(N * C, 1);
+    in->weight = random_floats(M * C, 2);
+    in->bias = random_floats(M, 3);
+    in->norm_weight = random_floats(C, 4);
+    in->gate = random_floats(N * C, 5);
+    in->up = random_floats(N * C, 6);
+    in->logits = random_floats(N * V, 7);
+    in->heads = random_floats(N * H * D, 8);
+    in->table = random_floats(50 * D, 9);
+    in->targets = random_indices(N, V);
+    in->positions = random_indices(N, 50);
+    in->packed = calloc((size_t)ops_packed_count(M, C), sizeof(float));
+    struct tensor packed = tensor_1d(in->packed, ops_packed_count(M, C));
+    struct tensor weight = tensor_2d(in->weight, M, C);
+    ops_pack(ops, &packed, &weight);
+}
+
+static void free_inputs(struct row_inputs *in)
+{
+    free(in->x);
+    free(in->weight);
+    free(in->packed);
+    free(in->bias);
+    free(in->norm_weight);
+    free(in->gate);
+    free(in->up);
+    free(in->logits);
+    free(in->heads);
+    free(in->table);
+    free(in->targets);
+    free(in->positions);
+}
+
+static void free_results(struct row_results *out)
+{
+    free(out->matmul);
+    free(out->norm);
+    free(out->rstd);
+    free(out->swiglu);
+    free(out->logprob);
+    free(out->entropy);
+    free(out->rope);
+}
+
+/* All row-wise ops on rows first .. first + n - 1. */
+static void run_rows(struct ops *ops, const struct row_inputs *in, int first, int n,
+                     struct row_results *out)
+{
+    out->matmul = calloc((size_t)n * M, sizeof(float));
+    out->norm = calloc((size_t)n * C, sizeof(float));
+    out->rstd = calloc((size_t)n, sizeof(float));
+    out->swiglu = calloc((size_t)n * C, sizeof(float));
+    out->logprob = calloc((size_t)n, sizeof(float));
+    out->entropy = calloc((size_t)n, sizeof(float));
+    out->rope = calloc((size_t)n * H * D, sizeof(float));
+    memcpy(out->rope, in->heads + first * H * D, (size_t)n * H * D * sizeof(float));
+    struct tensor x = tensor_2d(in->x + first * C, n, C), y = tensor_2d(out->matmul, n, M);
+    struct tensor packed = tensor_1d(in->packed, ops_packed_count(M, C));
+    struct tensor bias = tensor_1d(in->bias, M), norm_weight = tensor_1d(in->norm_weight, C);
+    struct tensor norm = tensor_2d(out->norm, n, C), rstd = tensor_1d(out->rstd, n);
+    struct tensor gate = tensor_2d(in->gate + first * C, n, C);
+    struct tensor up = tensor_2d(in->up + first * C, n, C);
+    struct tensor swiglu = tensor_2d(out->swiglu, n, C);
+    struct tensor logits = tensor_2d(in->logits + first * V, n, V);
+    struct tensor logprob = tensor_1d(out->logprob, n), entropy = tensor_1d(out->entropy, n);
+    struct tensor targets = tensor_i32(in->targets + first, n);
+    struct tensor heads = tensor_3d(out->rope, n, H, D), table = tensor_3d(in->table, 50, 2, D / 2);
+    struct tensor positions = tensor_i32(in->positions + first, n);
+
+    ops_matmul(ops, &y, &x, &packed, &bias);
+    ops_rmsnorm(ops, &norm, &rstd, &x, &norm_weight, 1e-6f);
+    ops_swiglu(ops, &swiglu, &gate, &up);
+    ops_token_logprob(ops, &logprob, &entropy, &logits, &targets, 0.9f);
+    ops_rope(ops, &heads, &table, &positions, 0);
+}
+
+static void assert_same_rows(const struct row_results *all, int first, int n,
+                             const struct row_results *some)
+{
+    assert_same_bits(all->matmul + first * M, some->matmul, n * M);
+    assert_same_bits(all->norm + first * C, some->norm, n * C);
+    assert_same_bits(all->rstd + first, some->rstd, n);
+    assert_same_bits(all->swiglu + first * C, some->swiglu, n * C);
+    assert_same_bits(all->logprob + first, some->logprob, n);
+    assert_same_bits(all->entropy + first, some->entropy, n);
+    assert_same_bits(all->rope + first * H * D, some->rope, (int64_t)n * H * D);
+}
+
+static void rows_do_not_depend_on_their_number(void **state)
+{
+    struct ops *ops = open_ops(*state, 2);
+    struct row_inputs in;
+    struct row_results all, some;
+
+    make_inputs(ops, &in);
+    run_rows(ops, &in, 0, N, &all);
+    for (size_t i = 0; i < N_ROW_COUNTS; i++)
+        for (int first = 0; first + row_counts[i] <= N; first += row_counts[i] + 17) {
+            run_rows(ops, &in, first, row_counts[i], &some);
+            assert_same_rows(&all, first, row_counts[i], &some);
+            free_results(&some);
+        }
+    free_results(&all);
+    free_inputs(&in);
+    ops_destroy(&ops);
+}
+
+/* ---- Everything, backward passes too, as one long vector. */
+struct everything {
+    float *data;
+    int64_t n, capacity;
+};
+
+static struct tensor keep(struct everything *all, const float *from, int n_dims,
+                          const int64_t *shape)
+{
+    struct tensor t = tensor_view(NULL, DTYPE_F32, n_dims, shape);
+    int64_t count = tensor_count(&t);
+
+    assert_true(all->n + count <= all->capacity);
+    t.data = all->data + all->n;
+    if (from)
+        memcpy(t.data, from, (size_t)count * sizeof(float));
+    all->n += count;
+    return t;
+}
+
+#define KEEP(from, ...)                                                                            \
+    keep(all, from, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__})
+
+static void run_backward(struct ops *ops, const struct row_inputs *in, struct everything *all)
+{
+    float *g = random_floats(N * C, 20);
+    struct tensor x = tensor_2d(in->x, N, C), weight = tensor_2d(in->weight, M, C);
+    struct tensor d_out = tensor_2d(in->logits, N, M), d_in = KEEP(in->gate, N, C);
+    struct tensor d_weight = KEEP(in->up, M, C), d_bias = KEEP(in->bias, M);
+    struct tensor dy = tensor_2d(g, N, C);
+    struct tensor norm_weight = tensor_1d(in->norm_weight, C), d_norm = KEEP(in->norm_weight, C);
+    struct tensor gate = tensor_2d(in->gate, N, C), up = tensor_2d(in->up, N, C);
+    struct tensor d_gate = KEEP(NULL, N, C), d_up = KEEP(NULL, N, C), d_x = KEEP(in->up, N, C);
+    struct tensor logits = KEEP(in->logits, N, V), d_logprob = tensor_1d(g, N);
+    struct tensor targets = tensor_i32(in->targets, N), positions = tensor_i32(in->positions, N);
+    struct tensor d_table = KEEP(in->gate, 50, C), y = KEEP(NULL, N, C), rs = KEEP(NULL, N);
+    struct tensor w = KEEP(in->x, N * C), m = KEEP(in->gate, N * C), v = KEEP(NULL, N * C);
+    struct tensor flat = tensor_1d(g, N * C), squares = KEEP(NULL, 2);
+    struct adamw_step adamw = {1e-3, 0.9, 0.99, 1e-8, 0.1, 0.7, 3};
+
+    ops_matmul_backward_input(ops, &d_in, &d_out, &weight);
+    ops_matmul_backward_weight(ops, &d_weight, &d_bias, &d_out, &x);
+    ops_rmsnorm(ops, &y, &rs, &x, &norm_weight, 1e-6f);
+    ops_rmsnorm_backward(ops, &d_x, &d_norm, &dy, &x, &norm_weight, &rs);
+    ops_swiglu_backward(ops, &d_gate, &d_up, &dy, &gate, &up);
+    ops_token_logprob_backward(ops, &logits, &d_logprob, &targets, 0.9f);
+    ops_embedding_backward(ops, &d_table, &dy, &positions);
+    ops_adamw(ops, &w, &m, &v, &flat, &adamw);
+    double sum = ops_sum_squares(ops, &flat);
+    memcpy(squares.data, &sum, sizeof(sum));
+    free(g);
+}
+
+static const int32_t bounds[] = {0, 1, 1, 30, 100, N};
+
+static void run_attention(struct ops *ops, struct everything *all)
+{
+    float *q_data = random_floats(N * H * D, 30), *k_data = random_floats(N * K * D, 31);
+    float *v_data = random_floats(N * K * D, 32), *g_data = random_floats(N * H * D, 33);
+    struct tensor q = tensor_3d(q_data, N, H, D), k = tensor_3d(k_data, N, K, D);
+    struct tensor v = tensor_3d(v_data, N, K, D), d_out = tensor_3d(g_data, N, H, D);
+    struct tensor out = KEEP(NULL, N, H, D), lse = KEEP(NULL, N, H), d_q = KEEP(NULL, N, H, D);
+    struct tensor d_k = KEEP(NULL, N, K, D), d_v = KEEP(NULL, N, K, D);
+    struct tensor segments = tensor_i32(bounds, 6);
+
+    ops_attention(ops, &out, &lse, &q, &k, &v, &segments);
+    ops_attention_backward(ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &segments);
+    free(q_data);
+    free(k_data);
+    free(v_data);
+    free(g_data);
+}
+
+static void run_everything(const char *device, int n_threads, struct everything *all)
+{
+    struct ops *ops = open_ops(device, n_threads);
+    struct row_inputs in;
+    struct row_results rows;
+
+    *all = (struct everything){.capacity = 1000000};
+    all->data = calloc((size_t)all->capacity, sizeof(float));
+    make_inputs(ops, &in);
+    run_rows(ops, &in, 0, N, &rows);
+    KEEP(rows.matmul, N, M);
+    KEEP(rows.norm, N, C);
+    KEEP(rows.rstd, N);
+    KEEP(rows.swiglu, N, C);
+    KEEP(rows.logprob, N);
+    KEEP(rows.entropy, N);
+    KEEP(rows.rope, N, H, D);
+    run_backward(ops, &in, all);
+    run_attention(ops, all);
+    free_results(&rows);
+    free_inputs(&in);
+    assert_int_equal(ops_sync(ops), 0);
+    ops_destroy(&ops);
+}
+
+static void assert_all_same(const char *device, int n_threads, const struct everything *want)
+{
+    struct everything got;
+
+    run_everything(device, n_threads, &got);
+    assert_int_equal(got.n, want->n);
+    for (int64_t i = 0; i < got.n; i++)
+        if (memcmp(got.data + i, want->data + i, sizeof(float)) != 0)
+            fail_msg("%s, %d threads: number %lld is %.9g, not %.9g", device, n_threads,
+                     (long long)i, (double)got.data[i], (double)want->data[i]);
+    free(got.data);
+}
+
+static void threads_change_nothing(void **state)
+{
+    struct everything one;
+
+    run_everything(*state, 1, &one);
+    assert_all_same(*state, 2, &one);
+    assert_all_same(*state, 3, &one);
+    assert_all_same(*state, 0, &one);
+    free(one.data);
+}
+
+static void vector_width_changes_nothing(void **state)
+{
+    struct everything avx2;
+
+    (void)state;
+    run_everything("cpu:avx2", 2, &avx2);
+    assert_all_same("cpu", 2, &avx2);
+    assert_all_same("cpu:avx512", 2, &avx2);
+    free(avx2.data);
+}
+
+/* ---- Decoding. */
+struct decode_data {
+    float *q, *k, *v, *full;
+};
+
+/* full: the rows of one segment of KEYS rows. */
+static void make_decode(struct ops *ops, struct decode_data *d)
+{
+    int32_t whole[] = {0, KEYS};
+
+    d->q = random_floats(KEYS * H * D, 40);
+    d->k = random_floats(KEYS * K * D, 41);
+    d->v = random_floats(KEYS * K * D, 42);
+    d->full = calloc(KEYS * H * D, sizeof(float));
+    struct tensor q = tensor_3d(d->q, KEYS, H, D), k = tensor_3d(d->k, KEYS, K, D);
+    struct tensor v = tensor_3d(d->v, KEYS, K, D), out = tensor_3d(d->full, KEYS, H, D);
+    struct tensor segments = tensor_i32(whole, 2);
+    ops_attention(ops, &out, NULL, &q, &k, &v, &segments);
+}
+
+static void free_decode(struct decode_data *d)
+{
+    free(d->q);
+    free(d->k);
+    free(d->v);
+    free(d->full);
+}
+
+static struct attention_keys cut_keys(const struct decode_data *d, int n, int cut)
+{
+    return (struct attention_keys){
+        .k = {d->k, d->k + cut * K * D},
+        .v = {d->v, d->v + cut * K * D},
+        .n = {cut, n - cut},
+    };
+}
+
+static void a_decoded_row_equals_that_of_the_whole_segment_at_every_cut(void **state)
+{
+    struct ops *ops = open_ops(*state, 2);
+    struct decode_data d;
+    float row[H * D];
+
+    make_decode(ops, &d);
+    for (int n = 1; n <= KEYS; n++)
+        for (int cut = 0; cut <= n; cut++) {
+            struct attention_keys keys = cut_keys(&d, n, cut);
+            struct tensor q = tensor_3d(d.q + (n - 1) * H * D, 1, H, D);
+            struct tensor out = tensor_3d(row, 1, H, D);
+            ops_attention_decode(ops, &out, &q, &keys, K);
+            assert_same_bits(row, d.full + (n - 1) * H * D, H * D);
+        }
+    free_decode(&d);
+    ops_destroy(&ops);
+}
+
+/* Every row continues the same prompt of `cut` keys, so that they are computed together. */
+static void sequences_that_share_a_prompt_do_not_disturb_each_other(void **state)
+{
+    struct ops *ops = open_ops(*state, 2);
+    struct decode_data d;
+    float *rows = calloc(KEYS * H * D, sizeof(*rows));
+
+    make_decode(ops, &d);
+    for (int cut = 0; cut < KEYS; cut += 7) {
+        struct attention_keys keys[KEYS];
+        int n = KEYS - cut;
+        for (int i = 0; i < n; i++)
+            keys[i] = cut_keys(&d, cut + i + 1, cut);
+        struct tensor q = tensor_3d(d.q + cut * H * D, n, H, D), out = tensor_3d(rows, n, H, D);
+        ops_attention_decode(ops, &out, &q, keys, K);
+        assert_same_bits(rows, d.full + cut * H * D, (int64_t)n * H * D);
+    }
+    free(rows);
+    free_decode(&d);
+    ops_destroy(&ops);
+}
+
+static void entropy_does_not_change_the_logprob(void **state)
+{
+    struct ops *ops = open_ops(*state, 1);
+    float *data = random_floats(20 * V, 50), with[20], without[20], h[20];
+    int32_t *index = random_indices(20, V);
+    struct tensor logits = tensor_2d(data, 20, V), targets = tensor_i32(index, 20);
+    struct tensor a = tensor_1d(with, 20), b = tensor_1d(without, 20), e = tensor_1d(h, 20);
+
+    ops_token_logprob(ops, &a, &e, &logits, &targets, 1);
+    ops_token_logprob(ops, &b, NULL, &logits, &targets, 1);
+    assert_same_bits(with, without, 20);
+    free(data);
+    free(index);
+    ops_destroy(&ops);
+}
+
+#define ON(test, device) {#test " on " device, test, NULL, NULL, (void *)(uintptr_t)(device)}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON(rows_do_not_depend_on_their_number, "cpu"),
+        ON(rows_do_not_depend_on_their_number, "cpu:avx2"),
+        ON(rows_do_not_depend_on_their_number, "cpu:baseline"),
+        ON(threads_change_nothing, "cpu"),
+        ON(threads_change_nothing, "cpu:avx2"),
+        ON(threads_change_nothing, "cpu:baseline"),
+        cmocka_unit_test(vector_width_changes_nothing),
+        ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu"),
+        ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu:avx2"),
+        ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu:baseline"),
+        ON(sequences_that_share_a_prompt_do_not_disturb_each_other, "cpu"),
+        ON(sequences_that_share_a_prompt_do_not_disturb_each_other, "cpu:avx2"),
+        ON(sequences_that_share_a_prompt_do_not_disturb_each_other, "cpu:baseline"),
+        ON(entropy_does_not_change_the_logprob, "cpu"),
+        ON(entropy_does_not_change_the_logprob, "cpu:avx2"),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
