@@ -14,29 +14,43 @@
 
 #define MAX_MISSING 256
 
+/* Each file once, with everything that wants it. */
 struct missing {
-    char *lines[MAX_MISSING];
+    char *paths[MAX_MISSING];
+    struct text wanted[MAX_MISSING];   /* "tasks.train of zero, rl" */
+    const char *last_key[MAX_MISSING];
     size_t n;
 };
 
-static void add_missing(struct missing *missing, const char *line)
+static void missing_release(struct missing *missing)
 {
-    for (size_t i = 0; i < missing->n; i++)
-        if (strcmp(missing->lines[i], line) == 0)
-            return;
-    if (missing->n < MAX_MISSING)
-        missing->lines[missing->n++] = mem_copy_text(line);
+    for (size_t i = 0; i < missing->n; i++) {
+        mem_free(missing->paths[i]);
+        text_release(&missing->wanted[i]);
+    }
+    mem_free(missing);
 }
 
 static void need_file(struct missing *missing, const struct stage *stage, const char *key,
                       const char *path)
 {
-    char line[CONFIG_TEXT_BYTES + FILE_PATH_MAX];
+    size_t i = 0;
 
     if (!path[0] || file_exists(path))
         return;
-    snprintf(line, sizeof(line), "%s, for %s of stage %s", path, key, stage->name);
-    add_missing(missing, line);
+    while (i < missing->n && strcmp(missing->paths[i], path))
+        i++;
+    if (i == MAX_MISSING)
+        return;
+    if (i == missing->n) {
+        missing->paths[missing->n++] = mem_copy_text(path);
+        text_print(&missing->wanted[i], "%s of %s", key, stage->name);
+    } else if (strcmp(missing->last_key[i], key) == 0) {
+        text_print(&missing->wanted[i], ", %s", stage->name);
+    } else {
+        text_print(&missing->wanted[i], ", %s of %s", key, stage->name);
+    }
+    missing->last_key[i] = key;
 }
 
 static void need_model(struct missing *missing, const struct stage *stage)
@@ -65,17 +79,26 @@ static void need_tokenizer(struct missing *missing, const struct stage *stage)
 }
 
 /* Names of built-in verifiers alone: a plugin may be what is missing. */
-static int check_verifiers(const struct stage *stage)
+static int check_verifiers(const struct recipe *recipe, const char *only)
 {
-    const struct stage_settings *settings = &stage->settings;
     struct reward *reward;
+    int status = STATUS_OK;
 
-    if (!(stage->kind->flags & STAGE_IS_RL) || settings->reward.plugins[0])
-        return STATUS_OK;
-    TRY(reward_create(&reward, &settings->reward, &settings->sandbox));
-    int status = reward_check_names(reward, &settings->reward);
+    /* Any stage's settings do: the built-in verifiers are the same. */
+    struct reward_config plain = recipe->stages[0].settings.reward;
+    plain.plugins[0] = plain.options[0] = '\0';
+    TRY(reward_create(&reward, &plain, &recipe->stages[0].settings.sandbox));
+    for (size_t i = 0; i < recipe->n_stages && status == STATUS_OK; i++) {
+        const struct stage *stage = &recipe->stages[i];
+        const struct reward_config *config = &stage->settings.reward;
+        if ((only && strcmp(only, stage->name)) || config->plugins[0] ||
+            !(stage->kind->flags & STAGE_IS_RL))
+            continue;
+        if (reward_check_names(reward, config) < 0)
+            status = status_context(STATUS_CONFIG, "stage \"%s\"", stage->name);
+    }
     reward_destroy(&reward);
-    return status < 0 ? status_context(status, "stage \"%s\"", stage->name) : STATUS_OK;
+    return status;
 }
 
 /* What is not there is listed; what is wrong is an error. */
@@ -100,12 +123,7 @@ static int look_for(struct missing *missing, const struct recipe *recipe, const 
         need_model(missing, stage);
         need_tokenizer(missing, stage);
     }
-    if (!missing->n)
-        return setup_check(recipe, only, NULL);
-    for (size_t i = 0; i < recipe->n_stages; i++)
-        if (!only || !strcmp(only, recipe->stages[i].name))
-            TRY(check_verifiers(&recipe->stages[i]));
-    return STATUS_OK;
+    return missing->n ? check_verifiers(recipe, only) : setup_check(recipe, only, NULL);
 }
 
 static void print_work(struct text *out, const struct stage *stage, const struct stage_plan *plan)
@@ -195,8 +213,8 @@ static void print_length_note(struct text *out, const struct stage *stage,
 
     if (plan->has_shape && plan->n_rollout && longest > plan->shape.max_positions)
         text_print(out, "  NOTE      a prompt and a completion may have %lld tokens together, but "
-                        "the model has %d positions:\n            lower rollout.max_prompt_length or "
-                        "rollout.max_completion_length\n", (long long)longest,
+                        "the model has %d positions:\n            lower rollout.max_prompt_length "
+                        "or rollout.max_completion_length\n", (long long)longest,
                    plan->shape.max_positions);
 }
 
@@ -254,7 +272,7 @@ static void print_plan(struct text *out, const struct recipe *recipe,
             print_stage(out, &recipe->stages[i], &plans[i]);
     print_machine(out, recipe, plans, only);
     for (size_t i = 0; i < missing->n; i++)
-        text_print(out, "missing: %s\n", missing->lines[i]);
+        text_print(out, "missing: %s, for %s\n", missing->paths[i], missing->wanted[i].data);
 }
 
 /* ---- JSON. */
@@ -331,7 +349,7 @@ static void print_json(struct text *out, const struct recipe *recipe,
     text_print(out, "],\"missing\":[");
     for (size_t i = 0; i < missing->n; i++) {
         text_print(out, "%s", i ? "," : "");
-        json_append_string(out, missing->lines[i], strlen(missing->lines[i]));
+        json_append_string(out, missing->paths[i], strlen(missing->paths[i]));
     }
     text_print(out, "]}\n");
 }
@@ -339,25 +357,25 @@ static void print_json(struct text *out, const struct recipe *recipe,
 /* Returns how many files are missing. */
 int pipeline_plan(struct text *out, const struct pipeline_options *options, int as_json)
 {
-    struct missing missing = {.n = 0};
+    struct missing *missing;
     const struct stage *only;
     struct recipe recipe;
     int status = STATUS_OK;
 
     TRY(locate_recipe(&recipe, options->config, options->run, options->overrides));
+    missing = mem_alloc(1, sizeof(*missing));
     if (options->only)
         TRY_OUT(locate_stage(&recipe, options->only, &only));
-    TRY_OUT(look_for(&missing, &recipe, options->only));
+    TRY_OUT(look_for(missing, &recipe, options->only));
     struct stage_plan *plans = plan_sizes(&recipe, options->run);
     if (as_json)
-        print_json(out, &recipe, plans, &missing, options->only);
+        print_json(out, &recipe, plans, missing, options->only);
     else
-        print_plan(out, &recipe, plans, &missing, options->only);
+        print_plan(out, &recipe, plans, missing, options->only);
     mem_free(plans);
-    status = (int)missing.n;
+    status = (int)missing->n;
 out:
-    for (size_t i = 0; i < missing.n; i++)
-        mem_free(missing.lines[i]);
+    missing_release(missing);
     recipe_release(&recipe);
     return status;
 }

@@ -1,0 +1,48 @@
+/* hone export: a stage's dataset or model in the formats that other programs read. */
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "common/log.h"
+#include "common/status.h"
+#include "pipeline/pipeline.h"
+
+static const struct option_row options[] = {
+    {"run", "DIR", "the run directory (default: run)"},
+    {"stage", "NAME", "whose dataset or model"},
+    {"out", "PATH", "file (dataset) or directory (model) to make; must not exist"},
+    {"format", "chat|prompt", "of a dataset: {\"messages\"} or {\"prompt\", \"completion\"} lines "
+                              "(default: chat)"},
+    {0},
+};
+
+static int run(const struct command *command, const struct arguments *arguments)
+{
+    const char *what = arguments->n_positionals ? arguments->positionals[0] : "";
+    const char *directory = argument_or(arguments, "run", "run");
+    const char *stage = argument_get(arguments, "stage"), *out = argument_get(arguments, "out");
+
+    (void)command;
+    if (strcmp(what, "dataset") && strcmp(what, "model"))
+        return status_fail(STATUS_CONFIG, "\"%s\" cannot be exported; it must be dataset "
+                           "or model", what);
+    if (!stage || !out)
+        return status_fail(STATUS_CONFIG, "--stage and --out are needed");
+    if (strcmp(what, "model") == 0) {
+        if (argument_get(arguments, "format"))
+            return status_fail(STATUS_CONFIG, "--format is for datasets");
+        TRY(pipeline_export_model(directory, stage, out));
+    } else {
+        TRY(pipeline_export_dataset(directory, stage, argument_or(arguments, "format", "chat"),
+                                    out));
+    }
+    log_info("wrote %s", out);
+    return STATUS_OK;
+}
+
+const struct command command_export = {
+    "export", "dataset|model", 1, "a dataset as JSONL, or a model as a Hugging Face folder",
+    "A model is checked against its manifest first. Its folder holds config.json,\n"
+    "model.safetensors, tokenizer.json, tokenizer_config.json (with the chat template) and\n"
+    "generation_config.json. A dataset in the format \"chat\" or \"prompt\" is what TRL reads; in\n"
+    "the format \"prompt\" the question stands in the stage's template.",
+    options, run};
