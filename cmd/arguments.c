@@ -26,7 +26,7 @@ static int unknown_option(const struct command *command, const char *given)
     for (const struct option_row *row = command->options; row->name && n < MAX_GIVEN; row++)
         names[n++] = row->name;
     const char *nearest = config_nearest(given + 2, names, n);
-    return status_fail(STATUS_CONFIG, "hone %s: unknown option %s%s%s%s; `hone %s --help` lists them",
+    return status_fail(STATUS_CONFIG, "%s: unknown option %s%s%s%s; `hone %s --help` lists them",
                        command->name, given, nearest ? "; did you mean --" : "",
                        nearest ? nearest : "", nearest ? "?" : "", command->name);
 }
@@ -42,12 +42,12 @@ static int take_option(const struct command *command, struct arguments *out, int
     if (!row)
         return unknown_option(command, given);
     if (out->n == MAX_GIVEN)
-        return status_fail(STATUS_CONFIG, "hone %s: more than %d options", command->name, MAX_GIVEN);
+        return status_fail(STATUS_CONFIG, "%s: more than %d options", command->name, MAX_GIVEN);
     if (!row->argument && value)
-        return status_fail(STATUS_CONFIG, "hone %s: --%s takes no value", command->name, row->name);
+        return status_fail(STATUS_CONFIG, "%s: --%s takes no value", command->name, row->name);
     if (row->argument && !value) {
         if (*i + 1 >= argc)
-            return status_fail(STATUS_CONFIG, "hone %s: --%s needs a value: %s", command->name,
+            return status_fail(STATUS_CONFIG, "%s: --%s needs a value: %s", command->name,
                                row->name, row->argument);
         value = argv[++*i];
     }
@@ -67,7 +67,7 @@ int arguments_parse(const struct command *command, int argc, char **argv, struct
         } else if (!only_positionals && strncmp(argv[i], "--", 2) == 0) {
             TRY(take_option(command, out, &i, argc, argv));
         } else if (out->n_positionals == command->n_positionals) {
-            return status_fail(STATUS_CONFIG, "hone %s: unexpected argument \"%s\"; usage: hone %s %s",
+            return status_fail(STATUS_CONFIG, "%s: unexpected argument \"%s\"; usage: hone %s %s",
                                command->name, argv[i], command->name, command->positionals);
         } else {
             out->positionals[out->n_positionals++] = argv[i];

@@ -21,7 +21,7 @@ static int run(const struct command *command, const struct arguments *arguments)
 
     (void)command;
     if (!arguments->n_positionals)
-        return status_fail(STATUS_CONFIG, "hone toy: name the directory to write");
+        return status_fail(STATUS_CONFIG, "toy: name the directory to write");
     TRY(argument_int(arguments, "seed", 1, 0, 1LL << 62, &seed));
     TRY(argument_int(arguments, "documents", 60000, 1, 100000000, &documents));
     TRY(argument_int(arguments, "train", 4000, 1, 10000000, &train));

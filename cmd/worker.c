@@ -77,10 +77,10 @@ static int run(const struct command *command, const struct arguments *arguments)
 
     (void)command;
     if (strcmp(role, "rollout") && strcmp(role, "reward"))
-        return status_fail(STATUS_CONFIG, "hone worker: the role is \"%s\"; it must be rollout or "
+        return status_fail(STATUS_CONFIG, "worker: the role is \"%s\"; it must be rollout or "
                            "reward", role);
     if (!endpoint || !config)
-        return status_fail(STATUS_CONFIG, "hone worker: --connect and --config are needed");
+        return status_fail(STATUS_CONFIG, "worker: --connect and --config are needed");
     TRY(argument_int(arguments, "lost-ms", 30000, 100, 86400000, &lost_ms));
     TRY(follow_parent(arguments));
     TRY(pipeline_worker_settings(config, argument_get(arguments, "stage"), &settings));

@@ -43,7 +43,7 @@ extern const struct config_section optimizer_config_section;
 struct sft_config {                  /* section "sft": base, coldstart, reject, distill */
     double num_train_epochs;
     int64_t max_steps;               /* over num_train_epochs when > 0 */
-    int64_t batch_tokens;            /* trained tokens of one optimizer step, about */
+    int64_t batch_tokens;            /* packed tokens of one optimizer step, about */
     int64_t max_length;              /* documents are cut here, in tokens */
 };
 extern const struct config_section sft_config_section;

@@ -38,6 +38,8 @@ static enum drop judge(const struct data_config *config, const struct sample_gro
 {
     if (sample->masked)
         return DROP_ERROR;
+    if (!sample->text.bytes)
+        return DROP_FORMAT;
     if (is_unreadable(&sample->text))
         return DROP_UNREADABLE;
     if (config->require_right && sample->scores[TERM_ACCURACY].outcome != OUTCOME_RIGHT)
@@ -202,7 +204,7 @@ static int mix_general(struct building *building)
     const char *path = run->stage->settings.tasks.general;
     double share = building->config->general_share;
     struct document_set *set;
-    struct text file = {0};
+    struct text file = {.maximum = (size_t)1 << 40};
 
     if (share == 0.0)
         return STATUS_OK;
@@ -248,7 +250,9 @@ static int record(struct building *building, const char *relative)
 
 static int build(struct stage_run *run, const char *path, const char *relative)
 {
-    struct building building = {.run = run, .config = &run->stage->settings.data};
+    struct building building = {.run = run,
+                                .config = &run->stage->settings.data,
+                                .out = {.maximum = (size_t)1 << 40}};
     const struct stage_settings *settings = &run->stage->settings;
     char teacher[FILE_PATH_MAX], teacher_path[FILE_PATH_MAX];
     uint32_t version = stage_weight_version(run, DATA_VERSION);
@@ -259,8 +263,7 @@ static int build(struct stage_run *run, const char *path, const char *relative)
     TRY(run_store_last_checkpoint(run->pipeline->store, run->stage->sample, teacher, &row, &step));
     TRY(file_join(teacher_path, run->pipeline->options.run, teacher));
     TRY(checkpoint_verify(teacher_path));
-    TRY(task_set_open(&run->train, settings->tasks.train, settings->tasks.kinds, &run->chat,
-                      settings->tasks.language));
+    TRY(stage_open_train(run));
     TRY(stage_start_workers(run));
     TRY(stage_publish_checkpoint(run, teacher_path, version));
     TRY_OUT(sample_all(&building, (size_t)settings->data.n_tasks, version));

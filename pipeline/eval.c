@@ -105,7 +105,7 @@ static int open_stage(struct evaluation *evaluation)
         return status_fail(STATUS_CONFIG, "stage \"%s\" has no held-out tasks: set tasks.heldout "
                            "and eval.n_tasks", run->stage->name);
     TRY(chat_template_init(&run->chat, settings->tasks.template_name));
-    TRY(task_set_open(&run->heldout, settings->tasks.heldout, settings->tasks.kinds, &run->chat,
+    TRY(task_set_open(&run->heldout, settings->tasks.heldout, "", &run->chat,
                       settings->tasks.language));
     return tokenizer_load(&run->tokenizer, evaluation->model);
 }

@@ -82,7 +82,11 @@ int exchange_set_workers(struct exchange *exchange, const char *stage, const cha
     exchange->n_wanted[WORKER_ROLLOUT] = n_rollout;
     exchange->n_wanted[WORKER_REWARD] = n_reward;
     TRY(workers_set_count(exchange->workers, WORKER_ROLLOUT, n_rollout));
-    return workers_set_count(exchange->workers, WORKER_REWARD, n_reward);
+    TRY(workers_set_count(exchange->workers, WORKER_REWARD, n_reward));
+    for (int i = 0; i < exchange->n_peers; i++)   /* too many for this stage: no lease for them */
+        if (workers_has_ended(exchange->workers, exchange->peers[i]->name))
+            exchange->peers[i]->is_ready = 0;
+    return STATUS_OK;
 }
 
 int exchange_set_model(struct exchange *exchange, const char *config_json, size_t n_config,

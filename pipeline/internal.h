@@ -40,6 +40,7 @@ struct stage_run {
     struct learner *learner;
     struct chat_template chat;
     struct task_set *train, *heldout;
+    int heldout_is_checked;          /* its prompts fit */
     int64_t parent_checkpoint;       /* row ids; 0: none */
     int64_t dataset;
     struct arena arena;              /* groups of one step */
@@ -77,6 +78,10 @@ void stage_close(struct stage_run *run);
 int stage_load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX]);
 /* The reference model, as the policy was when the stage began. */
 int stage_load_reference(struct stage_run *run);
+
+/* The training tasks whose prompts fit; what does not fit is left out with a warning. */
+int stage_open_train(struct stage_run *run);
+int stage_keep_short_prompts(const struct stage_run *run, struct task_set *set, const char *path);
 
 /* After preparing: number of steps into run.db, one log line. */
 int stage_announce(struct stage_run *run);

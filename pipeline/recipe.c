@@ -125,20 +125,22 @@ static int check_wiring(const struct recipe *recipe, size_t i, const char *where
     return check_parent(recipe, i, where, "data_from", stage->data);
 }
 
+/* `first` stands before the first line, `indent` blanks before the others. */
 static void print_stage(struct text *out, const struct stage *stage,
-                        struct stage_settings *settings)
+                        struct stage_settings *settings, const char *first, int indent)
 {
     struct config_binding bindings[N_STAGE_SECTIONS];
 
     stage_bind(settings, bindings);
-    text_print(out, "  - name: %s\n    stage: %s\n", stage->name, stage->kind->name);
+    text_print(out, "%sname: %s\n%*sstage: %s\n", first, stage->name, indent, "",
+               stage->kind->name);
     if (stage->from[0])
-        text_print(out, "    from: %s\n", stage->from);
+        text_print(out, "%*sfrom: %s\n", indent, "", stage->from);
     if (stage->sample[0])
-        text_print(out, "    sample: %s\n", stage->sample);
+        text_print(out, "%*ssample: %s\n", indent, "", stage->sample);
     if (stage->data[0])
-        text_print(out, "    data_from: %s\n", stage->data);
-    config_print(out, bindings, N_STAGE_SECTIONS, 4);
+        text_print(out, "%*sdata_from: %s\n", indent, "", stage->data);
+    config_print(out, bindings, N_STAGE_SECTIONS, indent);
 }
 
 /* The hash leaves out what changes speed alone, so that a run may go on with other workers. */
@@ -149,9 +151,8 @@ static void hash_stage(struct stage *stage)
     struct digest digest;
 
     settings.rollout.workers = settings.rollout.threads = settings.rollout.max_sequences = 1;
-    settings.rollout.device = 0;
     settings.reward.workers = 1;
-    print_stage(&text, stage, &settings);
+    print_stage(&text, stage, &settings, "", 0);
     digest_of(&digest, text.data, text.length);
     digest_hex(&digest, stage->hash);
     text_release(&text);
@@ -185,7 +186,7 @@ static int read_stage(struct recipe *recipe, const struct config_file *file,
         return status_context(status, "%s: stage \"%s\"", where, stage->name);
     TRY(check_wiring(recipe, i, where));
     struct text text = {0};
-    print_stage(&text, stage, &stage->settings);
+    print_stage(&text, stage, &stage->settings, "", 0);
     stage->yaml = text.data;
     hash_stage(stage);
     return STATUS_OK;
@@ -195,24 +196,19 @@ static int read_run(struct recipe *recipe, const struct config_file *file,
                     const char *const *overrides)
 {
     const struct config_binding run = {&run_config_section, &recipe->run};
-    const struct config_node *node = config_find(config_root(file), "run");
+    struct stage_settings settings;
+    struct config_binding others[N_STAGE_SECTIONS];
+    const char *skip[N_STAGE_SECTIONS + 2] = {"stages"};
 
+    stage_bind(&settings, others);
+    for (size_t i = 0; i < N_STAGE_SECTIONS; i++)
+        skip[i + 1] = others[i].section->name;
     config_set_defaults(&run, 1);
-    for (size_t i = 0; node && config_child(node, i); i++) {
-        char assignment[CONFIG_TEXT_BYTES * 2];
-        const struct config_node *child = config_child(node, i);
-        if (!config_key(child) || !config_scalar(child))
-            return status_fail(STATUS_CONFIG, "%s: section \"run\" must hold \"key: value\" lines",
-                               config_where(file, child));
-        snprintf(assignment, sizeof(assignment), "run.%s=%s", config_key(child),
-                 config_scalar(child));
-        if (config_override(assignment, &run, 1) < 0)
-            return status_context(STATUS_CONFIG, "%s", config_where(file, child));
-    }
+    TRY(config_apply(file, config_root(file), skip, &run, 1));
     for (; overrides && *overrides; overrides++)
         if (strncmp(*overrides, "run.", 4) == 0)
             TRY(config_override(*overrides, &run, 1));
-    return STATUS_OK;
+    return config_check(&run, 1);
 }
 
 static int check_override_stages(const struct recipe *recipe, const char *const *overrides)
@@ -220,6 +216,9 @@ static int check_override_stages(const struct recipe *recipe, const char *const 
     for (; overrides && *overrides; overrides++) {
         size_t n = strcspn(*overrides, ":=");
         int found = (*overrides)[n] != ':';
+        if (!found && strncmp(*overrides + n, ":run.", 5) == 0)
+            return status_fail(STATUS_CONFIG, "--set %s: section run is not a stage's; leave out "
+                               "\"%.*s:\"", *overrides, (int)n, *overrides);
         for (size_t i = 0; i < recipe->n_stages && !found; i++)
             found = strlen(recipe->stages[i].name) == n &&
                     strncmp(recipe->stages[i].name, *overrides, n) == 0;
@@ -256,8 +255,9 @@ static void print_recipe(struct recipe *recipe)
     config_print(&text, &run, 1, 0);
     text_print(&text, "stages:\n");
     digest_add(hash, &recipe->run.seed, sizeof(recipe->run.seed));
+    digest_add(hash, &recipe->run.device, sizeof(recipe->run.device));
     for (size_t i = 0; i < recipe->n_stages; i++) {
-        text_append(&text, recipe->stages[i].yaml, strlen(recipe->stages[i].yaml));
+        print_stage(&text, &recipe->stages[i], &recipe->stages[i].settings, "  - ", 4);
         digest_add(hash, recipe->stages[i].hash, strlen(recipe->stages[i].hash));
     }
     recipe->yaml = text.data;

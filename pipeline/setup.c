@@ -116,20 +116,36 @@ static int check_stage(const struct stage *stage, struct reward *reward)
     return status < 0 ? status_context(status, "stage \"%s\"", stage->name) : STATUS_OK;
 }
 
+/* Opening them probes the sandbox and loads plugins: once for all stages that have the same. */
+static int have_same_verifiers(const struct stage_settings *a, const struct stage_settings *b)
+{
+    return strcmp(a->reward.plugins, b->reward.plugins) == 0 &&
+           strcmp(a->reward.options, b->reward.options) == 0 &&
+           a->reward.verifier_timeout_ms == b->reward.verifier_timeout_ms &&
+           memcmp(&a->sandbox, &b->sandbox, sizeof(a->sandbox)) == 0;
+}
+
 int setup_check(const struct recipe *recipe, const char *only, const char *kind)
 {
-    for (size_t i = 0; i < recipe->n_stages; i++) {
+    const struct stage_settings *opened = NULL;
+    struct reward *reward = NULL;
+    int status = STATUS_OK;
+
+    for (size_t i = 0; i < recipe->n_stages && status == STATUS_OK; i++) {
         const struct stage *stage = &recipe->stages[i];
-        struct reward *reward;
         if ((only && strcmp(only, stage->name) != 0) ||
             (kind && strcmp(kind, stage->kind->name) != 0))
             continue;
-        TRY(reward_create(&reward, &stage->settings.reward, &stage->settings.sandbox));
-        int status = check_stage(stage, reward);
-        reward_destroy(&reward);
-        TRY(status);
+        if (!opened || !have_same_verifiers(opened, &stage->settings)) {
+            reward_destroy(&reward);
+            status = reward_create(&reward, &stage->settings.reward, &stage->settings.sandbox);
+            opened = &stage->settings;
+        }
+        if (status == STATUS_OK)
+            status = check_stage(stage, reward);
     }
-    return STATUS_OK;
+    reward_destroy(&reward);
+    return status;
 }
 
 static int check_done(struct pipeline *pipeline, const struct stage *stage, const char *parent)

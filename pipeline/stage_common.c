@@ -147,6 +147,49 @@ int stage_load_reference(struct stage_run *run)
     return model_load(&run->reference, run->pipeline->ops, path, 0);
 }
 
+struct prompt_limit {
+    const struct tokenizer *tokenizer;
+    struct token_list tokens;
+    size_t longest;
+};
+
+static int prompt_fits(const struct task *task, void *context)
+{
+    struct prompt_limit *limit = context;
+
+    limit->tokens.n = 0;
+    return tokenizer_encode(limit->tokenizer, task->prompt.data, task->prompt.bytes,
+                            &limit->tokens) == STATUS_OK &&
+           limit->tokens.n > 0 && limit->tokens.n <= limit->longest;
+}
+
+int stage_keep_short_prompts(const struct stage_run *run, struct task_set *set, const char *path)
+{
+    struct prompt_limit limit = {
+        .tokenizer = run->tokenizer,
+        .longest = (size_t)run->stage->settings.rollout.max_prompt_length,
+    };
+    size_t n_dropped = task_set_keep(set, prompt_fits, &limit);
+
+    token_list_release(&limit.tokens);
+    if (n_dropped)
+        log_warning("%s: %zu tasks of %s are left out: their prompts are longer than "
+                    "rollout.max_prompt_length %zu tokens", run->stage->name, n_dropped, path,
+                    limit.longest);
+    if (!task_set_count(set))
+        return status_fail(STATUS_CONFIG, "%s has no task that fits: see tasks.kinds and "
+                           "rollout.max_prompt_length %zu", path, limit.longest);
+    return STATUS_OK;
+}
+
+int stage_open_train(struct stage_run *run)
+{
+    const struct tasks_config *tasks = &run->stage->settings.tasks;
+
+    TRY(task_set_open(&run->train, tasks->train, tasks->kinds, &run->chat, tasks->language));
+    return stage_keep_short_prompts(run, run->train, tasks->train);
+}
+
 int stage_announce(struct stage_run *run)
 {
     const struct stage *stage = run->stage;
@@ -241,6 +284,9 @@ static int evaluate_policy(struct stage_run *run)
     uint32_t version = stage_weight_version(run, run->step);
 
     arena_rewind(&run->arena);
+    if (!run->heldout_is_checked)
+        TRY(stage_keep_short_prompts(run, run->heldout, run->stage->settings.tasks.heldout));
+    run->heldout_is_checked = 1;
     TRY(stage_start_workers(run));
     TRY(stage_publish_policy(run, version));
     TRY(evaluate(run, version, &metrics, &groups, &n_groups));
@@ -295,12 +341,15 @@ int stage_start_workers(struct stage_run *run)
     char hex[DIGEST_HEX_BYTES];
     struct digest digest;
 
-    /* Workers that would be told other settings are replaced; those of the same go on. */
-    digest_add(hash, &settings->reward, sizeof(settings->reward));
+    /* Workers that would be told other settings are replaced; those of the same go on. Which
+     * functions count, and how much, comes with each group. */
+    digest_add(hash, settings->reward.plugins, strlen(settings->reward.plugins) + 1);
+    digest_add(hash, settings->reward.options, strlen(settings->reward.options) + 1);
     digest_add(hash, &settings->sandbox, sizeof(settings->sandbox));
     const int64_t caps[] = {settings->rollout.threads, settings->rollout.max_sequences,
                             settings->rollout.max_prompt_length,
-                            settings->rollout.max_completion_length, settings->rollout.device};
+                            settings->rollout.max_completion_length, settings->rollout.device,
+                            settings->reward.verifier_timeout_ms};
     digest_add(hash, caps, sizeof(caps));
     digest_end(hash, &digest);
     digest_hex(&digest, hex);

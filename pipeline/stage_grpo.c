@@ -129,11 +129,7 @@ static int prepare(struct stage_run *run)
                        grpo->max_steps * grpo->num_iterations * grpo->steps_per_generation));
     if (resume_path[0])
         TRY(learner_load_state(run->learner, resume_path));
-    TRY(task_set_open(&run->train, settings->tasks.train, settings->tasks.kinds, &run->chat,
-                      settings->tasks.language));
-    if (!task_set_count(run->train))
-        return status_fail(STATUS_CONFIG, "%s has no task of the kinds \"%s\" (tasks.kinds)",
-                           settings->tasks.train, settings->tasks.kinds);
+    TRY(stage_open_train(run));
     return stage_start_workers(run);
 }
 

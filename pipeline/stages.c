@@ -5,12 +5,10 @@
 #include "pipeline/internal.h"
 
 /* What DeepSeek-R1 (arXiv 2501.12948) does in each stage; a recipe may say otherwise. */
-static const char *const zero_defaults[] = {"reward.reward_funcs=accuracy,format",
-                                            "reward.reward_weights=1,1", NULL};
-static const char *const rl_defaults[] = {"reward.reward_funcs=accuracy,format,language",
-                                          "reward.reward_weights=1,1,1", NULL};
+static const char *const zero_defaults[] = {"reward.reward_funcs=accuracy,format", NULL};
+static const char *const rl_defaults[] = {"reward.reward_funcs=accuracy,format,language", NULL};
 static const char *const align_defaults[] = {
-    "reward.reward_funcs=accuracy,format,language,preference", "reward.reward_weights=1,1,1,1",
+    "reward.reward_funcs=accuracy,format,language,preference",
     "reward.preference_last_steps=400", "rollout.temperature=0.7", NULL};
 
 const struct stage_kind stage_kinds[] = {

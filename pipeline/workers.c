@@ -191,3 +191,10 @@ int workers_kill(struct workers *workers, const char *name)
     kill(worker->pid, SIGKILL);
     return 1;
 }
+
+int workers_has_ended(struct workers *workers, const char *name)
+{
+    const struct worker *worker = find(workers, name);
+
+    return worker && !worker->pid;
+}

@@ -275,6 +275,20 @@ void task_set_close(struct task_set **set)
     *set = NULL;
 }
 
+size_t task_set_keep(struct task_set *set, int (*is_kept)(const struct task *task, void *context),
+                     void *context)
+{
+    size_t before = set->n;
+
+    set->n = 0;
+    for (size_t i = 0; i < before; i++)
+        if (is_kept(set->tasks[i], context)) {
+            set->lines[set->n] = set->lines[i];
+            set->tasks[set->n++] = set->tasks[i];
+        }
+    return before - set->n;
+}
+
 size_t task_set_count(const struct task_set *set)
 {
     return set->n;

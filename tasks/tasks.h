@@ -45,6 +45,9 @@ int task_set_open(struct task_set **out, const char *path, const char *kinds,
 void task_set_close(struct task_set **set);
 size_t task_set_count(const struct task_set *set);
 const struct task *task_set_get(const struct task_set *set, size_t i);
+/* Keeps the tasks that is_kept() says 1 for, in their order; returns how many went. */
+size_t task_set_keep(struct task_set *set, int (*is_kept)(const struct task *task, void *context),
+                     void *context);
 void task_set_digest(const struct task_set *set, struct digest *digest);   /* of the file */
 /* The task at `position` of an endless stream: each epoch is a permutation drawn from (seed,
  * epoch), so that a resumed run continues with the same tasks. */

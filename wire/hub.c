@@ -93,6 +93,8 @@ void wire_hub_close(struct wire_hub **hub)
     if (!*hub)
         return;
     socket_close(&(*hub)->context, &(*hub)->socket);
+    if (strncmp((*hub)->endpoint, "ipc://", 6) == 0)
+        unlink((*hub)->endpoint + 6);   /* ZeroMQ leaves it */
     mem_free(*hub);
     *hub = NULL;
 }

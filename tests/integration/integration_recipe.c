@@ -1,0 +1,136 @@
+/* A whole recipe, and what it leaves behind. */
+#include "tests/integration/support.h"
+
+static struct place place;
+
+static int make_place(void **state)
+{
+    (void)state;
+    place_make(&place);
+    return 0;
+}
+
+static int remove_place(void **state)
+{
+    (void)state;
+    place_remove(&place);
+    return 0;
+}
+
+static void all_stages_of_a_recipe_run_and_the_table_is_printed(void **state)
+{
+    struct program program;
+
+    (void)state;
+    HONE(&program, &place, "run", RECIPE, "--run", "run/debug");
+    assert_ends(&program, 0, "stage distill is done");
+    assert_int_equal(ask_number(&place, "run/debug", "SELECT count(*) FROM stage"), 8);
+    assert_int_equal(
+        ask_number(&place, "run/debug", "SELECT count(*) FROM stage WHERE state != 'done'"), 0);
+    assert_true(SAYS(&program, "pass@1"));
+    assert_int_equal(count_lines(&program, "warning"), 0);
+    assert_int_equal(count_lines(&program, "hone: "), 0);
+}
+
+static void every_stage_evaluates_and_leaves_a_whole_checkpoint_and_curves(void **state)
+{
+    static const char *const stages[] = {"base", "student", "zero",  "coldstart",
+                                         "rl",   "reject",  "align", "distill"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(stages) / sizeof(stages[0]); i++) {
+        char sql[512];
+        snprintf(sql, sizeof(sql), "SELECT count(*) FROM v_metric WHERE stage = '%s' AND name IN "
+                 "('eval/pass@1', 'eval/pass@4', 'eval/cons@4', 'eval/format')", stages[i]);
+        assert_int_equal(ask_number(&place, "run/debug", sql), 4);
+        assert_true(file_exists(in_place(&place, "run/debug/tensorboard/%s", stages[i])));
+        snprintf(sql, sizeof(sql), "SELECT path FROM checkpoint c JOIN stage s ON s.id = c.stage_id"
+                 " WHERE s.name = '%s' ORDER BY step DESC LIMIT 1", stages[i]);
+        char *path = ask(&place, "run/debug", sql);
+        path[strcspn(path, "\n")] = '\0';
+        assert_true(file_exists(in_place(&place, "run/debug/%s/manifest.json", path)));
+        mem_free(path);
+    }
+    assert_true(file_exists(in_place(&place, "run/debug/curves.svg")));
+    assert_true(file_exists(in_place(&place, "run/debug/config.yaml")));
+    assert_true(file_exists(in_place(&place, "run/debug/datasets/coldstart.jsonl")));
+    assert_true(file_exists(in_place(&place, "run/debug/datasets/reject.jsonl")));
+}
+
+static void assert_edge(const char *child, const char *parent, const char *sql)
+{
+    long n = ask_number(&place, "run/debug", sql);
+
+    if (n < 1)
+        fail_msg("%s does not name %s as its parent", child, parent);
+}
+
+static void every_checkpoint_and_dataset_names_its_parents(void **state)
+{
+    (void)state;
+    assert_int_equal(ask_number(&place, "run/debug",
+                                "SELECT count(*) FROM checkpoint WHERE NOT EXISTS (SELECT 1 FROM "
+                                "parent WHERE child_kind = 'checkpoint' AND child_id = id AND "
+                                "parent_kind = 'stage' AND parent_id = stage_id)"), 0);
+    assert_int_equal(ask_number(&place, "run/debug",
+                                "SELECT count(*) FROM dataset WHERE NOT EXISTS (SELECT 1 FROM "
+                                "parent WHERE child_kind = 'dataset' AND child_id = id AND "
+                                "parent_kind = 'checkpoint')"), 0);
+    assert_int_equal(ask_number(&place, "run/debug",
+                                "SELECT count(*) FROM stage WHERE kind != 'base' AND NOT EXISTS "
+                                "(SELECT 1 FROM parent WHERE child_kind = 'stage' AND child_id = id "
+                                "AND parent_kind = 'checkpoint')"), 0);
+    assert_edge("coldstart's dataset", "zero's checkpoint",
+                "SELECT count(*) FROM parent p JOIN dataset d ON d.id = p.child_id JOIN stage s ON "
+                "s.id = d.stage_id JOIN checkpoint c ON c.id = p.parent_id JOIN stage t ON t.id = "
+                "c.stage_id WHERE p.child_kind = 'dataset' AND p.parent_kind = 'checkpoint' AND "
+                "s.name = 'coldstart' AND t.name = 'zero'");
+    assert_edge("distill", "reject's dataset",
+                "SELECT count(*) FROM parent p JOIN stage s ON s.id = p.child_id JOIN dataset d ON "
+                "d.id = p.parent_id JOIN stage t ON t.id = d.stage_id WHERE p.child_kind = 'stage' "
+                "AND p.parent_kind = 'dataset' AND s.name = 'distill' AND t.name = 'reject'");
+    assert_edge("rl", "coldstart's checkpoint",
+                "SELECT count(*) FROM parent p JOIN stage s ON s.id = p.child_id JOIN checkpoint c "
+                "ON c.id = p.parent_id JOIN stage t ON t.id = c.stage_id WHERE p.child_kind = "
+                "'stage' AND p.parent_kind = 'checkpoint' AND s.name = 'rl' AND t.name = "
+                "'coldstart'");
+}
+
+static void the_preference_reward_joins_for_the_last_steps_alone(void **state)
+{
+    (void)state;
+    char *steps = ask(&place, "run/debug",
+                      "SELECT DISTINCT step FROM v_score WHERE stage = 'align' AND purpose = 'train'"
+                      " AND name = 'preference' ORDER BY step");
+    assert_string_equal(steps, "3\n4\n");
+    mem_free(steps);
+}
+
+static void a_run_that_is_done_is_left_as_it_is(void **state)
+{
+    struct program program;
+    char *before = ask(&place, "run/debug", "SELECT * FROM checkpoint");
+
+    (void)state;
+    HONE(&program, &place, "run", "--run", "run/debug");
+    assert_ends(&program, 0, "stage distill is done already");
+    assert_int_equal(count_lines(&program, "is done already"), 8);
+    assert_true(SAYS(&program, "pass@1"));
+    char *after = ask(&place, "run/debug", "SELECT * FROM checkpoint");
+    assert_string_equal(before, after);
+    mem_free(before);
+    mem_free(after);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_stages_of_a_recipe_run_and_the_table_is_printed),
+        cmocka_unit_test(every_stage_evaluates_and_leaves_a_whole_checkpoint_and_curves),
+        cmocka_unit_test(every_checkpoint_and_dataset_names_its_parents),
+        cmocka_unit_test(the_preference_reward_joins_for_the_last_steps_alone),
+        cmocka_unit_test(a_run_that_is_done_is_left_as_it_is),
+    };
+
+    return cmocka_run_group_tests_name("integration_recipe", tests, make_place, remove_place);
+}
