@@ -96,6 +96,8 @@ int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *opti
     pipeline->options = *options;
     pipeline->lock = -1;
     TRY(open_recipe(pipeline));
+    /* Before anything is written: a recipe that cannot run leaves no trace. */
+    TRY(setup_check(&pipeline->recipe, options->only, options->kind));
     TRY(lock_run(pipeline));
     TRY(open_store(pipeline));
     TRY(open_exchange(pipeline));
@@ -164,7 +166,9 @@ static int run_stages(struct pipeline *pipeline)
             continue;
         n_wanted++;
         TRY(run_store_stage_state(pipeline->store, stage->name, &state));
-        if (state == STAGE_DONE) {
+        /* Asked for by name, a stage whose checkpoint was removed is made again. */
+        int is_wanted_again = pipeline->options.only && !setup_has_checkpoint(pipeline, stage->name);
+        if (state == STAGE_DONE && !is_wanted_again) {
             log_info("stage %s is done already", stage->name);
             continue;
         }
@@ -199,8 +203,6 @@ int pipeline_run(const struct pipeline_options *options)
     char why[1024];
     int status = pipeline_open(&pipeline, options);
 
-    if (status == STATUS_OK)
-        status = setup_check(&pipeline.recipe, pipeline.options.only, pipeline.options.kind);
     if (status == STATUS_OK) {
         status = run_stages(&pipeline);
         snprintf(why, sizeof(why), "%s", status_reason());

@@ -138,7 +138,7 @@ static int compare_run(struct run_store *store, const struct run_info *info, int
             text_print(&list.text, " and %d more", list.n - MAX_CHANGES_NAMED);
         status = status_fail(STATUS_CONFIG,
                              "%s was begun with other settings (%s): use another run directory, or "
-                             "accept the changes",
+                             "accept the changes with --accept-changes",
                              store->sql.path, list.text.data);
     }
     text_release(&list.text);

@@ -38,7 +38,9 @@ static int fail_with_words(const struct sql *sql)
                  : (code & 0xff) == SQLITE_CONSTRAINT ? STATUS_FAILED
                                                       : STATUS_IO;
 
-    return status_fail(status, "%s: %s%s", sql->path, words, remedy_of(code));
+    int error = sql->handle && (code & 0xff) == SQLITE_IOERR ? sqlite3_system_errno(sql->handle) : 0;
+    return status_fail(status, "%s: %s%s%s%s", sql->path, words, error ? ": " : "",
+                       error ? strerror(error) : "", remedy_of(code));
 }
 
 /* "file:" URI of a path, for the immutable flag. */

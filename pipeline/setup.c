@@ -94,6 +94,22 @@ static int check_file(const struct stage *stage, const char *key, const char *pa
                        key, path);
 }
 
+/* Of a new model: the other stages take the one that lies with their weights. */
+static int check_tokenizer(const struct stage *stage)
+{
+    struct tokenizer *tokenizer;
+    int status;
+
+    if (!stage->settings.model.tokenizer[0])
+        return status_fail(STATUS_CONFIG, "stage \"%s\" makes a new model and needs model.tokenizer, "
+                           "a folder with tokenizer.json", stage->name);
+    status = tokenizer_load(&tokenizer, stage->settings.model.tokenizer);
+    if (status < 0)
+        return status_context(status, "stage \"%s\", model.tokenizer", stage->name);
+    tokenizer_destroy(&tokenizer);
+    return STATUS_OK;
+}
+
 static int check_stage(const struct stage *stage, struct reward *reward)
 {
     const struct stage_settings *settings = &stage->settings;
@@ -110,6 +126,8 @@ static int check_stage(const struct stage *stage, struct reward *reward)
         return status_fail(STATUS_IO, "stage \"%s\": from is %s, which does not exist: it must be the "
                            "folder of a model (config.json, model.safetensors, tokenizer.json)",
                            stage->name, stage->from);
+    if (!stage->from[0])
+        TRY(check_tokenizer(stage));
     if (!is_rl)
         return STATUS_OK;
     int status = reward_check_names(reward, &settings->reward);
@@ -148,23 +166,34 @@ int setup_check(const struct recipe *recipe, const char *only, const char *kind)
     return status;
 }
 
-static int check_done(struct pipeline *pipeline, const struct stage *stage, const char *parent)
+int setup_has_checkpoint(const struct pipeline *pipeline, const char *stage)
+{
+    char relative[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    int64_t row, step;
+
+    return run_store_last_checkpoint(pipeline->store, stage, relative, &row, &step) == STATUS_OK &&
+           file_join(path, pipeline->options.run, relative) == STATUS_OK && file_exists(path);
+}
+
+static int check_done(struct pipeline *pipeline, const struct stage *stage, const char *parent,
+                      int needs_checkpoint)
 {
     enum stage_state state;
 
     if (!parent[0] || strchr(parent, '/'))
         return STATUS_OK;
     TRY(run_store_stage_state(pipeline->store, parent, &state));
-    if (state == STAGE_DONE)
+    if (state == STAGE_DONE && (!needs_checkpoint || setup_has_checkpoint(pipeline, parent)))
         return STATUS_OK;
-    return status_fail(STATUS_CONFIG, "stage \"%s\" comes from stage \"%s\", which is not done; run that "
-                       "first: hone run --run %s --stage %s", stage->name, parent,
+    return status_fail(STATUS_CONFIG, "stage \"%s\" comes from stage \"%s\", %s; run that first: "
+                       "hone run --run %s --stage %s", stage->name, parent,
+                       state == STAGE_DONE ? "whose checkpoint is gone" : "which is not done",
                        pipeline->options.run, parent);
 }
 
 int setup_check_parents(struct pipeline *pipeline, const struct stage *stage)
 {
-    TRY(check_done(pipeline, stage, stage->from));
-    TRY(check_done(pipeline, stage, stage->sample));
-    return check_done(pipeline, stage, stage->data);
+    TRY(check_done(pipeline, stage, stage->from, 1));
+    TRY(check_done(pipeline, stage, stage->sample, 1));
+    return check_done(pipeline, stage, stage->data, 0);
 }

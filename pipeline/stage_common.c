@@ -106,20 +106,30 @@ static int find_parent(struct stage_run *run, char path[FILE_PATH_MAX], int64_t 
     return checkpoint_verify(path);
 }
 
+/* The stage's newest checkpoint. One whose directory was removed is forgotten with what came after
+ * it, and the one before it counts. */
 static int find_own(struct stage_run *run, char path[FILE_PATH_MAX])
 {
+    struct run_store *store = run->pipeline->store;
     char relative[FILE_PATH_MAX];
     int64_t row;
 
     path[0] = '\0';
-    if (run_store_last_checkpoint(run->pipeline->store, run->stage->name, relative, &row,
-                                  &run->step) < 0) {
+    run->step = 0;
+    while (run_store_last_checkpoint(store, run->stage->name, relative, &row, &run->step) ==
+           STATUS_OK) {
+        TRY(file_join(path, run->pipeline->options.run, relative));
+        if (file_exists(path)) {
+            run->saved_step = run->step;
+            return checkpoint_verify(path);
+        }
+        log_warning("%s is gone; stage %s goes on from an earlier checkpoint, or from its beginning",
+                    path, run->stage->name);
+        TRY(run_store_rewind_stage(store, run->id, run->step));
+        path[0] = '\0';
         run->step = 0;
-        return STATUS_OK;
     }
-    run->saved_step = run->step;
-    TRY(file_join(path, run->pipeline->options.run, relative));
-    return checkpoint_verify(path);
+    return STATUS_OK;
 }
 
 int stage_load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
