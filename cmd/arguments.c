@@ -119,8 +119,9 @@ int argument_int(const struct arguments *arguments, const char *name, long long 
     errno = 0;
     *out = strtoll(value, &end, 10);
     if (end == value || *end || errno || *out < low || *out > high)
-        return status_fail(STATUS_CONFIG, "--%s is \"%s\"; it must be a whole number from %lld to %lld",
-                           name, value, low, high);
+        return status_fail(STATUS_CONFIG,
+                           "--%s is \"%s\"; it must be a whole number from %lld to %lld", name,
+                           value, low, high);
     return STATUS_OK;
 }
 

@@ -131,7 +131,8 @@ int main(int argc, char **argv)
         print_usage(stderr);
         return status_exit_code(STATUS_CONFIG);
     }
-    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+    if (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
+        strcmp(argv[1], "-h") == 0)
         return help(argc - 2, argv + 2);
     if (strcmp(argv[1], "--version") == 0) {
         printf("hone %s\n", hone_version);

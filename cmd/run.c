@@ -10,7 +10,8 @@
 static const struct option_row options[] = {
     {"run", "DIR", "the run directory; made when absent, gone on with when there (default: run)"},
     {"stage", "NAME", "only this stage of the recipe"},
-    {"set", "S.KEY=V", "override a setting, \"grpo.beta=0.01\"; \"rl:grpo.beta=0.01\" for one stage"},
+    {"set", "S.KEY=V",
+     "override a setting, \"grpo.beta=0.01\"; \"rl:grpo.beta=0.01\" for one stage"},
     {"accept-changes", NULL, "go on with a run although the recipe has changed"},
     {"json", NULL, "log lines as JSON"},
     {"quiet", NULL, "only warnings and errors"},

@@ -59,7 +59,8 @@ int file_read(const char *path, size_t max_bytes, struct text *out)
     close(fd);
     if (!out->data)
         text_append(out, "", 0);
-    return out->failed ? status_fail(STATUS_FORMAT, "%s does not fit into memory", path) : STATUS_OK;
+    return out->failed ? status_fail(STATUS_FORMAT, "%s does not fit into memory", path)
+                       : STATUS_OK;
 }
 
 static int write_all(int fd, const char *bytes, size_t n)

@@ -26,7 +26,8 @@ static const struct config_field fields[] = {
     FIELD(weight_decay, CONFIG_FLOAT, "0", 0, 1, NULL, "decoupled weight decay of AdamW"),
     FIELD(adam_beta1, CONFIG_FLOAT, "0.9", 0, 0.999999, NULL, "decay of the first moment"),
     FIELD(adam_beta2, CONFIG_FLOAT, "0.999", 0, 0.9999999, NULL, "decay of the second moment"),
-    FIELD(adam_epsilon, CONFIG_FLOAT, "1e-8", 1e-20, 1, NULL, "added to the root of the second moment"),
+    FIELD(adam_epsilon, CONFIG_FLOAT, "1e-8", 1e-20, 1, NULL,
+          "added to the root of the second moment"),
     FIELD(max_grad_norm, CONFIG_FLOAT, "1.0", 0, 1e9, NULL,
           "gradients are scaled down to this global norm; 0 switches clipping off"),
     FIELD(lr_scheduler_type, CONFIG_ENUM, "constant", 0, 0, schedules,
@@ -40,7 +41,8 @@ static const struct config_field fields[] = {
     {0},
 };
 const struct config_section optimizer_config_section = {
-    "optimizer", "AdamW and its schedule; names as in transformers' TrainingArguments", fields, NULL};
+    "optimizer", "AdamW and its schedule; names as in transformers' TrainingArguments", fields,
+    NULL};
 
 static int alloc_moments(struct ops *ops, struct tensor *list, size_t i, const struct tensor *like)
 {

@@ -89,7 +89,7 @@ struct model_batch {
     const int32_t *targets;       /* [n_targets]: ... this token */
 };
 
-struct model_tape;   /* activations between forward and backward; memory grows to the largest batch */
+struct model_tape; /* activations between forward and backward; memory grows to the largest batch */
 int model_tape_create(struct model_tape **out, struct model *model);
 void model_tape_destroy(struct model_tape **tape);
 /* Bytes of the activations of n_tokens and n_targets: for `hone plan`. */

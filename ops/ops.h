@@ -44,10 +44,10 @@ struct tensor tensor_i32(const int32_t *data, int64_t a);
 int64_t tensor_count(const struct tensor *tensor);                       /* elements */
 static inline float *tensor_f32(const struct tensor *tensor) { return (float *)tensor->data; }
 
-struct ops;   /* one device, its threads, one sticky status */
+struct ops; /* one device, its threads, one sticky status */
 
 /* Opens "cpu", "reference", "cuda:0". n_threads 0 means one per core this process may use; the
- * number of threads never changes a result. STATUS_UNSUPPORTED when the build has no such device. */
+ * number of threads never changes a result. STATUS_UNSUPPORTED when there is no such device. */
 int ops_create(struct ops **out, const char *device, int n_threads);
 void ops_destroy(struct ops **ops);
 int ops_sync(struct ops *ops);                /* waits; the first failure since the last sync */

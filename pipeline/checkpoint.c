@@ -120,8 +120,9 @@ int checkpoint_verify(const char *directory)
     TRY(file_join(path, directory, MANIFEST));
     TRY(json_read_file(&manifest, path, MANIFEST_MAX_BYTES));
     const json_t *files = json_object_get(manifest, "files");
-    status = json_is_object(files) ? STATUS_OK
-                                   : status_fail(STATUS_FORMAT, "%s: key \"files\" is missing", path);
+    status = json_is_object(files)
+                 ? STATUS_OK
+                 : status_fail(STATUS_FORMAT, "%s: key \"files\" is missing", path);
     void *at = status == STATUS_OK ? json_object_iter((json_t *)(uintptr_t)files) : NULL;
     for (; at && status == STATUS_OK; at = json_object_iter_next((json_t *)(uintptr_t)files, at)) {
         char part[FILE_PATH_MAX], hex[DIGEST_HEX_BYTES];
@@ -129,7 +130,8 @@ int checkpoint_verify(const char *directory)
         name = json_object_iter_key(at);
         wanted = json_object_iter_value(at);
         if (strchr(name, '/') || !json_is_string(wanted)) {
-            status = status_fail(STATUS_FORMAT, "%s: \"%s\" is no file of a checkpoint", path, name);
+            status =
+                status_fail(STATUS_FORMAT, "%s: \"%s\" is no file of a checkpoint", path, name);
             break;
         }
         status = file_join(part, directory, name);
@@ -139,7 +141,8 @@ int checkpoint_verify(const char *directory)
             break;
         digest_hex(&digest, hex);
         if (strcmp(hex, json_string_value(wanted)) != 0)
-            status = status_fail(STATUS_FORMAT, "%s is damaged: its SHA-256 is %s, the manifest says "
+            status = status_fail(STATUS_FORMAT,
+                                 "%s is damaged: its SHA-256 is %s, the manifest says "
                                  "%s; remove the directory to go on from an earlier checkpoint",
                                  part, hex, json_string_value(wanted));
     }

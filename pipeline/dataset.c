@@ -149,8 +149,8 @@ static int sample_chunk(struct building *building, size_t first, size_t n, int64
     TRY(exchange_run(run->pipeline->exchange, &job));
     for (size_t g = 0; g < n; g++)
         TRY(filter_group(building, &groups[g], &run->arena));
-    return run_store_put_step(run->pipeline->store, run->id, step, job.total_seconds, NULL, 0, "data",
-                              groups, run->pipeline->recipe.run.sample_texts ? n : 0);
+    return run_store_put_step(run->pipeline->store, run->id, step, job.total_seconds, NULL, 0,
+                              "data", groups, run->pipeline->recipe.run.sample_texts ? n : 0);
 }
 
 static int sample_all(struct building *building, size_t n_tasks, uint32_t version)
@@ -209,8 +209,10 @@ static int mix_general(struct building *building)
     if (share == 0.0)
         return STATUS_OK;
     if (!path[0])
-        return status_fail(STATUS_CONFIG, "stage \"%s\": data.general_share is %g but tasks.general "
-                           "names no file", run->stage->name, share);
+        return status_fail(STATUS_CONFIG,
+                           "stage \"%s\": data.general_share is %g but tasks.general "
+                           "names no file",
+                           run->stage->name, share);
     TRY(document_set_open(&set, path, &run->chat));   /* every line is checked */
     document_set_close(&set);
     TRY(file_read(path, (size_t)4 << 30, &file));
@@ -269,13 +271,15 @@ static int build(struct stage_run *run, const char *path, const char *relative)
     TRY_OUT(sample_all(&building, (size_t)settings->data.n_tasks, version));
     TRY_OUT(mix_general(&building));
     if (!building.n_rows)
-        TRY_OUT(status_fail(STATUS_FAILED, "stage \"%s\": none of %lld sampled tasks gave a row that "
+        TRY_OUT(status_fail(STATUS_FAILED,
+                            "stage \"%s\": none of %lld sampled tasks gave a row that "
                             "passes the filters of section data; see `hone samples --stage %s "
-                            "--purpose data`", run->stage->name, (long long)settings->data.n_tasks,
-                            run->stage->name));
+                            "--purpose data`",
+                            run->stage->name, (long long)settings->data.n_tasks, run->stage->name));
     TRY_OUT(record(&building, relative));
     TRY_OUT(run_store_put_parent(run->pipeline->store, "dataset", run->dataset, "checkpoint", row));
-    /* Last: a file without its rows would be taken for an edited one; the other way it is made anew. */
+    /* Last: a file without its rows would be taken for an edited one; rows without a file are
+     * made anew. */
     status = file_write_atomic(path, building.out.data, building.out.length);
 out:
     text_release(&building.out);
@@ -305,7 +309,8 @@ int dataset_prepare(struct stage_run *run, char path[FILE_PATH_MAX])
     char relative[FILE_PATH_MAX], directory[FILE_PATH_MAX];
 
     if (run->stage->data[0]) {
-        TRY(run_store_last_dataset(run->pipeline->store, run->stage->data, relative, &run->dataset));
+        TRY(run_store_last_dataset(run->pipeline->store, run->stage->data, relative,
+                                   &run->dataset));
         return file_join(path, run->pipeline->options.run, relative);
     }
     TRY(file_join(directory, run->pipeline->options.run, "datasets"));

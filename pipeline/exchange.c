@@ -80,8 +80,10 @@ static int take_back(struct work *work, size_t i, const char *who, const char *w
         return STATUS_OK;
     if (before == GROUP_JUDGING)
         return set_aside(work, i, why);
-    return status_fail(STATUS_FAILED, "task %llu (%s) could not be sampled in %d tries, last by %s: "
-                       "%s", (unsigned long long)work->job->tasks[i]->id, work->job->tasks[i]->kind,
+    return status_fail(STATUS_FAILED,
+                       "task %llu (%s) could not be sampled in %d tries, last by %s: "
+                       "%s",
+                       (unsigned long long)work->job->tasks[i]->id, work->job->tasks[i]->kind,
                        slot->tries, who, why);
 }
 
@@ -178,7 +180,8 @@ static int is_answer(const struct work *work, size_t i, const struct sample_grou
     const struct exchange_job *job = work->job;
     int judged = work->slots[i].state == GROUP_JUDGING;
 
-    return group->task.id == job->tasks[i]->id && group->n_samples == job->sampling.num_generations &&
+    return group->task.id == job->tasks[i]->id &&
+           group->n_samples == job->sampling.num_generations &&
            group->n_rewards == (judged ? job->n_terms : 0);
 }
 

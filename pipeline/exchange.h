@@ -3,8 +3,8 @@
  *
  * A group handed to a worker is a lease with a deadline. A worker that dies, freezes or fails gives
  * its leases back and they go to another; an answer to a lease that was taken back is dropped, so a
- * group counts once. Since a sample depends on (weights, task, sampling, index) alone, the result is
- * the same whoever wrote it. Groups go to a reward worker as soon as they are sampled.
+ * group counts once. Since a sample depends on (weights, task, sampling, index) alone, the result
+ * is the same whoever wrote it. Groups go to a reward worker as soon as they are sampled.
  */
 #ifndef HONE_PIPELINE_EXCHANGE_H
 #define HONE_PIPELINE_EXCHANGE_H

@@ -58,7 +58,7 @@ void exchange_destroy(struct exchange **exchange)
     mem_free(old);
 }
 
-/* The local peers of the workers that were just ended are gone; their names come back with HELLO. */
+/* The peers of the workers that were just ended are gone; their names come back with HELLO. */
 static void forget_local_peers(struct exchange *exchange)
 {
     for (int i = 0; i < exchange->n_peers; i++)

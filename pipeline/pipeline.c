@@ -22,9 +22,10 @@ static int open_recipe(struct pipeline *pipeline)
                            pipeline->options.overrides);
     TRY(file_join(path, pipeline->options.run, "config.yaml"));
     if (!file_exists(path))
-        return status_fail(STATUS_IO, "%s is no run directory (it has no config.yaml); name a recipe: "
-                           "hone run RECIPE.yaml --run %s", pipeline->options.run,
-                           pipeline->options.run);
+        return status_fail(STATUS_IO,
+                           "%s is no run directory (it has no config.yaml); name a recipe: "
+                           "hone run RECIPE.yaml --run %s",
+                           pipeline->options.run, pipeline->options.run);
     return recipe_open(&pipeline->recipe, path, pipeline->options.overrides);
 }
 
@@ -167,7 +168,8 @@ static int run_stages(struct pipeline *pipeline)
         n_wanted++;
         TRY(run_store_stage_state(pipeline->store, stage->name, &state));
         /* Asked for by name, a stage whose checkpoint was removed is made again. */
-        int is_wanted_again = pipeline->options.only && !setup_has_checkpoint(pipeline, stage->name);
+        int is_wanted_again =
+            pipeline->options.only && !setup_has_checkpoint(pipeline, stage->name);
         if (state == STAGE_DONE && !is_wanted_again) {
             log_info("stage %s is done already", stage->name);
             continue;

@@ -52,7 +52,8 @@ static int read_kind(const struct config_file *file, const struct config_node *n
     for (const struct stage_kind *row = stage_kinds; row->name && n < 32; row++)
         names[n++] = row->name;
     const char *nearest = config_nearest(kind, names, n);
-    return status_fail(STATUS_CONFIG, "%s: no stage kind \"%s\"%s%s%s; `hone help stages` lists them",
+    return status_fail(STATUS_CONFIG,
+                       "%s: no stage kind \"%s\"%s%s%s; `hone help stages` lists them",
                        config_where(file, node), kind, nearest ? "; did you mean \"" : "",
                        nearest ? nearest : "", nearest ? "\"?" : "");
 }
@@ -92,8 +93,10 @@ static int check_parent(const struct recipe *recipe, size_t i, const char *where
 {
     if (!parent[0] || has_stage(recipe, parent, i))
         return STATUS_OK;
-    return status_fail(STATUS_CONFIG, "%s: stage \"%s\" has %s: %s, but no stage of that name stands "
-                       "above it", where, recipe->stages[i].name, key, parent);
+    return status_fail(STATUS_CONFIG,
+                       "%s: stage \"%s\" has %s: %s, but no stage of that name stands "
+                       "above it",
+                       where, recipe->stages[i].name, key, parent);
 }
 
 static int check_wiring(const struct recipe *recipe, size_t i, const char *where)
@@ -104,8 +107,10 @@ static int check_wiring(const struct recipe *recipe, size_t i, const char *where
     if (has_stage(recipe, stage->name, i))
         return status_fail(STATUS_CONFIG, "%s: a second stage is named \"%s\"", where, stage->name);
     if ((flags & STAGE_NEEDS_FROM) && !stage->from[0])
-        return status_fail(STATUS_CONFIG, "%s: stage \"%s\" needs \"from:\", a stage above it or the "
-                           "folder of a model", where, stage->name);
+        return status_fail(STATUS_CONFIG,
+                           "%s: stage \"%s\" needs \"from:\", a stage above it or the "
+                           "folder of a model",
+                           where, stage->name);
     if (!(flags & STAGE_NEEDS_FROM) && stage->from[0])
         return status_fail(STATUS_CONFIG, "%s: stage \"%s\" makes a new model; remove \"from:\"",
                            where, stage->name);

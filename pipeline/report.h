@@ -11,7 +11,7 @@
 
 #include "common/memory.h"
 
-int report_status(struct text *out, const char *run, int as_json);   /* stages, steps, last metrics */
+int report_status(struct text *out, const char *run, int as_json); /* stages, steps, last metrics */
 /* Metrics as a table: stage NULL for all, names a comma list or NULL for the chief ones. */
 int report_log(struct text *out, const char *run, const char *stage, const char *names,
                int64_t last_steps, int as_json);

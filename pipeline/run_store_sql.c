@@ -38,7 +38,8 @@ static int fail_with_words(const struct sql *sql)
                  : (code & 0xff) == SQLITE_CONSTRAINT ? STATUS_FAILED
                                                       : STATUS_IO;
 
-    int error = sql->handle && (code & 0xff) == SQLITE_IOERR ? sqlite3_system_errno(sql->handle) : 0;
+    int error =
+        sql->handle && (code & 0xff) == SQLITE_IOERR ? sqlite3_system_errno(sql->handle) : 0;
     return status_fail(status, "%s: %s%s%s%s", sql->path, words, error ? ": " : "",
                        error ? strerror(error) : "", remedy_of(code));
 }

@@ -101,8 +101,10 @@ static int check_tokenizer(const struct stage *stage)
     int status;
 
     if (!stage->settings.model.tokenizer[0])
-        return status_fail(STATUS_CONFIG, "stage \"%s\" makes a new model and needs model.tokenizer, "
-                           "a folder with tokenizer.json", stage->name);
+        return status_fail(STATUS_CONFIG,
+                           "stage \"%s\" makes a new model and needs model.tokenizer, "
+                           "a folder with tokenizer.json",
+                           stage->name);
     status = tokenizer_load(&tokenizer, stage->settings.model.tokenizer);
     if (status < 0)
         return status_context(status, "stage \"%s\", model.tokenizer", stage->name);
@@ -123,7 +125,8 @@ static int check_stage(const struct stage *stage, struct reward *reward)
         return status_fail(STATUS_CONFIG, "stage \"%s\" needs tasks.train, a JSONL file of tasks",
                            stage->name);
     if (strchr(stage->from, '/') && !file_exists(stage->from))
-        return status_fail(STATUS_IO, "stage \"%s\": from is %s, which does not exist: it must be the "
+        return status_fail(STATUS_IO,
+                           "stage \"%s\": from is %s, which does not exist: it must be the "
                            "folder of a model (config.json, model.safetensors, tokenizer.json)",
                            stage->name, stage->from);
     if (!stage->from[0])

@@ -27,7 +27,8 @@ int stage_is_stopped(const struct stage_run *run)
 
 uint32_t stage_weight_version(const struct stage_run *run, int64_t step)
 {
-    return (uint32_t)(run->index + 1) << VERSION_BITS | (uint32_t)(step & ((1 << VERSION_BITS) - 1));
+    return (uint32_t)(run->index + 1) << VERSION_BITS |
+           (uint32_t)(step & ((1 << VERSION_BITS) - 1));
 }
 
 int stage_open(struct stage_run *run)
@@ -123,8 +124,9 @@ static int find_own(struct stage_run *run, char path[FILE_PATH_MAX])
             run->saved_step = run->step;
             return checkpoint_verify(path);
         }
-        log_warning("%s is gone; stage %s goes on from an earlier checkpoint, or from its beginning",
-                    path, run->stage->name);
+        log_warning(
+            "%s is gone; stage %s goes on from an earlier checkpoint, or from its beginning", path,
+            run->stage->name);
         TRY(run_store_rewind_stage(store, run->id, run->step));
         path[0] = '\0';
         run->step = 0;

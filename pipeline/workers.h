@@ -33,7 +33,7 @@ int workers_reap(struct workers *workers, char name[WIRE_NAME_BYTES], char how[6
 int workers_restart(struct workers *workers, const char *name);
 /* SIGKILL to a worker that does not answer; it is reaped later. 0 when it is no child of ours. */
 int workers_kill(struct workers *workers, const char *name);
-/* 1 for a worker of ours that does not run; 0 for one that does, and for those of other machines. */
+/* 1 for a worker of ours that does not run; 0 for one that does, and for other machines' ones. */
 int workers_has_ended(struct workers *workers, const char *name);
 
 #endif

@@ -17,15 +17,15 @@
 struct reward_config {
     char reward_funcs[CONFIG_TEXT_BYTES];     /* list: "accuracy,format,language" */
     char reward_weights[CONFIG_TEXT_BYTES];   /* list of numbers, one per function */
-    int64_t preference_last_steps;            /* "preference" counts in the last N steps only; 0: always */
+    int64_t preference_last_steps; /* "preference" counts in the last N steps only; 0: always */
     int64_t workers;                          /* processes */
     int64_t verifier_timeout_ms;              /* of one plugin verdict */
     char plugins[CONFIG_TEXT_BYTES];          /* list of paths of shared objects */
     char options[CONFIG_TEXT_BYTES];          /* list: "countdown.partial=0.1,..." for verifiers */
 };
-extern const struct config_section reward_config_section;   /* section "reward" */
+extern const struct config_section reward_config_section; /* section "reward" */
 
-/* The terms of step `step` of `n_steps` (from 0), into terms[WIRE_MAX_REWARDS]; returns how many. */
+/* The terms of step `step` (from 0) of `n_steps`, into terms[WIRE_MAX_REWARDS]; how many. */
 int reward_terms(const struct reward_config *config, int64_t step, int64_t n_steps,
                  struct reward_term *terms);
 

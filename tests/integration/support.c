@@ -62,6 +62,11 @@ const char *in_place(const struct place *place, const char *format, ...)
 
 void place_write(const struct place *place, const char *path, const char *text)
 {
+    char directory[FILE_PATH_MAX];
+
+    snprintf(directory, sizeof(directory), "%s", in_place(place, "%s", path));
+    *strrchr(directory, '/') = '\0';
+    assert_int_equal(file_make_directories(directory), STATUS_OK);
     assert_int_equal(file_write_atomic(in_place(place, "%s", path), text, strlen(text)), STATUS_OK);
 }
 

@@ -156,8 +156,9 @@ static int encode(const char *bytes, int ids[MAX_IDS])
 static void frequent_snippets_are_one_token(void **state)
 {
     static const char *const snippets[] = {
-        "\nA ", "Q ", " then ", " so ", " next ", " 然后 ", " 所以 ", " 接着 ", " mod ", " make ",
-        " yes", " no", "f(", ")=", " f(", "int f(int x){return x", ";}", " of "};
+        "\nA ",  "Q ",     " then ", " so ", " next ", " 然后 ", " 所以 ", " 接着 ",
+        " mod ", " make ", " yes",   " no",  "f(",     ")=",     " f(",    "int f(int x){return x",
+        ";}",    " of "};
     int ids[MAX_IDS];
 
     (void)state;
