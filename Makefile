@@ -6,6 +6,9 @@ PREFIX   ?= /usr/local
 JOBS     ?= $(shell nproc)
 -include config.mak
 MAKEFLAGS += -j$(JOBS)
+# One short line a file; V=1 shows the commands.
+Q        := $(if $(V),,@)
+say       = $(if $(V),,@printf '  %-6s %s\n' "$(1)" "$(2)")
 
 PACKAGES  = libzmq yaml-0.1 sqlite3 jansson libcrypto gmp libseccomp libpcre2-8
 CFLAGS_release = -O3
@@ -133,38 +136,49 @@ help:   ## this list
 
 $(OUT)/libhone.a: $(LIB_O)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 $(OUT)/hone: $(patsubst %.c,$(OUT)/%.o,$(wildcard cmd/*.c)) $(OUT)/libhone.a
-	$(CC) $(CFLAGS) $^ -o $@ $(LDLIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(LDLIBS)
 
+$(OUT)/common/version.o: $(wildcard .git/logs/HEAD)
 $(OUT)/common/version.o: override CPPFLAGS += -DHONE_COMMIT='"$(COMMIT)"'
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
 define kernel_rule
 $(OUT)/ops/cpu/%_$(1).o: ops/cpu/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(ISA_$(1)) -ffp-contract=fast -fno-math-errno -c $$< -o $$@
+	$$(call say,CC,$$@)
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(ISA_$(1)) -ffp-contract=fast -fno-math-errno -c $$< -o $$@
 endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 $(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/tests/parity_%: tests/parity/parity_%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/tests/integration_%: tests/integration/integration_%.c $(OUT)/tests/integration/support.o $(OUT)/libhone.a | $(OUT)/hone $(PLUGINS)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/bench/%: bench/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(LDLIBS)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $^ -o $@ $(LDLIBS)
 $(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS)
 $(OUT)/plugin/%.so: tests/plugin/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fvisibility=hidden -fPIC -shared $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fvisibility=hidden -fPIC -shared $< -o $@
 
 -include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d)
