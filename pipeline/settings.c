@@ -19,7 +19,7 @@ static const struct config_field run_fields[] = {
     RUN(save_steps, CONFIG_INT, "20", 1, 100000000, NULL, "steps between checkpoints"),
     RUN(save_total_limit, CONFIG_INT, "2", 1, 1000000, NULL,
         "checkpoints kept per stage; older ones are removed"),
-    RUN(logging_steps, CONFIG_INT, "10", 1, 1000000, NULL, "steps between log lines"),
+    RUN(logging_steps, CONFIG_INT, "10", 1, 1000000, NULL, "steps between log lines; a long stage takes a larger multiple"),
     RUN(lease_ms, CONFIG_INT, "600000", 100, 86400000, NULL,
         "milliseconds after which a group that has not come back is given to another worker"),
     RUN(connect_ms, CONFIG_INT, "60000", 100, 86400000, NULL,

@@ -235,6 +235,14 @@ static void log_step(const struct stage_run *run, const struct metric_list *metr
                  metric_get(metrics, "grad_norm"), metric_get(metrics, "step_time"));
 }
 
+/* A long stage shows about twenty lines, at multiples of logging_steps. */
+static int64_t log_every(const struct stage_run *run)
+{
+    int64_t every = run->pipeline->recipe.run.logging_steps, share = run->n_steps / 20;
+
+    return share > every ? share - share % every : every;
+}
+
 int stage_record_step(struct stage_run *run, double wall_seconds, const struct metric_list *metrics,
                       const struct sample_group *groups, size_t n_groups)
 {
@@ -243,7 +251,7 @@ int stage_record_step(struct stage_run *run, double wall_seconds, const struct m
     int64_t step = run->step + 1;
 
     run->last_figure = isnan(reward) ? metric_get(metrics, "loss") : reward;
-    if (step % config->logging_steps == 0 || step == 1 || step == run->n_steps)
+    if (step % log_every(run) == 0 || step == 1 || step == run->n_steps)
         log_step(run, metrics, step);
     TRY(tensorboard_put(run->board, step, metrics->values, metrics->n));
     return run_store_put_step(run->pipeline->store, run->id, step, wall_seconds, metrics->values,
