@@ -336,11 +336,11 @@ static void print_end(char *out, size_t n_out, double value, double step)
         snprintf(out, n_out, "%.*f", (int)decimals, value);
 }
 
-/* "0.37 → 0.98" at the right of the title: the first and the last value of all lines. */
+/* "0.37 to 0.98" at the right of the title: the lowest and the highest value of all lines. */
 static void draw_ends(struct text *out, struct chart_box box, const struct chart_panel *panel,
                       const struct axis *axis)
 {
-    double first = NAN, last = NAN;
+    double lowest = NAN, highest = NAN;
     char from[32], to[32], label[80];
 
     for (size_t i = 0; i < panel->n_lines; i++)
@@ -348,14 +348,14 @@ static void draw_ends(struct text *out, struct chart_box box, const struct chart
             double y = panel->lines[i].y[k];
             if (!isfinite(y))
                 continue;
-            first = isnan(first) ? y : first;
-            last = y;
+            lowest = fmin(y, lowest);   /* fmin and fmax pass over NAN */
+            highest = fmax(y, highest);
         }
-    if (isnan(first))
+    if (isnan(lowest))
         return;
-    print_end(from, sizeof(from), first, axis->step);
-    print_end(to, sizeof(to), last, axis->step);
-    snprintf(label, sizeof(label), "%s → %s", from, to);
+    print_end(from, sizeof(from), lowest, axis->step);
+    print_end(to, sizeof(to), highest, axis->step);
+    snprintf(label, sizeof(label), "%s to %s", from, to);
     put_text(out, box.x + box.width - 16, box.y + 25,
              "text-anchor=\"end\" font-size=\"12\" fill=\"" PALE "\"", label);
 }

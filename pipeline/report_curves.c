@@ -15,6 +15,7 @@
 #define HEAD_HEIGHT 80.0
 #define COLUMNS 3
 #define MAX_CATEGORIES 12
+#define MAX_LABELS 8       /* of a histogram, all of its bins named */
 #define CATEGORY_BYTES 24
 
 static const struct curve_row {
@@ -220,7 +221,11 @@ static void draw_rewards(struct text *out, struct chart_box box, const struct cu
     }
     for (size_t i = 0; i < bins.n; i++) {
         double shown = bins.exact ? bins.edges[i] : (bins.edges[i] + bins.edges[i + 1]) / 2;
-        snprintf(labels[i], sizeof(labels[i]), "%.3g", fabs(shown) < 1e-9 ? 0 : shown);
+        /* Every other one where there are many: side by side they would touch. */
+        if (bins.n > MAX_LABELS && i % 2)
+            labels[i][0] = '\0';
+        else
+            snprintf(labels[i], sizeof(labels[i]), "%.3g", fabs(shown) < 1e-9 ? 0 : shown);
         categories[i] = labels[i];
     }
     struct chart_bars bars = {"rewards at the last step, share", categories, bins.n, series,

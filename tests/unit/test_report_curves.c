@@ -39,7 +39,7 @@ static void the_curves_are_a_whole_svg(void **state)
     assert_output_has(">demo</text>");
     assert_output_has(">2 zero</text>");
     assert_output_has(">held-out pass@1</text>");
-    assert_output_has(">0.11 → 0.91</text>");
+    assert_output_has(">0.11 to 0.91</text>");
     assert_output_has(">KL to the reference, nats</text>");
     assert_output_has(">rewards at the last step, share</text>");
     assert_output_lacks("entropy");   /* nobody measured it: no empty panel */
