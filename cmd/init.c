@@ -185,7 +185,7 @@ static void print_next(struct text *out, const char *preset)
 {
     static const char *const steps[][2] = {
         {"hone doctor", "what this machine offers"},
-        {"hone toy run/world", "write the demo's tasks and text"},
+        {"hone toy build/demo/world", "write the demo's tasks and text"},
         {"hone plan recipe.yaml", "graph, sizes, memory, what is missing"},
         {"hone run recipe.yaml --run run/first", "run it; Ctrl-C stops, the same goes on"},
         {"hone status --run run/first", "how far it is"},

@@ -64,15 +64,15 @@ static int set_aside(struct work *work, size_t i, const char *why)
     return STATUS_OK;
 }
 
-/* The lease came to nothing: the group waits again, or is given up. */
-static int take_back(struct work *work, size_t i, const char *who, const char *why)
+/* The lease came to nothing: the group waits again, and is given up once blamed too often. */
+static int take_back(struct work *work, size_t i, const char *who, const char *why, int is_to_blame)
 {
     struct group_slot *slot = &work->slots[i];
     enum group_state before = slot->state;
 
     slot->lease = 0;
     slot->peer = NULL;
-    slot->tries++;
+    slot->tries += is_to_blame;
     slot->state = before == GROUP_JUDGING ? GROUP_SAMPLED : GROUP_WAITING;
     if (slot->state == GROUP_WAITING && i < work->first_waiting)
         work->first_waiting = i;
@@ -87,11 +87,19 @@ static int take_back(struct work *work, size_t i, const char *who, const char *w
                        slot->tries, who, why);
 }
 
+/* A reward worker judges one group after another: the oldest lease is the one it died of. */
 static int take_back_all(struct work *work, struct peer *peer, const char *why)
 {
+    uint64_t oldest = UINT64_MAX;
+
+    for (size_t i = 0; i < work->job->n_tasks; i++)
+        if (is_out(&work->slots[i]) && work->slots[i].peer == peer &&
+            work->slots[i].lease < oldest)
+            oldest = work->slots[i].lease;
     for (size_t i = 0; i < work->job->n_tasks; i++)
         if (is_out(&work->slots[i]) && work->slots[i].peer == peer)
-            TRY(take_back(work, i, peer->name, why));
+            TRY(take_back(work, i, peer->name, why,
+                          peer->role == WORKER_ROLLOUT || work->slots[i].lease == oldest));
     peer->n_leases = 0;
     return STATUS_OK;
 }
@@ -201,7 +209,7 @@ static int accept_group(struct work *work, struct peer *peer, const struct text 
         return STATUS_OK;   /* late: the lease was taken back */
     peer->n_leases--;
     if (!is_answer(work, (size_t)i, &message.group))
-        return take_back(work, (size_t)i, peer->name, "it answered with another group");
+        return take_back(work, (size_t)i, peer->name, "it answered with another group", 1);
     struct group_slot *slot = &work->slots[i];
     work->job->groups[i] = message.group;
     slot->lease = 0;
@@ -233,7 +241,7 @@ static int accept_failure(struct work *work, struct peer *peer, const struct tex
     snprintf(why, sizeof(why), "%.*s", (int)message.reason.bytes, message.reason.data);
     log_warning("%s could not do task %llu: %s", peer->name,
                 (unsigned long long)work->job->tasks[i]->id, why);
-    return take_back(work, (size_t)i, peer->name, why);
+    return take_back(work, (size_t)i, peer->name, why, 1);
 }
 
 static int handle_frame(struct work *work, const char *name, const struct text *frame)

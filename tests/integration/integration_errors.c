@@ -98,11 +98,16 @@ static void a_wrong_tokenizer_is_refused(void **state)
     (void)state;
     place_write(&place, "wrong/tokenizer.json.txt", "");
     REFUSED(NO_FILE, "wrong/tokenizer.json", RUN_NEW, "model.tokenizer=wrong");
-    place_write(&place, "wrong/tokenizer.json", "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}");
+    place_write(&place, "wrong/tokenizer.json", "{\"model\":{\"type\":\"WordPiece\","
+                "\"vocab\":{}}}");
     REFUSED(NOT_POSSIBLE, "the model is \"WordPiece\"; only \"BPE\" is supported", RUN_NEW,
             "model.tokenizer=wrong");
     place_write(&place, "wrong/tokenizer.json", "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},"
                 "\"merges\":[]}}");
+    REFUSED(NOT_POSSIBLE, "only byte-level BPE is supported", RUN_NEW, "model.tokenizer=wrong");
+    place_write(&place, "wrong/tokenizer.json", "{\"pre_tokenizer\":{\"type\":\"ByteLevel\","
+                "\"add_prefix_space\":false},\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{"
+                "\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[[\"a\",\"b\"]]}}");
     REFUSED(MALFORMED, "wrong/tokenizer.json", RUN_NEW, "model.tokenizer=wrong");
     place_write(&place, "wrong/tokenizer.json", "{\"model\":");
     REFUSED(MALFORMED, "wrong/tokenizer.json", RUN_NEW, "model.tokenizer=wrong");

@@ -78,8 +78,8 @@ static void every_checkpoint_and_dataset_names_its_parents(void **state)
                                 "parent_kind = 'checkpoint')"), 0);
     assert_int_equal(ask_number(&place, "run/debug",
                                 "SELECT count(*) FROM stage WHERE kind != 'base' AND NOT EXISTS "
-                                "(SELECT 1 FROM parent WHERE child_kind = 'stage' AND child_id = id "
-                                "AND parent_kind = 'checkpoint')"), 0);
+                                "(SELECT 1 FROM parent WHERE child_kind = 'stage' AND child_id = "
+                                "id AND parent_kind = 'checkpoint')"), 0);
     assert_edge("coldstart's dataset", "zero's checkpoint",
                 "SELECT count(*) FROM parent p JOIN dataset d ON d.id = p.child_id JOIN stage s ON "
                 "s.id = d.stage_id JOIN checkpoint c ON c.id = p.parent_id JOIN stage t ON t.id = "
@@ -100,8 +100,8 @@ static void the_preference_reward_joins_for_the_last_steps_alone(void **state)
 {
     (void)state;
     char *steps = ask(&place, "run/debug",
-                      "SELECT DISTINCT step FROM v_score WHERE stage = 'align' AND purpose = 'train'"
-                      " AND name = 'preference' ORDER BY step");
+                      "SELECT DISTINCT step FROM v_score WHERE stage = 'align' AND purpose = "
+                      "'train' AND name = 'preference' ORDER BY step");
     assert_string_equal(steps, "3\n4\n");
     mem_free(steps);
 }

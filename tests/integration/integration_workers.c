@@ -3,6 +3,8 @@
 
 #include "tests/integration/support.h"
 
+#define REST_MS 300
+
 static struct place place;
 
 /* Steps long enough to be hit in the middle. */
@@ -32,13 +34,22 @@ static int remove_place(void **state)
     return 0;
 }
 
-static int has_worked(pid_t pid, long since)
+/* Nothing is computed any more: all wait for the one that is frozen. */
+static int all_rest(const struct program *program)
 {
-    return cpu_ticks(pid) > since + 1;
+    static long before;
+    static int64_t since_ms;
+    long now = cpu_ticks(program->pid) + cpu_ticks(find_worker(&place, "rollout-0")) +
+               cpu_ticks(find_worker(&place, "rollout-1"));
+
+    if (now != before)
+        since_ms = clock_ms();
+    before = now;
+    return clock_ms() - since_ms > REST_MS;
 }
 
-/* The worker, in the middle of step 2: step 1 is recorded, and it has computed since. */
-static pid_t catch_in_step_two(const char *run, const char *name)
+/* The worker, frozen while it writes groups of a step. */
+static pid_t freeze_at_work(const char *run, const char *name)
 {
     pid_t pid;
 
@@ -46,25 +57,17 @@ static pid_t catch_in_step_two(const char *run, const char *name)
     pid = find_worker(&place, name);
     assert_true(pid > 0);
     long before = cpu_ticks(pid);
-    WAIT_UNTIL(has_worked(pid, before) || cpu_ticks(pid) < 0);
-    assert_int_equal(steps_of(&place, run, "zero"), 1);
+    WAIT_UNTIL(cpu_ticks(pid) != before);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
     return pid;
 }
 
-/* Nothing is computed any more: all wait for the one that was stopped. */
-static int all_rest(void)
+/* The step cannot end without the one that is frozen: only then is it killed. */
+static void kill_in_a_step(struct program *program, pid_t pid)
 {
-    static const char *const names[] = {"rollout-0", "rollout-1"};
-    static long ticks[2];
-    static int64_t since_ms;
-
-    for (int i = 0; i < 2; i++) {
-        long now = cpu_ticks(find_worker(&place, names[i]));
-        if (now != ticks[i])
-            since_ms = clock_ms();
-        ticks[i] = now;
-    }
-    return clock_ms() - since_ms > 100;
+    WAIT_UNTIL(all_rest(program));
+    assert_true(is_running(program));
+    assert_int_equal(kill(pid, SIGKILL), 0);
 }
 
 static void a_rollout_worker_killed_in_a_step_changes_nothing(void **state)
@@ -74,7 +77,7 @@ static void a_rollout_worker_killed_in_a_step_changes_nothing(void **state)
     (void)state;
     place_copy(&place, "run/base", "run/killed");
     START(&program, &place, "run", "--run", "run/killed", "--stage", "zero");
-    kill(catch_in_step_two("run/killed", "rollout-1"), SIGKILL);
+    kill_in_a_step(&program, freeze_at_work("run/killed", "rollout-1"));
     assert_ends(&program, 0, "worker rollout-1 killed by signal 9");
     assert_int_equal(count_lines(&program, "warning"), 1);
     assert_same_runs(&place, "run/quiet", "run/killed");
@@ -88,7 +91,7 @@ static void the_only_rollout_worker_killed_in_a_step_changes_nothing(void **stat
     place_copy(&place, "run/base", "run/only");
     START(&program, &place, "run", "--run", "run/only", "--stage", "zero", "--set",
           "rollout.workers=1");
-    kill(catch_in_step_two("run/only", "rollout-0"), SIGKILL);
+    kill_in_a_step(&program, freeze_at_work("run/only", "rollout-0"));
     assert_ends(&program, 0, "worker rollout-0 killed by signal 9");
     assert_int_equal(count_lines(&program, "warning"), 1);
     assert_same_runs(&place, "run/quiet", "run/only");
@@ -105,9 +108,8 @@ static void a_reward_worker_killed_with_groups_in_hand_changes_nothing(void **st
     WAIT_UNTIL(steps_of(&place, "run/reward", "zero") >= 1);
     pid = find_worker(&place, "reward-0");
     assert_true(pid > 0);
-    kill(pid, SIGSTOP);
-    WAIT_UNTIL(all_rest());
-    kill(pid, SIGKILL);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    kill_in_a_step(&program, pid);
     assert_ends(&program, 0, "worker reward-0 killed by signal 9");
     assert_int_equal(count_lines(&program, "warning"), 1);
     assert_same_runs(&place, "run/quiet", "run/reward");
@@ -121,7 +123,7 @@ static void a_frozen_rollout_worker_loses_its_lease_and_changes_nothing(void **s
     place_copy(&place, "run/base", "run/frozen");
     START(&program, &place, "run", "--run", "run/frozen", "--stage", "zero", "--set",
           "run.lease_ms=4000");
-    kill(catch_in_step_two("run/frozen", "rollout-0"), SIGSTOP);
+    freeze_at_work("run/frozen", "rollout-0");
     assert_ends(&program, 0, "rollout-0: no answer within 4000 ms (run.lease_ms)");
     assert_same_runs(&place, "run/quiet", "run/frozen");
 }

@@ -2,8 +2,8 @@
  * tests/integration/support.h - runs the real program in a temporary directory, and looks at what
  * it leaves behind.
  *
- * Nothing here sleeps and hopes: WAIT_UNTIL polls a condition (a row in run.db, a line of the log, a
- * process) up to DEADLINE_MS.
+ * Nothing here sleeps and hopes: WAIT_UNTIL polls a condition (a row in run.db, a line of the log,
+ * a process) up to DEADLINE_MS.
  */
 #ifndef HONE_TESTS_INTEGRATION_SUPPORT_H
 #define HONE_TESTS_INTEGRATION_SUPPORT_H
