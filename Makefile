@@ -10,7 +10,7 @@ MAKEFLAGS += -j$(JOBS)
 Q        := $(if $(V),,@)
 say       = $(if $(V),,@printf '  %-6s %s\n' "$(1)" "$(2)")
 
-PACKAGES  = libzmq yaml-0.1 sqlite3 jansson libcrypto gmp libseccomp libpcre2-8
+PACKAGES  = libzmq yaml-0.1 sqlite3 jansson libcrypto gmp libseccomp libpcre2-8 zlib libzstd
 CFLAGS_release = -O3
 CFLAGS_debug   = -O0
 CFLAGS_asan    = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -119,6 +119,7 @@ fuzzers: $(FUZZERS:%=$(OUT)/fuzz/%)
 golden:   ## golden files anew from PyTorch and transformers (developers; see tools/README.md)
 	tools/make_golden.py
 	tools/make_golden_grpo.py
+	tools/make_golden_chat.py
 
 deps:   ## install the missing Debian packages (as root or with sudo)
 	@tools/install_deps
