@@ -10,7 +10,7 @@ MAKEFLAGS += -j$(JOBS)
 Q        := $(if $(V),,@)
 say       = $(if $(V),,@printf '  %-6s %s\n' "$(1)" "$(2)")
 
-PACKAGES  = libzmq yaml-0.1 sqlite3 jansson libcrypto gmp libseccomp libpcre2-8
+PACKAGES  = libzmq yaml-0.1 sqlite3 jansson libcrypto gmp libseccomp libpcre2-8 zlib libzstd
 CFLAGS_release = -O3
 CFLAGS_debug   = -O0
 CFLAGS_asan    = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -119,6 +119,7 @@ fuzzers: $(FUZZERS:%=$(OUT)/fuzz/%)
 golden:   ## golden files anew from PyTorch and transformers (developers; see tools/README.md)
 	tools/make_golden.py
 	tools/make_golden_grpo.py
+	tools/make_golden_chat.py
 
 deps:   ## install the missing Debian packages (as root or with sudo)
 	@tools/install_deps
@@ -159,23 +160,23 @@ $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 $(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/tests/parity_%: tests/parity/parity_%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/tests/integration_%: tests/integration/integration_%.c $(OUT)/tests/integration/support.o $(OUT)/libhone.a | $(OUT)/hone $(PLUGINS)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/bench/%: bench/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.a,$^) -o $@ $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(LDLIBS)
 $(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $(filter %.c %.a,$^) -o $@ $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $(filter %.c %.o %.a,$^) -o $@ $(LDLIBS)
 $(OUT)/plugin/%.so: tests/plugin/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

@@ -9,11 +9,27 @@
 static const struct option_row options[] = {
     {"run", "DIR", "the run directory (default: run)"},
     {"stage", "NAME", "whose dataset or model"},
+    {"from", "DIR", "a model folder instead of a stage's model"},
     {"out", "PATH", "file (dataset) or directory (model) to make; must not exist"},
     {"format", "chat|prompt", "of a dataset: {\"messages\"} or {\"prompt\", \"completion\"} lines "
                               "(default: chat)"},
+    {"dtype", "float32|bfloat16", "of a model's weights (default: as they are)"},
     {0},
 };
+
+static int export_model(const struct arguments *arguments, const char *directory,
+                        const char *stage, const char *out)
+{
+    const char *from = argument_get(arguments, "from"), *dtype = argument_get(arguments, "dtype");
+
+    if (argument_get(arguments, "format"))
+        return status_fail(STATUS_CONFIG, "--format is for datasets");
+    if (from && stage)
+        return status_fail(STATUS_CONFIG, "--from and --stage are both given; one is wanted");
+    if (from)
+        return pipeline_export_folder(from, dtype, out);
+    return pipeline_export_model(directory, stage, dtype, out);
+}
 
 static int run(const struct command *command, const struct arguments *arguments)
 {
@@ -25,13 +41,13 @@ static int run(const struct command *command, const struct arguments *arguments)
     if (strcmp(what, "dataset") && strcmp(what, "model"))
         return status_fail(STATUS_CONFIG, "\"%s\" cannot be exported; it must be dataset "
                            "or model", what);
-    if (!stage || !out)
+    if (!(stage || argument_get(arguments, "from")) || !out)
         return status_fail(STATUS_CONFIG, "--stage and --out are needed");
     if (strcmp(what, "model") == 0) {
-        if (argument_get(arguments, "format"))
-            return status_fail(STATUS_CONFIG, "--format is for datasets");
-        TRY(pipeline_export_model(directory, stage, out));
+        TRY(export_model(arguments, directory, stage, out));
     } else {
+        if (!stage || argument_get(arguments, "dtype"))
+            return status_fail(STATUS_CONFIG, "--from and --dtype are for models");
         TRY(pipeline_export_dataset(directory, stage, argument_or(arguments, "format", "chat"),
                                     out));
     }
@@ -43,6 +59,8 @@ const struct command command_export = {
     "export", "dataset|model", 1, "a dataset as JSONL, or a model as a Hugging Face folder",
     "A model is checked against its manifest first. Its folder holds config.json,\n"
     "model.safetensors, tokenizer.json, tokenizer_config.json (with the chat template) and\n"
-    "generation_config.json. A dataset in the format \"chat\" or \"prompt\" is what TRL reads; in\n"
-    "the format \"prompt\" the question stands in the stage's template.",
+    "generation_config.json; transformers and vLLM load it. With --from it is made of a model\n"
+    "folder: weights in several files become one, and --dtype converts them.\n"
+    "A dataset in the format \"chat\" or \"prompt\" is what TRL reads; in the format\n"
+    "\"prompt\" the question stands in the stage's template.",
     options, run};

@@ -1,114 +1,78 @@
-/* Models as files: config.json and model.safetensors, read as hostile, written as others do. */
+/* Weights from files and messages into a model, read as hostile. */
 #include <string.h>
 
 #include "common/files.h"
 #include "common/status.h"
 #include "model/internal.h"
 
-/* One of the list, or one that other tools write and the maths does not use. */
-static int is_expected(const struct model *model, const char *name)
+/* Through one piece of host memory: no second copy of the weights exists. */
+static int load_parameters(struct model *model, struct weight_files *files)
 {
-    for (size_t i = 0; i < model->n_parameters; i++)
-        if (strcmp(model->parameters[i].name, name) == 0)
-            return 1;
-    if (strcmp(name, "lm_head.weight") == 0)
-        return 1;   /* a copy of the embedding beside a tied head */
-    return strstr(name, ".rotary_emb.inv_freq") != NULL;
-}
+    float *piece = mem_alloc(FLOATS_PIECE, sizeof(*piece));
+    int status = STATUS_OK;
 
-static int check_names(const struct model *model, const struct safetensors *file,
-                       const char *where)
-{
-    size_t most = 2 * model->n_parameters + 1;
-
-    /* Bounds the comparison below: weights, perhaps a table per layer, perhaps a head. */
-    if (safetensors_count(file) > most)
-        return status_fail(STATUS_FORMAT, "%s: %zu tensors, but config.json describes %zu", where,
-                           safetensors_count(file), model->n_parameters);
-    for (size_t i = 0; i < safetensors_count(file); i++)
-        if (!is_expected(model, safetensors_name(file, i)))
-            return status_fail(STATUS_FORMAT, "%s: tensor \"%s\" has no place in the model that "
-                               "config.json describes", where, safetensors_name(file, i));
-    return STATUS_OK;
-}
-
-static int check_finite(const unsigned char *bytes, int64_t n, const char *name, const char *where)
-{
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, bytes + 4 * i, sizeof(bits));
-        if ((bits & 0x7F800000u) == 0x7F800000u)
-            return status_fail(STATUS_FORMAT, "%s: tensor \"%s\" has a NaN or Inf at element %lld",
-                               where, name, (long long)i);
-    }
-    return STATUS_OK;
-}
-
-/* Everything that can be wrong, before any device memory is asked for or changed. */
-static int check_file(const struct model *model, const struct safetensors *file, const char *where)
-{
-    TRY(check_names(model, file, where));
-    for (size_t i = 0; i < model->n_parameters; i++) {
+    for (size_t i = 0; status == STATUS_OK && i < model->n_parameters; i++) {
         const struct parameter *parameter = &model->parameters[i];
-        const unsigned char *bytes = NULL;
-        TRY(safetensors_get(file, parameter->name, &parameter->value, &bytes));
-        TRY(check_finite(bytes, tensor_count(&parameter->value), parameter->name, where));
+        int64_t n = tensor_count(&parameter->value), count;
+        for (int64_t first = 0; status == STATUS_OK && first < n; first += count) {
+            count = floats_piece(n - first);
+            TRY_OUT(weight_files_read(files, parameter, first, count, piece));
+            ops_upload(model->ops, tensor_f32(&parameter->value) + first, piece,
+                       (size_t)count * sizeof(float));
+            status = ops_sync(model->ops);   /* the piece is used again */
+        }
     }
-    return STATUS_OK;
+    if (status == STATUS_OK) {
+        model_weights_changed(model);
+        status = ops_sync(model->ops);
+    }
+out:
+    mem_free(piece);
+    return status;
 }
 
-static int upload_file(struct model *model, const struct safetensors *file)
+static int check_finite(const struct model *model, struct weight_files *files)
 {
-    for (size_t i = 0; i < model->n_parameters; i++) {
+    float *piece = mem_alloc(FLOATS_PIECE, sizeof(*piece));
+    int status = STATUS_OK;
+
+    for (size_t i = 0; status == STATUS_OK && i < model->n_parameters; i++) {
         const struct parameter *parameter = &model->parameters[i];
-        const unsigned char *bytes = NULL;
-        TRY(safetensors_get(file, parameter->name, &parameter->value, &bytes));
-        ops_upload(model->ops, parameter->value.data, bytes,
-                   (size_t)tensor_count(&parameter->value) * sizeof(float));
+        int64_t n = tensor_count(&parameter->value);
+        for (int64_t first = 0; status == STATUS_OK && first < n; first += FLOATS_PIECE)
+            status = weight_files_read(files, parameter, first, floats_piece(n - first), piece);
     }
-    model_weights_changed(model);
-    return ops_sync(model->ops);
+    mem_free(piece);
+    return status;
 }
 
 int model_read_weights(struct model *model, const void *bytes, size_t n, const char *where)
 {
-    struct safetensors *file = NULL;
+    struct weight_files *files = NULL;
 
-    TRY(safetensors_open(&file, bytes, n, where));
-    int status = check_file(model, file, where);
+    TRY(weight_files_open_memory(&files, bytes, n, where));
+    int status = weight_files_check(files, model);
     if (status == STATUS_OK)
-        status = upload_file(model, file);
-    safetensors_close(&file);
+        status = check_finite(model, files);
+    if (status == STATUS_OK)
+        status = load_parameters(model, files);
+    weight_files_close(&files);
     return status;
 }
 
-struct model_image {
-    const char *config, *config_name;
-    size_t n_config;
-    const void *weights;
-    size_t n_weights;
-    const char *weights_name;
-};
-
-static int load_image(struct model **out, struct ops *ops, const struct model_image *image,
-                      int trainable)
+/* Names and shapes are checked before memory is asked for; the numbers on their way. */
+static int load_files(struct model **out, struct ops *ops, const struct model_shape *shape,
+                      struct weight_files *files, int trainable)
 {
-    struct safetensors *file = NULL;
-    struct model_shape shape;
-    struct model *model = NULL;
+    struct model *model = model_begin(ops, shape, trainable);
     int status;
 
-    *out = NULL;
-    TRY(model_shape_parse(&shape, image->config, image->n_config, image->config_name));
-    TRY(safetensors_open(&file, image->weights, image->n_weights, image->weights_name));
-    model = model_begin(ops, &shape, trainable);
-    TRY_OUT(check_file(model, file, image->weights_name));
+    TRY_OUT(weight_files_check(files, model));
     TRY_OUT(model_allocate(model));
-    TRY_OUT(upload_file(model, file));
+    TRY_OUT(load_parameters(model, files));
 out:
     if (status < 0)
         model_destroy(&model);
-    safetensors_close(&file);
     *out = model;
     return status;
 }
@@ -117,77 +81,39 @@ int model_load_memory(struct model **out, struct ops *ops, const char *config_js
                       size_t n_config, const void *safetensors, size_t n_safetensors,
                       int trainable)
 {
-    struct model_image image = {config_json,   "config.json", n_config, safetensors,
-                                n_safetensors, "model.safetensors"};
+    struct weight_files *files = NULL;
+    struct model_shape shape;
 
-    return load_image(out, ops, &image, trainable);
+    *out = NULL;
+    TRY(model_shape_parse(&shape, config_json, n_config, "config.json"));
+    TRY(weight_files_open_memory(&files, safetensors, n_safetensors, "model.safetensors"));
+    int status = load_files(out, ops, &shape, files, trainable);
+    weight_files_close(&files);
+    return status;
+}
+
+int folder_read_config(const char *directory, struct model_shape *shape, struct text *config)
+{
+    char path[FILE_PATH_MAX];
+
+    TRY(file_join(path, directory, "config.json"));
+    TRY(file_read(path, MODEL_MAX_CONFIG_BYTES, config));
+    return model_shape_parse(shape, config->data ? config->data : "", config->length, path);
 }
 
 int model_load(struct model **out, struct ops *ops, const char *directory, int trainable)
 {
-    char config_path[FILE_PATH_MAX], weights_path[FILE_PATH_MAX], index_path[FILE_PATH_MAX];
+    struct weight_files *files = NULL;
+    struct model_shape shape;
     struct text config = {0};
-    struct file_map map = {0};
     int status;
 
     *out = NULL;
-    TRY(file_join(config_path, directory, "config.json"));
-    TRY(file_join(weights_path, directory, "model.safetensors"));
-    TRY(file_join(index_path, directory, "model.safetensors.index.json"));
-    if (!file_exists(weights_path) && file_exists(index_path))
-        return status_fail(STATUS_UNSUPPORTED, "%s: weights in several files are not read; merge "
-                           "them into one model.safetensors", index_path);
-    TRY_OUT(file_read(config_path, MODEL_MAX_CONFIG_BYTES, &config));
-    TRY_OUT(file_map_open(&map, weights_path));
-    struct model_image image = {config.data, config_path, config.length,
-                                map.bytes,   map.n,       weights_path};
-    TRY_OUT(load_image(out, ops, &image, trainable));
+    TRY_OUT(folder_read_config(directory, &shape, &config));
+    TRY_OUT(weight_files_open(&files, directory));
+    TRY_OUT(load_files(out, ops, &shape, files, trainable));
 out:
-    file_map_close(&map);
+    weight_files_close(&files);
     text_release(&config);
-    return status;
-}
-
-int model_write_weights(const struct model *model, struct text *out)
-{
-    struct named_tensor *list = mem_alloc(model->n_parameters, sizeof(*list));
-    int64_t largest = 0;
-
-    for (size_t i = 0; i < model->n_parameters; i++) {
-        list[i].name = model->parameters[i].name;
-        list[i].tensor = model->parameters[i].value;
-        if (tensor_count(&list[i].tensor) > largest)
-            largest = tensor_count(&list[i].tensor);
-    }
-    float *values = mem_alloc((size_t)largest, sizeof(float));
-    int status = safetensors_write_header(out, list, model->n_parameters);
-    for (size_t i = 0; status == STATUS_OK && i < model->n_parameters; i++) {
-        size_t bytes = (size_t)tensor_count(&list[i].tensor) * sizeof(float);
-        ops_download(model->ops, values, list[i].tensor.data, bytes);
-        status = ops_sync(model->ops);
-        text_append(out, values, bytes);
-    }
-    if (status == STATUS_OK && out->failed)
-        status = status_fail(STATUS_NOMEM, "the weights do not fit into the text's maximum");
-    mem_free(values);
-    mem_free(list);
-    return status;
-}
-
-int model_save(const struct model *model, int bos_id, int eos_id, const char *directory)
-{
-    char config_path[FILE_PATH_MAX], weights_path[FILE_PATH_MAX];
-    struct text config = {0}, weights = {0};
-    int status;
-
-    TRY(file_join(config_path, directory, "config.json"));
-    TRY(file_join(weights_path, directory, "model.safetensors"));
-    model_shape_print(&model->shape, bos_id, eos_id, &config);
-    TRY_OUT(model_write_weights(model, &weights));
-    TRY_OUT(file_write_atomic(weights_path, weights.data, weights.length));
-    TRY_OUT(file_write_atomic(config_path, config.data, config.length));
-out:
-    text_release(&config);
-    text_release(&weights);
     return status;
 }

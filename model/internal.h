@@ -4,6 +4,7 @@
 #ifndef HONE_MODEL_INTERNAL_H
 #define HONE_MODEL_INTERNAL_H
 
+#include "common/json.h"
 #include "model/model.h"
 
 #define MODEL_NAME_BYTES 80
@@ -43,7 +44,75 @@ struct model {
 struct model *model_begin(struct ops *ops, const struct model_shape *shape, int trainable);
 int model_allocate(struct model *model);
 
+/* rope.c: "rope_scaling" and "rope_theta" of config.json, and the frequencies they stand for. */
+int rope_parse(struct model_shape *shape, const json_t *config, const char *where);
+void rope_print(const struct model_shape *shape, struct text *out);
+/* frequencies[head_dim / 2]; returns what cosines and sines are multiplied with. */
+float rope_frequencies(const struct model_shape *shape, float *frequencies);
+
+/* shape.c */
+void shape_print_real(struct text *out, double value);
+void shape_print(const struct model_shape *shape, int bos_id, int eos_id, enum dtype dtype,
+                 struct text *out);
+int shape_refuse_other_number(const json_t *config, const char *key, const char *where,
+                              double wanted);
+
+/* floats.c: what weights are in files. */
+enum float_kind { FLOAT_F32, FLOAT_F16, FLOAT_BF16 };
+size_t float_bytes(enum float_kind kind);
+/* n numbers at unaligned bytes as float32; exact. */
+void floats_read(float *out, const unsigned char *bytes, int64_t n, enum float_kind kind);
+/* Rounds to nearest, ties to even. Finite values alone. */
+void floats_to_bf16(uint16_t *out, const float *values, int64_t n);
+/* The index of the first NaN or Inf, or -1. */
+int64_t floats_find_bad(const float *values, int64_t n);
+
+/* Weights pass through the host in pieces of this many numbers. */
+#define FLOATS_PIECE 65536
+static inline int64_t floats_piece(int64_t left)
+{
+    return left < FLOATS_PIECE ? left : FLOATS_PIECE;
+}
+
+/* shards.c: the weights of a model in one file or several, looked up by name. */
+struct weight_files;
+int weight_files_open(struct weight_files **out, const char *directory);
+int weight_files_open_memory(struct weight_files **out, const void *bytes, size_t n,
+                             const char *where);
+void weight_files_close(struct weight_files **files);
+/* All that can be wrong with names, dtypes and shapes: each weight of the model is there and fits,
+ * and nothing is there that has no place. */
+int weight_files_check(const struct weight_files *files, const struct model *model);
+struct weight_span {
+    const unsigned char *bytes;
+    enum float_kind kind;
+    const char *where;   /* the file */
+};
+int weight_files_find(const struct weight_files *files, const struct parameter *parameter,
+                      struct weight_span *span);
+/* Numbers first .. first + n - 1 of a weight as float32; a NaN or Inf is refused by name. What has
+ * been read of a map soon no longer counts as this process's memory. */
+int weight_files_read(struct weight_files *files, const struct parameter *parameter, int64_t first,
+                      int64_t n, float *out);
+/* The text of model.safetensors.index.json: tensor names to file names, each checked. */
+struct shard_list {
+    json_t *index;         /* owns the names */
+    const json_t *places;  /* {"tensor": "file"} */
+    const char **names;    /* distinct */
+    size_t n;
+};
+int shard_list_parse(struct shard_list *list, const char *json, size_t n, const char *where);
+void shard_list_release(struct shard_list *list);
+
+/* files.c: config.json of a folder, parsed and as it is. */
+int folder_read_config(const char *directory, struct model_shape *shape, struct text *config);
+
 /* safetensors.c */
+/* Like safetensors_get() for any kind of float; `like` gives the shape. */
+int safetensors_find(const struct safetensors *file, const char *name, const struct tensor *like,
+                     struct weight_span *span);
+int safetensors_has(const struct safetensors *file, const char *name);
+const char *safetensors_where(const struct safetensors *file);
 size_t safetensors_count(const struct safetensors *file);
 const char *safetensors_name(const struct safetensors *file, size_t i);
 /* The 8-byte length and the JSON header for these tensors; their bytes follow in the same order. */

@@ -1,11 +1,12 @@
 /*
  * model/model.h - the transformer: its shape, its weights, forward, backward, decoding.
  *
- * Llama, Qwen2 and Qwen3: RMSNorm, RoPE, grouped-query attention, SwiGLU, optional q/k/v bias,
- * optional q/k norm, tied or untied head. A model is a Hugging Face folder: config.json,
- * model.safetensors, tokenizer.json. Used by rollout/ (decode with a cache) and learner/ (whole
- * sequences). It knows nothing of rewards or sockets. Every file read here comes from outside and
- * is treated as hostile: sizes, offsets and types are checked, and a refusal names the key.
+ * Llama, Mistral, Qwen2 and Qwen3: RMSNorm, RoPE and its long-context scalings, grouped-query
+ * attention, SwiGLU, optional q/k/v bias, optional q/k norm, tied or untied head. A model is a
+ * Hugging Face folder: config.json, model.safetensors or its shards, tokenizer.json. Used by
+ * rollout/ (decode with a cache) and learner/ (whole sequences). It knows nothing of rewards or
+ * sockets. Every file read here comes from outside and is treated as hostile: sizes, offsets and
+ * types are checked, and a refusal names the key.
  */
 #ifndef HONE_MODEL_MODEL_H
 #define HONE_MODEL_MODEL_H
@@ -17,7 +18,17 @@
 #include "model/tokenizer.h"
 #include "ops/ops.h"
 
-enum model_family { MODEL_LLAMA, MODEL_QWEN2, MODEL_QWEN3 };
+enum model_family { MODEL_LLAMA, MODEL_QWEN2, MODEL_QWEN3, MODEL_MISTRAL };
+
+/* How a long-context model bends its rotary frequencies, in the words of "rope_scaling"; 0 is a key
+ * that was not given. */
+enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
+struct rope_scaling {
+    enum rope_kind kind;
+    double factor, original_positions;
+    double low_freq_factor, high_freq_factor;                              /* llama3 */
+    double attention_factor, beta_fast, beta_slow, mscale, mscale_all_dim; /* yarn */
+};
 
 struct model_shape {
     enum model_family family;
@@ -25,10 +36,11 @@ struct model_shape {
     int channels, hidden_channels, vocab_size, max_positions;
     int qkv_bias, qk_norm, tied_head;
     double rope_base, norm_eps;
+    struct rope_scaling rope_scaling;
 };
 
 /* config.json in Hugging Face's words, both ways. `where` names the file in errors. Fields that
- * would change the maths and are not supported (rope_scaling, sliding window, ...) are refused. */
+ * would change the maths and are not supported (a sliding window, experts, ...) are refused. */
 int model_shape_parse(struct model_shape *shape, const char *json, size_t n, const char *where);
 void model_shape_print(const struct model_shape *shape, int bos_id, int eos_id, struct text *out);
 int64_t model_shape_parameters(const struct model_shape *shape);
@@ -38,7 +50,8 @@ struct model;   /* weights on one device, their names, and gradients when traina
 /* Random weights as transformers initialises them (normal 0.02, norms 1, biases 0). */
 int model_create(struct model **out, struct ops *ops, const struct model_shape *shape,
                  int trainable, uint64_t seed);
-/* From a folder, or from config.json and safetensors that lie in memory. */
+/* From a folder, or from config.json and safetensors that lie in memory. F16 and BF16 weights
+ * become float32 on their way from the mapped file to the device. */
 int model_load(struct model **out, struct ops *ops, const char *directory, int trainable);
 int model_load_memory(struct model **out, struct ops *ops, const char *config_json,
                       size_t n_config, const void *safetensors, size_t n_safetensors,
@@ -63,13 +76,21 @@ void model_weights_changed(struct model *model);
 int model_write_weights(const struct model *model, struct text *out);
 int model_read_weights(struct model *model, const void *bytes, size_t n, const char *where);
 
-/* config.json and model.safetensors into an existing directory. */
+/* config.json and model.safetensors into an existing directory, a piece at a time. dtype is
+ * DTYPE_F32 or DTYPE_BF16 (rounded to nearest, ties to even); model_save() writes DTYPE_F32. */
 int model_save(const struct model *model, int bos_id, int eos_id, const char *directory);
+int model_save_as(const struct model *model, int bos_id, int eos_id, enum dtype dtype,
+                  const char *directory);
+/* The same from folder to folder, without a device. Shards become one file; the keys of config.json
+ * that hone does not read stay behind. */
+int model_convert(const char *from, const char *to, enum dtype dtype);
+/* The dtype of the weights in a folder: DTYPE_BF16 when all are BF16, else DTYPE_F32. */
+int model_folder_dtype(const char *directory, enum dtype *dtype);
 
 /* ---- Named tensors in a safetensors image, for optimizer state and the like. */
 struct named_tensor {
     const char *name;
-    struct tensor tensor;   /* F32 or I32, host memory */
+    struct tensor tensor;   /* F32, BF16 or I32, host memory */
 };
 int safetensors_write(struct text *out, const struct named_tensor *tensors, size_t n);
 /* Finds `name` with exactly this dtype and shape and returns where its bytes lie (unaligned). */

@@ -185,20 +185,59 @@ static size_t plain_prefix(const unsigned char *bytes, size_t n)
     return i;
 }
 
+/* The end of the valid text without open characters; *boundary is where its last character starts.
+ * What is before a closed character never joins with it or what follows. */
+static size_t closed_prefix(const unsigned char *bytes, size_t n, size_t *boundary)
+{
+    size_t i = 0, length;
+
+    *boundary = 0;
+    while (i < n) {
+        length = bytes[i] < 0x80 ? 1 : utf8_length(bytes + i, n - i);
+        if (!length || (unicode_bits_at(bytes, i, n, &length) & UNICODE_OPEN))
+            break;
+        *boundary = i;
+        i += length;
+    }
+    return i;
+}
+
+/* The end of the open characters that start at bytes[from]. */
+static size_t open_prefix(const unsigned char *bytes, size_t from, size_t n)
+{
+    size_t length;
+
+    while (from < n && utf8_length(bytes + from, n - from) &&
+           (unicode_bits_at(bytes, from, n, &length) & UNICODE_OPEN))
+        from += length;
+    return from;
+}
+
+int nfc_is_plain(const char *text, size_t n)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t boundary;
+
+    unicode_prepare();
+    return plain_prefix(bytes, n) == n || closed_prefix(bytes, n, &boundary) == n;
+}
+
 void nfc_append(struct text *out, const char *text, size_t n)
 {
     const unsigned char *bytes = (const unsigned char *)text;
 
-    if (plain_prefix(bytes, n) == n) {
-        text_append(out, text, n);
-        return;
-    }
-    for (size_t i = 0; i < n;) {
-        size_t start = i, length;
-        while (i < n && (length = utf8_length(bytes + i, n - i)) > 0)
-            i += length;
-        append_run(out, bytes + start, i - start);
-        if (i < n)
-            text_append(out, bytes + i++, 1);
+    unicode_prepare();
+    while (n) {
+        size_t boundary, end = closed_prefix(bytes, n, &boundary);
+        size_t open = open_prefix(bytes, end, n);
+        if (open > end) {
+            text_append(out, bytes, boundary);
+            append_run(out, bytes + boundary, open - boundary);
+        } else {   /* the end, or one byte that is not valid */
+            open = end < n ? end + 1 : n;
+            text_append(out, bytes, open);
+        }
+        bytes += open;
+        n -= open;
     }
 }

@@ -199,9 +199,7 @@ const char *safetensors_name(const struct safetensors *file, size_t i)
 
 static const char *dtype_word(enum dtype dtype)
 {
-    if (dtype != DTYPE_F32 && dtype != DTYPE_I32)
-        BUG("safetensors: dtype %d is neither F32 nor I32", (int)dtype);
-    return dtype == DTYPE_F32 ? "F32" : "I32";
+    return dtype == DTYPE_F32 ? "F32" : dtype == DTYPE_BF16 ? "BF16" : "I32";
 }
 
 static void print_shape(struct text *out, int n_dims, const int64_t *shape)
@@ -226,25 +224,74 @@ static int refuse_shape(const struct safetensors *file, const struct entry *entr
     return status;
 }
 
-int safetensors_get(const struct safetensors *file, const char *name, const struct tensor *like,
-                    const unsigned char **data)
+static const struct entry *find_entry(const struct safetensors *file, const char *name)
 {
     struct entry key = {.name = name};
-    const char *dtype = dtype_word(like->dtype);
-    const struct entry *entry = NULL;
 
-    if (file->n_entries)
-        entry = bsearch(&key, file->entries, file->n_entries, sizeof(key), compare_names);
-    if (!entry)
-        return status_fail(STATUS_FORMAT, "%s: tensor \"%s\" is missing", file->where, name);
-    if (strcmp(entry->dtype, dtype) != 0)
-        return status_fail(STATUS_FORMAT, "%s: tensor \"%s\" is %s; only %s is read: convert the "
-                           "file first", file->where, name, entry->dtype, dtype);
+    if (!file->n_entries)
+        return NULL;
+    return bsearch(&key, file->entries, file->n_entries, sizeof(key), compare_names);
+}
+
+int safetensors_has(const struct safetensors *file, const char *name)
+{
+    return find_entry(file, name) != NULL;
+}
+
+const char *safetensors_where(const struct safetensors *file)
+{
+    return file->where;
+}
+
+static int check_shape(const struct safetensors *file, const struct entry *entry,
+                       const struct tensor *like)
+{
     if (entry->n_dims != like->n_dims ||
         memcmp(entry->shape, like->shape, (size_t)like->n_dims * sizeof(like->shape[0])) != 0)
         return refuse_shape(file, entry, like);
+    return STATUS_OK;
+}
+
+static int refuse_missing(const struct safetensors *file, const char *name)
+{
+    return status_fail(STATUS_FORMAT, "%s: tensor \"%s\" is missing", file->where, name);
+}
+
+int safetensors_get(const struct safetensors *file, const char *name, const struct tensor *like,
+                    const unsigned char **data)
+{
+    const char *dtype = dtype_word(like->dtype);
+    const struct entry *entry = find_entry(file, name);
+
+    if (!entry)
+        return refuse_missing(file, name);
+    if (strcmp(entry->dtype, dtype) != 0)
+        return status_fail(STATUS_FORMAT, "%s: tensor \"%s\" is %s; only %s is read: convert the "
+                           "file first", file->where, name, entry->dtype, dtype);
+    TRY(check_shape(file, entry, like));
     *data = file->data + entry->from;
     return STATUS_OK;
+}
+
+int safetensors_find(const struct safetensors *file, const char *name, const struct tensor *like,
+                     struct weight_span *span)
+{
+    static const char *const words[] = {
+        [FLOAT_F32] = "F32", [FLOAT_F16] = "F16", [FLOAT_BF16] = "BF16"};
+    const struct entry *entry = find_entry(file, name);
+
+    if (!entry)
+        return refuse_missing(file, name);
+    TRY(check_shape(file, entry, like));
+    span->bytes = file->data + entry->from;
+    span->where = file->where;
+    for (int kind = FLOAT_F32; kind <= FLOAT_BF16; kind++) {
+        span->kind = (enum float_kind)kind;
+        if (strcmp(entry->dtype, words[kind]) == 0)
+            return STATUS_OK;
+    }
+    return status_fail(STATUS_FORMAT, "%s: tensor \"%s\" is %s; F32, F16 and BF16 are read",
+                       file->where, name, entry->dtype);
 }
 
 int safetensors_write_header(struct text *out, const struct named_tensor *tensors, size_t n)
@@ -256,7 +303,8 @@ int safetensors_write_header(struct text *out, const struct named_tensor *tensor
     text_print(&header, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (size_t i = 0; i < n; i++) {
         const struct tensor *tensor = &tensors[i].tensor;
-        uint64_t end = offset + 4 * (uint64_t)tensor_count(tensor);
+        uint64_t end = offset + dtype_bytes(dtype_word(tensor->dtype)) *
+                                    (uint64_t)tensor_count(tensor);
         text_print(&header, ",");
         json_append_string(&header, tensors[i].name, strlen(tensors[i].name));
         text_print(&header, ":{\"dtype\":\"%s\",\"shape\":", dtype_word(tensor->dtype));
@@ -287,8 +335,11 @@ int safetensors_write_header(struct text *out, const struct named_tensor *tensor
 int safetensors_write(struct text *out, const struct named_tensor *tensors, size_t n)
 {
     TRY(safetensors_write_header(out, tensors, n));
-    for (size_t i = 0; i < n; i++)
-        text_append(out, tensors[i].tensor.data, 4 * (size_t)tensor_count(&tensors[i].tensor));
+    for (size_t i = 0; i < n; i++) {
+        const struct tensor *tensor = &tensors[i].tensor;
+        text_append(out, tensor->data,
+                    dtype_bytes(dtype_word(tensor->dtype)) * (size_t)tensor_count(tensor));
+    }
     if (out->failed)
         return status_fail(STATUS_NOMEM, "the %zu tensors do not fit into the text's maximum", n);
     return STATUS_OK;

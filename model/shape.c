@@ -14,9 +14,11 @@ static const struct family_words families[] = {
     [MODEL_LLAMA] = {"LlamaForCausalLM", "llama"},
     [MODEL_QWEN2] = {"Qwen2ForCausalLM", "qwen2"},
     [MODEL_QWEN3] = {"Qwen3ForCausalLM", "qwen3"},
+    [MODEL_MISTRAL] = {"MistralForCausalLM", "mistral"},
 };
 #define N_FAMILIES ((int)(sizeof(families) / sizeof(families[0])))
-#define SUPPORTED "LlamaForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM are supported"
+#define SUPPORTED                                                                                  \
+    "LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM and Qwen3ForCausalLM are supported"
 
 /* Large enough for every open model; small enough that no product of them overflows. */
 #define MAX_LAYERS 1024
@@ -89,16 +91,8 @@ static int refuse_flag(const json_t *config, const char *key, const char *where)
     return STATUS_OK;
 }
 
-static int refuse_value(const json_t *config, const char *key, const char *where)
-{
-    if (has_value(config, key))
-        return status_fail(STATUS_UNSUPPORTED, "%s: \"%s\" is set; only null is supported", where,
-                           key);
-    return STATUS_OK;
-}
-
-static int refuse_other_number(const json_t *config, const char *key, const char *where,
-                               double wanted)
+int shape_refuse_other_number(const json_t *config, const char *key, const char *where,
+                              double wanted)
 {
     double value = wanted;
 
@@ -109,18 +103,79 @@ static int refuse_other_number(const json_t *config, const char *key, const char
     return STATUS_OK;
 }
 
-static int check_layer_types(const json_t *config, const char *where)
+/* Keys of other families that change the maths, and the number with which each does nothing (false
+ * counts as 0). A config that says Llama and has one of these is not a plain Llama. */
+static const struct foreign_key {
+    const char *name;
+    double harmless;
+} foreign_keys[] = {
+    {"attention_chunk_size", 0},     {"attention_multiplier", 0}, {"attention_scaling", 1},
+    {"attn_logit_softcapping", 0},   {"clip_qkv", 0},             {"dim_model_base", 0},
+    {"embedding_multiplier", 1},     {"final_logit_softcapping", 0}, {"logit_scale", 1},
+    {"logits_scaling", 1},           {"moe_intermediate_size", 0}, {"n_routed_experts", 0},
+    {"no_rope_layer_interval", 0},   {"no_rope_layers", 0},       {"num_experts", 0},
+    {"num_local_experts", 0},        {"parallel_attn", 0},        {"q_lora_rank", 0},
+    {"qk_layernorm", 0},             {"quantization_config", 0},  {"query_pre_attn_scalar", 0},
+    {"residual_multiplier", 1},      {"rope_interleave", 0},      {"rope_interleaved", 0},
+    {"scale_depth", 0},              {"scale_emb", 1},            {"use_mrope", 0},
+    {"partial_rotary_factor", 1},    {"mlp_bias", 0},
+};
+
+static int refuse_foreign_keys(const json_t *config, const char *where)
+{
+    for (size_t i = 0; i < sizeof(foreign_keys) / sizeof(foreign_keys[0]); i++) {
+        const struct foreign_key *key = &foreign_keys[i];
+        const json_t *value = json_object_get(config, key->name);
+        if (!value || json_is_null(value) || (json_is_false(value) && key->harmless == 0) ||
+            (json_is_number(value) && json_number_value(value) == key->harmless))
+            continue;
+        return status_fail(STATUS_UNSUPPORTED, "%s: \"%s\" is set and would change the model's "
+                           "results; no model with it is supported", where, key->name);
+    }
+    return STATUS_OK;
+}
+
+/* A window as long as the longest sequence hides nothing. */
+static int parse_window(const json_t *config, const struct model_shape *shape, const char *where,
+                        int *is_harmless)
+{
+    /* What transformers takes where there is no such key; null is no window. */
+    int64_t window = shape->family == MODEL_LLAMA ? 0 : 4096;
+    int is_used = shape->family == MODEL_MISTRAL;
+
+    if (has_value(config, "sliding_window"))
+        TRY(json_get_int(config, "sliding_window", where, &window));
+    else if (json_object_get(config, "sliding_window"))
+        window = INT64_MAX;
+    *is_harmless = window >= shape->max_positions;
+    if (shape->family != MODEL_MISTRAL)
+        TRY(json_get_bool_or(config, "use_sliding_window", where, 0, &is_used));
+    if (is_used && !*is_harmless)
+        return status_fail(STATUS_UNSUPPORTED, "%s: %s\"sliding_window\" %lld is shorter than "
+                           "\"max_position_embeddings\" %d and would change the results, which "
+                           "is not supported; lower \"max_position_embeddings\" to the window if "
+                           "shorter sequences are enough", where,
+                           shape->family == MODEL_MISTRAL ? "" : "\"use_sliding_window\" is true, ",
+                           (long long)window, shape->max_positions);
+    return STATUS_OK;
+}
+
+static int check_windows(const json_t *config, const struct model_shape *shape, const char *where)
 {
     const json_t *types = json_object_get(config, "layer_types");
+    int is_harmless;
     size_t i;
     const json_t *type;
 
+    TRY(parse_window(config, shape, where, &is_harmless));
     if (!has_value(config, "layer_types"))
         return STATUS_OK;
     if (!json_is_array(types))
         return status_fail(STATUS_FORMAT, "%s: \"layer_types\" is not a list", where);
     json_array_foreach(types, i, type) {
         const char *name = json_string_value(type);
+        if (name && is_harmless && strcmp(name, "sliding_attention") == 0)
+            continue;
         if (!name || strcmp(name, "full_attention") != 0)
             return status_fail(STATUS_UNSUPPORTED, "%s: \"layer_types\" has \"%s\"; only "
                                "\"full_attention\" is supported", where, name ? name : "?");
@@ -129,7 +184,8 @@ static int check_layer_types(const json_t *config, const char *where)
 }
 
 /* Everything that would change the maths and that is not there. */
-static int refuse_unsupported(const json_t *config, enum model_family family, const char *where)
+static int refuse_unsupported(const json_t *config, const struct model_shape *shape,
+                              const char *where)
 {
     const char *activation;
 
@@ -137,38 +193,11 @@ static int refuse_unsupported(const json_t *config, enum model_family family, co
     if (strcmp(activation, "silu") != 0)
         return status_fail(STATUS_UNSUPPORTED, "%s: \"hidden_act\" is \"%s\"; only \"silu\" is "
                            "supported", where, activation);
-    TRY(refuse_value(config, "rope_scaling", where));
-    TRY(refuse_value(config, "quantization_config", where));
-    TRY(refuse_flag(config, "use_sliding_window", where));
-    TRY(refuse_flag(config, "mlp_bias", where));
-    if (family != MODEL_QWEN2)   /* Qwen2 has its q, k and v biases whatever this key says */
+    if (shape->family != MODEL_QWEN2)   /* it has its q, k and v biases whatever this key says */
         TRY(refuse_flag(config, "attention_bias", where));
-    TRY(refuse_other_number(config, "partial_rotary_factor", where, 1.0));
-    TRY(refuse_other_number(config, "attention_dropout", where, 0.0));
-    return check_layer_types(config, where);
-}
-
-static int parse_rope(const json_t *config, const char *where, double *base)
-{
-    const json_t *rope = json_object_get(config, "rope_parameters");
-    const char *type = NULL;
-
-    *base = 10000.0;
-    if (has_value(config, "rope_parameters")) {   /* as transformers 5 writes it */
-        if (!json_is_object(rope))
-            return status_fail(STATUS_FORMAT, "%s: \"rope_parameters\" is not an object", where);
-        TRY(json_get_text_or(rope, "rope_type", where, "default", &type));
-        if (strcmp(type, "default") != 0)
-            return status_fail(STATUS_UNSUPPORTED, "%s: \"rope_type\" is \"%s\"; only \"default\" "
-                               "is supported", where, type);
-        TRY(refuse_other_number(rope, "partial_rotary_factor", where, 1.0));
-        TRY(json_get_real_or(rope, "rope_theta", where, *base, base));
-    }
-    TRY(json_get_real_or(config, "rope_theta", where, *base, base));
-    if (!(*base >= 1.0 && *base <= 1e12))
-        return status_fail(STATUS_FORMAT, "%s: \"rope_theta\" is %g; 1 to 1e12 is wanted", where,
-                           *base);
-    return STATUS_OK;
+    TRY(shape_refuse_other_number(config, "attention_dropout", where, 0.0));
+    TRY(refuse_foreign_keys(config, where));
+    return check_windows(config, shape, where);
 }
 
 static int parse_heads(struct model_shape *shape, const json_t *config, const char *where)
@@ -198,15 +227,15 @@ static int parse_heads(struct model_shape *shape, const json_t *config, const ch
 static int parse_config(struct model_shape *shape, const json_t *config, const char *where)
 {
     TRY(parse_family(config, where, &shape->family));
-    TRY(refuse_unsupported(config, shape->family, where));
     TRY(read_bounded(config, "hidden_size", where, 1, MAX_CHANNELS, &shape->channels));
     TRY(read_bounded(config, "intermediate_size", where, 1, MAX_HIDDEN, &shape->hidden_channels));
     TRY(read_bounded(config, "num_hidden_layers", where, 1, MAX_LAYERS, &shape->n_layers));
     TRY(read_bounded(config, "vocab_size", where, 1, MAX_VOCAB, &shape->vocab_size));
     TRY(read_bounded(config, "max_position_embeddings", where, 1, MAX_POSITIONS,
                      &shape->max_positions));
+    TRY(refuse_unsupported(config, shape, where));
     TRY(parse_heads(shape, config, where));
-    TRY(parse_rope(config, where, &shape->rope_base));
+    TRY(rope_parse(shape, config, where));
     TRY(json_get_real_or(config, "rms_norm_eps", where, 1e-6, &shape->norm_eps));
     if (!(shape->norm_eps >= 0.0 && shape->norm_eps <= 1.0))
         return status_fail(STATUS_FORMAT, "%s: \"rms_norm_eps\" is %g; 0 to 1 is wanted", where,
@@ -233,7 +262,7 @@ int model_shape_parse(struct model_shape *shape, const char *json, size_t n, con
 }
 
 /* The shortest decimal that reads back as the same double, and looks like a real. */
-static void print_real(struct text *out, const char *key, double value)
+void shape_print_real(struct text *out, double value)
 {
     char number[32];
 
@@ -242,7 +271,7 @@ static void print_real(struct text *out, const char *key, double value)
         if (strtod(number, NULL) == value)
             break;
     }
-    text_print(out, "  \"%s\": %s%s,\n", key, number, strpbrk(number, ".e") ? "" : ".0");
+    text_print(out, "%s%s", number, strpbrk(number, ".e") ? "" : ".0");
 }
 
 static void print_id(struct text *out, const char *key, int id)
@@ -253,7 +282,8 @@ static void print_id(struct text *out, const char *key, int id)
         text_print(out, "  \"%s\": %d,\n", key, id);
 }
 
-void model_shape_print(const struct model_shape *shape, int bos_id, int eos_id, struct text *out)
+void shape_print(const struct model_shape *shape, int bos_id, int eos_id, enum dtype dtype,
+                 struct text *out)
 {
     const struct family_words *words = &families[shape->family];
 
@@ -269,13 +299,22 @@ void model_shape_print(const struct model_shape *shape, int bos_id, int eos_id, 
     text_print(out, "  \"num_key_value_heads\": %d,\n", shape->n_kv_heads);
     text_print(out, "  \"head_dim\": %d,\n", shape->head_dim);
     text_print(out, "  \"max_position_embeddings\": %d,\n", shape->max_positions);
-    print_real(out, "rms_norm_eps", shape->norm_eps);
-    print_real(out, "rope_theta", shape->rope_base);
-    text_print(out, "  \"rope_scaling\": null,\n");
+    text_print(out, "  \"rms_norm_eps\": ");
+    shape_print_real(out, shape->norm_eps);
+    text_print(out, ",\n");
+    rope_print(shape, out);
+    if (shape->family == MODEL_MISTRAL)   /* an absent key would mean 4096 */
+        text_print(out, "  \"sliding_window\": null,\n");
     text_print(out, "  \"attention_bias\": false,\n");
     text_print(out, "  \"tie_word_embeddings\": %s,\n", shape->tied_head ? "true" : "false");
-    text_print(out, "  \"torch_dtype\": \"float32\",\n");
+    text_print(out, "  \"torch_dtype\": \"%s\",\n",
+               dtype == DTYPE_BF16 ? "bfloat16" : "float32");
     text_print(out, "  \"vocab_size\": %d\n}\n", shape->vocab_size);
+}
+
+void model_shape_print(const struct model_shape *shape, int bos_id, int eos_id, struct text *out)
+{
+    shape_print(shape, bos_id, eos_id, DTYPE_F32, out);
 }
 
 int64_t model_shape_parameters(const struct model_shape *shape)

@@ -221,20 +221,20 @@ int tape_check_position(const struct model *model, int position)
     return STATUS_OK;
 }
 
-/* cos and sin of position * base^(-2i/D): Su et al., "RoFormer" (2021). The frequency and the
- * angle are rounded to float32 as transformers does: at long positions that is part of a model. */
 static void fill_rope(const struct model_shape *shape, int n_positions, float *table)
 {
     int half = shape->head_dim / 2;
+    float *frequencies = mem_alloc((size_t)half, sizeof(*frequencies));
+    float magnitude = rope_frequencies(shape, frequencies);
 
     for (int i = 0; i < half; i++) {
-        float frequency = (float)pow(shape->rope_base, -2.0 * i / shape->head_dim);
         for (int position = 0; position < n_positions; position++) {
-            float angle = (float)position * frequency;
-            table[(size_t)position * 2 * half + i] = (float)cos(angle);
-            table[((size_t)position * 2 + 1) * half + i] = (float)sin(angle);
+            float angle = (float)position * frequencies[i];
+            table[(size_t)position * 2 * half + i] = (float)cos(angle) * magnitude;
+            table[((size_t)position * 2 + 1) * half + i] = (float)sin(angle) * magnitude;
         }
     }
+    mem_free(frequencies);
 }
 
 int model_grow_rope(struct model *model, int n_positions)

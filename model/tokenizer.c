@@ -24,6 +24,8 @@ int tokenizer_parse(struct tokenizer **out, const char *json, size_t n, const ch
 {
     struct tokenizer *tokenizer = mem_alloc(1, sizeof(*tokenizer));
 
+    unicode_prepare();
+    encoder_pool_create(&tokenizer->pool);
     tokenizer->where = mem_copy_text(where);
     tokenizer->json = mem_alloc(n + 1, 1);
     memcpy(tokenizer->json, json, n);
@@ -56,11 +58,12 @@ void tokenizer_destroy(struct tokenizer **out)
     if (!tokenizer)
         return;
     for (int i = 0; i < tokenizer->n_splits; i++)
-        pcre2_code_free(tokenizer->splits[i]);
+        pcre2_code_free(tokenizer->splits[i].code);
     for (int k = 0; k < 2; k++)
-        mem_free(tokenizer->added[k].tokens);
+        added_set_release(&tokenizer->added[k]);
+    encoder_pool_destroy(&tokenizer->pool);
     mem_free(tokenizer->merges);
-    mem_free(tokenizer->merge_starts);
+    mem_free(tokenizer->wholes);
     mem_free(tokenizer->tokens);
     text_release(&tokenizer->bytes);
     json_decref(tokenizer->root);
@@ -77,14 +80,12 @@ int tokenizer_vocab_size(const struct tokenizer *tokenizer)
 
 int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *text)
 {
-    for (int k = 0; k < 2; k++) {
-        const struct added_set *set = &tokenizer->added[k];
-        size_t first = set->starts[(unsigned char)text[0]];
-        size_t end = set->starts[(unsigned char)text[0] + 1];
-        for (size_t i = first; i < end; i++)
-            if (strcmp(set->tokens[i].content, text) == 0)
-                return set->tokens[i].id;
-    }
+    for (int k = 0; k < 2; k++)   /* few, and what they match may be normalized */
+        for (size_t i = 0; i < tokenizer->added[k].n; i++) {
+            int32_t added = tokenizer->added[k].tokens[i].id;
+            if (strcmp(tokenizer->tokens[added].text, text) == 0)
+                return added;
+        }
     const json_t *id = json_object_get(tokenizer->vocab, text);
     return id ? (int32_t)json_integer_value(id) : -1;
 }
@@ -108,17 +109,53 @@ void token_list_release(struct token_list *list)
     memset(list, 0, sizeof(*list));
 }
 
+/* NULL: no text. A model may have more logits than the tokenizer has tokens: those mean nothing. */
+static const struct token *decodable(const struct tokenizer *tokenizer, int32_t id,
+                                     int skip_special)
+{
+    if (id < 0 || id >= tokenizer->vocab_size)
+        return NULL;
+    const struct token *token = &tokenizer->tokens[id];
+    return token->is_special && skip_special ? NULL : token;
+}
+
 void tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t n,
                       int skip_special, struct text *out)
 {
     for (size_t i = 0; i < n; i++) {
-        /* A model may have more logits than the tokenizer has tokens: those mean nothing. */
-        if (ids[i] < 0 || ids[i] >= tokenizer->vocab_size)
-            continue;
-        const struct token *token = &tokenizer->tokens[ids[i]];
-        if (!token->is_special || !skip_special)
+        const struct token *token = decodable(tokenizer, ids[i], skip_special);
+        if (token)
             text_append(out, tokenizer->bytes.data + token->offset, token->n);
     }
+}
+
+void tokenizer_stream_begin(struct tokenizer_stream *stream, const struct tokenizer *tokenizer,
+                            int skip_special)
+{
+    *stream = (struct tokenizer_stream){.tokenizer = tokenizer, .skip_special = skip_special};
+}
+
+void tokenizer_stream_add(struct tokenizer_stream *stream, int32_t id, struct text *out)
+{
+    const struct token *token = decodable(stream->tokenizer, id, stream->skip_special);
+    size_t start = out->length;
+
+    if (!token || !token->n)
+        return;
+    text_append(out, stream->held, stream->n_held);
+    text_append(out, stream->tokenizer->bytes.data + token->offset, token->n);
+    if (out->failed)
+        return;
+    stream->n_held = utf8_open_end((const unsigned char *)out->data + start, out->length - start);
+    out->length -= stream->n_held;
+    memcpy(stream->held, out->data + out->length, stream->n_held);
+    out->data[out->length] = '\0';
+}
+
+void tokenizer_stream_end(struct tokenizer_stream *stream, struct text *out)
+{
+    text_append(out, stream->held, stream->n_held);
+    stream->n_held = 0;
 }
 
 void tokenizer_json(const struct tokenizer *tokenizer, const char **json, size_t *n)

@@ -25,9 +25,14 @@ static int shifted_byte(uint32_t index)
     return (int)(index <= 32 ? index : index <= 66 ? 127 + index - 33 : 173);
 }
 
+uint32_t alphabet_of(unsigned char byte)
+{
+    return is_printable(byte) ? byte : FIRST_SHIFTED + shifted_index(byte);
+}
+
 void alphabet_append(struct text *out, unsigned char byte)
 {
-    utf8_append(out, is_printable(byte) ? byte : FIRST_SHIFTED + shifted_index(byte));
+    utf8_append(out, alphabet_of(byte));
 }
 
 static int byte_of(uint32_t code)
@@ -39,7 +44,7 @@ static int byte_of(uint32_t code)
     return is_printable(code) ? (int)code : -1;
 }
 
-void alphabet_decode(struct text *out, const char *text)
+int alphabet_decode(struct text *out, const char *text)
 {
     const unsigned char *at = (const unsigned char *)text;
     size_t n = strlen(text), start = out->length;
@@ -50,10 +55,11 @@ void alphabet_decode(struct text *out, const char *text)
         if (byte < 0) {
             out->length = start;
             text_append(out, text, strlen(text));
-            return;
+            return 0;
         }
         text_append(out, &(unsigned char){(unsigned char)byte}, 1);
         at += length;
         n -= length;
     }
+    return 1;
 }

@@ -7,10 +7,6 @@
 
 #define MAX_PATTERN_BYTES 65536
 
-/* How GPT-2 cuts text into words; the default of the ByteLevel pre-tokenizer. */
-#define GPT2_PATTERN                                                                               \
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-
 static int refuse_stage(const struct tokenizer *tokenizer, const char *stage, const char *type)
 {
     return status_fail(STATUS_UNSUPPORTED, "%s: \"%s\" has the type \"%.64s\", which is not "
@@ -42,7 +38,27 @@ static int parse_normalizer(struct tokenizer *tokenizer, const json_t *stage)
     return STATUS_OK;
 }
 
-static int add_split(struct tokenizer *tokenizer, const char *pattern, uint32_t more_options)
+/* As Oniguruma reads a pattern with Ruby's syntax: ^ and $ hold at every line, and the only newline
+ * is the line feed. */
+static pcre2_code *compile(const char *pattern, uint32_t options, int *error, PCRE2_SIZE *at)
+{
+    pcre2_compile_context *context = pcre2_compile_context_create(NULL);
+    pcre2_code *code = NULL;
+
+    *error = PCRE2_ERROR_NOMEMORY;
+    if (context) {
+        pcre2_set_newline(context, PCRE2_NEWLINE_LF);
+        code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, error, at,
+                             context);
+    }
+    if (code)
+        pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);   /* else it is interpreted */
+    pcre2_compile_context_free(context);
+    return code;
+}
+
+static int add_split(struct tokenizer *tokenizer, const char *pattern, uint32_t more_options,
+                     struct split **added)
 {
     int error = 0;
     PCRE2_SIZE at = 0;
@@ -52,35 +68,48 @@ static int add_split(struct tokenizer *tokenizer, const char *pattern, uint32_t 
         return status_fail(STATUS_FORMAT, "%s: \"pre_tokenizer\" has more than %d patterns, or one "
                            "of over %d bytes", tokenizer->where, TOKENIZER_MAX_SPLITS,
                            MAX_PATTERN_BYTES);
-    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C;
+    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
     if (more_options)   /* PCRE2_LITERAL goes with UTF alone */
         options = PCRE2_UTF | more_options;
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, options, &error,
-                                     &at, NULL);
-    if (!code) {
+    struct split *split = &tokenizer->splits[tokenizer->n_splits];
+    split->code = compile(pattern, options, &error, &at);
+    if (!split->code) {
         pcre2_get_error_message(error, reason, sizeof(reason));
         return status_fail(STATUS_FORMAT, "%s: pattern \"%.200s\": %s at %zu", tokenizer->where,
                            pattern, (const char *)reason, (size_t)at);
     }
-    tokenizer->splits[tokenizer->n_splits++] = code;
+    if (!more_options)
+        split_find_function(split, pattern);
+    tokenizer->n_splits++;
+    if (added)
+        *added = split;
     return STATUS_OK;
 }
 
+/* "Removed" drops the matches, or what lies between them when the split is inverted. */
 static int parse_split(struct tokenizer *tokenizer, const json_t *stage)
 {
     const json_t *pattern = json_object_get(stage, "pattern");
     const char *behavior, *regex, *literal;
+    struct split *split;
+    int invert = 0;
 
     TRY(json_get_text(stage, "behavior", tokenizer->where, &behavior));
-    if (strcmp(behavior, "Isolated") != 0)
-        return status_fail(STATUS_UNSUPPORTED, "%s: \"behavior\" of Split is \"%.64s\"; only "
-                           "\"Isolated\" is supported", tokenizer->where, behavior);
+    TRY(json_get_bool_or(stage, "invert", tokenizer->where, 0, &invert));
+    int removed = strcmp(behavior, "Removed") == 0;
+    if (!removed && strcmp(behavior, "Isolated") != 0)
+        return status_fail(STATUS_UNSUPPORTED, "%s: \"behavior\" of Split is \"%.64s\"; "
+                           "\"Isolated\" and \"Removed\" are supported", tokenizer->where,
+                           behavior);
     TRY(json_get_text_or(pattern, "Regex", tokenizer->where, NULL, &regex));
     TRY(json_get_text_or(pattern, "String", tokenizer->where, NULL, &literal));
     if (!regex == !literal)
         return status_fail(STATUS_FORMAT, "%s: \"pattern\" of Split is neither a Regex nor a "
                            "String", tokenizer->where);
-    return add_split(tokenizer, regex ? regex : literal, regex ? 0 : PCRE2_LITERAL);
+    TRY(add_split(tokenizer, regex ? regex : literal, regex ? 0 : PCRE2_LITERAL, &split));
+    split->drops_matches = removed && !invert;
+    split->drops_gaps = removed && invert;
+    return STATUS_OK;
 }
 
 static int parse_byte_level(struct tokenizer *tokenizer, const json_t *stage, int *seen)
@@ -93,7 +122,7 @@ static int parse_byte_level(struct tokenizer *tokenizer, const json_t *stage, in
                            "supported", tokenizer->where);
     TRY(json_get_bool_or(stage, "use_regex", tokenizer->where, 1, &use_regex));
     *seen = 1;
-    return use_regex ? add_split(tokenizer, GPT2_PATTERN, 0) : STATUS_OK;
+    return use_regex ? add_split(tokenizer, split_gpt2, 0, NULL) : STATUS_OK;
 }
 
 static int parse_digits(struct tokenizer *tokenizer, const json_t *stage)
@@ -101,7 +130,7 @@ static int parse_digits(struct tokenizer *tokenizer, const json_t *stage)
     int individual = 0;
 
     TRY(json_get_bool_or(stage, "individual_digits", tokenizer->where, 0, &individual));
-    return add_split(tokenizer, individual ? "\\p{N}" : "\\p{N}+", 0);
+    return add_split(tokenizer, individual ? "\\p{N}" : "\\p{N}+", 0, NULL);
 }
 
 /* `seen` is set by ByteLevel, which must be the last: what follows would see its alphabet. */
@@ -147,22 +176,24 @@ static int refuse_set(const struct tokenizer *tokenizer, const json_t *root, con
     return STATUS_OK;
 }
 
-/* A token that is matched in normalized text must be normalized itself. */
-static int check_normalized(const struct tokenizer *tokenizer)
+/* These put special tokens around a text, and encode() does not. */
+static int check_post_processor(const struct tokenizer *tokenizer, const json_t *stage)
 {
-    const struct added_set *set = &tokenizer->added[1];
-    int status = STATUS_OK;
+    static const char *const known[] = {"ByteLevel", "TemplateProcessing", "BertProcessing",
+                                        "RobertaProcessing"};
+    const json_t *list = json_object_get(stage, "processors"), *item;
+    const char *type;
+    size_t i;
 
-    for (size_t i = 0; tokenizer->nfc && status == STATUS_OK && i < set->n; i++) {
-        struct text normalized = {0};
-        nfc_append(&normalized, set->tokens[i].content, set->tokens[i].n);
-        if (strcmp(normalized.data, set->tokens[i].content) != 0)
-            status = status_fail(STATUS_UNSUPPORTED, "%s: added token %d is not in form NFC, but "
-                                 "\"normalized\" is true", tokenizer->where,
-                                 (int)set->tokens[i].id);
-        text_release(&normalized);
-    }
-    return status;
+    TRY(json_get_text(stage, "type", tokenizer->where, &type));
+    for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(type, known[i]) == 0)
+            return STATUS_OK;
+    if (strcmp(type, "Sequence") != 0 || !json_is_array(list))
+        return refuse_stage(tokenizer, "post_processor", type);
+    json_array_foreach(list, i, item)
+        TRY(check_post_processor(tokenizer, item));
+    return STATUS_OK;
 }
 
 int tokenizer_parse_stages(struct tokenizer *tokenizer, const json_t *root)
@@ -175,11 +206,14 @@ int tokenizer_parse_stages(struct tokenizer *tokenizer, const json_t *root)
     TRY(refuse_set(tokenizer, root, "padding"));
     if (normalizer)
         TRY(parse_normalizer(tokenizer, normalizer));
-    TRY(check_normalized(tokenizer));
+    TRY(tokenizer_sort_added(tokenizer));
     if (pre_tokenizer)
         TRY(parse_pre_tokenizer(tokenizer, pre_tokenizer, &seen));
     if (!seen)
         return status_fail(STATUS_UNSUPPORTED, "%s: \"pre_tokenizer\" has no ByteLevel; only "
                            "byte-level BPE is supported", tokenizer->where);
+    const json_t *post_processor = find_stage(root, "post_processor");
+    if (post_processor)
+        TRY(check_post_processor(tokenizer, post_processor));
     return check_decoder(tokenizer, find_stage(root, "decoder"));
 }

@@ -10,7 +10,7 @@
 #include "model/internal.h"
 
 #define ALIGN_BYTES 64
-#define INITIAL_DEVIATION 0.02   /* initializer_range of the three families */
+#define INITIAL_DEVIATION 0.02   /* initializer_range of all families */
 
 static struct parameter *add_parameter(struct model *model, const char *prefix, const char *name,
                                        int64_t rows, int64_t columns)

@@ -213,9 +213,10 @@ static int mix_general(struct building *building)
                            "stage \"%s\": data.general_share is %g but tasks.general "
                            "names no file",
                            run->stage->name, share);
-    TRY(document_set_open(&set, path, &run->chat));   /* every line is checked */
+    /* Every line is checked. */
+    TRY(document_set_read(&set, path, &run->chat, &run->stage->settings.tasks));
     document_set_close(&set);
-    TRY(file_read(path, (size_t)4 << 30, &file));
+    TRY(task_file_read(path, (size_t)4 << 30, &file));
     size_t n = (size_t)((double)building->n_rows * share / (1.0 - share) + 0.5);
     size_t n_lines = count_lines(&file);
     struct random_stream stream = {.seed = stage_seed(run, SEED_DATA)};

@@ -105,9 +105,10 @@ static int open_stage(struct evaluation *evaluation)
         return status_fail(STATUS_CONFIG, "stage \"%s\" has no held-out tasks: set tasks.heldout "
                            "and eval.n_tasks", run->stage->name);
     TRY(chat_template_init(&run->chat, settings->tasks.template_name));
-    TRY(task_set_open(&run->heldout, settings->tasks.heldout, "", &run->chat,
-                      settings->tasks.language));
-    return tokenizer_load(&run->tokenizer, evaluation->model);
+    TRY(tokenizer_load(&run->tokenizer, evaluation->model));
+    stage_bind_template(run);
+    return task_set_open(&run->heldout, settings->tasks.heldout, "", &run->chat,
+                         &settings->tasks);
 }
 
 static void add_row(struct report_grid *grid, const struct evaluation *evaluation, const char *kind,

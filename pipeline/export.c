@@ -119,38 +119,85 @@ static int write_tokenizer_config(const struct stage *stage, const char *checkpo
     return status;
 }
 
-static int write_model(const struct stage *stage, const char *checkpoint, const char *directory)
+/* NULL is the dtype that the weights have. */
+static int choose_dtype(const char *name, const char *from, enum dtype *dtype)
 {
+    if (!name)
+        return model_folder_dtype(from, dtype);
+    if (strcmp(name, "float32") && strcmp(name, "bfloat16"))
+        return status_fail(STATUS_CONFIG, "--dtype is \"%s\"; it must be float32 or bfloat16",
+                           name);
+    *dtype = strcmp(name, "bfloat16") == 0 ? DTYPE_BF16 : DTYPE_F32;
+    return STATUS_OK;
+}
+
+struct model_source {
+    const char *folder;          /* a checkpoint, or what a user downloaded */
+    const char *origin;          /* the folder that its tokenizer's other files lie in, or "" */
+    const struct stage *stage;   /* of a checkpoint; NULL otherwise */
+    const char *dtype;
+};
+
+/* The folder that the stage's first model came from; "" for one that was made here. */
+static void find_origin(const struct recipe *recipe, const struct stage *stage,
+                        char origin[FILE_PATH_MAX])
+{
+    const struct stage *parent = stage;
+
+    for (size_t i = 0; i <= recipe->n_stages && parent; i++) {
+        snprintf(origin, FILE_PATH_MAX, "%s", parent->from);
+        parent = recipe_find(recipe, parent->from);
+    }
+}
+
+/* The origin's files hold when the stage used the template that they describe. */
+static int has_same_template(const struct model_source *source)
+{
+    const char *name;
+
+    if (!source->stage)
+        return 1;
+    if (!source->origin[0] || chat_template_detect(source->origin, &name) < 0)
+        return 0;
+    return strcmp(name, source->stage->settings.tasks.template_name) == 0;
+}
+
+static int copy_tokenizer_files(const struct model_source *source, const char *directory)
+{
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                        "added_tokens.json", "chat_template.jinja", "vocab.json",
+                                        "merges.txt"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        TRY(copy_file(source->origin, directory, names[i], 1));
+    return STATUS_OK;
+}
+
+static int write_model(const struct model_source *source, const char *directory)
+{
+    enum dtype dtype;
+
+    TRY(choose_dtype(source->dtype, source->folder, &dtype));
     TRY(file_make_directories(directory));
-    TRY(copy_file(checkpoint, directory, "config.json", 0));
-    TRY(copy_file(checkpoint, directory, "generation_config.json", 1));
-    TRY(copy_file(checkpoint, directory, "tokenizer.json", 0));
-    TRY(copy_file(checkpoint, directory, "model.safetensors", 0));
-    TRY(write_tokenizer_config(stage, checkpoint, directory));
+    TRY(model_convert(source->folder, directory, dtype));
+    TRY(copy_file(source->folder, directory, "generation_config.json", 1));
+    TRY(copy_file(source->folder, directory, "tokenizer.json", source->stage == NULL));
+    if (has_same_template(source))
+        TRY(copy_tokenizer_files(source, directory));
+    else
+        TRY(write_tokenizer_config(source->stage, source->folder, directory));
     return file_sync_directory(directory);
 }
 
-int pipeline_export_model(const char *run, const char *stage_name, const char *directory)
+/* The folder appears whole or not at all. */
+static int write_whole(const struct model_source *source, const char *name)
 {
-    char checkpoint[FILE_PATH_MAX], temporary[FILE_PATH_MAX], name[FILE_PATH_MAX];
-    const struct stage *stage;
-    struct recipe recipe;
-    int64_t step;
-    size_t n = strlen(directory);
-    int status;
+    char temporary[FILE_PATH_MAX];
 
-    while (n > 1 && directory[n - 1] == '/')
-        n--;
-    snprintf(name, sizeof(name), "%.*s", (int)n, directory);
     if (snprintf(temporary, sizeof(temporary), "%s.tmp", name) >= (int)sizeof(temporary))
-        return status_fail(STATUS_CONFIG, "path is too long: %s", directory);
-    TRY(refuse_existing(name));
-    TRY(locate_recipe(&recipe, NULL, run, NULL));
-    TRY_OUT(locate_stage(&recipe, stage_name, &stage));
-    TRY_OUT(locate_checkpoint(run, stage_name, checkpoint, &step));
-    TRY_OUT(checkpoint_verify(checkpoint));
-    TRY_OUT(file_remove_tree(temporary));
-    status = write_model(stage, checkpoint, temporary);
+        return status_fail(STATUS_CONFIG, "path is too long: %s", name);
+    TRY(file_remove_tree(temporary));
+    int status = write_model(source, temporary);
     if (status == STATUS_OK && rename(temporary, name))
         status = status_fail(STATUS_IO, "cannot rename %s to %s: %s", temporary, name,
                              strerror(errno));
@@ -160,9 +207,49 @@ int pipeline_export_model(const char *run, const char *stage_name, const char *d
         file_remove_tree(temporary);
         status_fail(status, "%s is not written: %s", name, why);
     }
+    return status;
+}
+
+static int clean_name(char name[FILE_PATH_MAX], const char *directory)
+{
+    size_t n = strlen(directory);
+
+    while (n > 1 && directory[n - 1] == '/')
+        n--;
+    if (n >= FILE_PATH_MAX)
+        return status_fail(STATUS_CONFIG, "path is too long: %s", directory);
+    snprintf(name, FILE_PATH_MAX, "%.*s", (int)n, directory);
+    return refuse_existing(name);
+}
+
+int pipeline_export_model(const char *run, const char *stage_name, const char *dtype,
+                          const char *directory)
+{
+    char checkpoint[FILE_PATH_MAX], name[FILE_PATH_MAX], origin[FILE_PATH_MAX];
+    struct model_source source = {.folder = checkpoint, .origin = origin, .dtype = dtype};
+    struct recipe recipe;
+    int64_t step;
+    int status;
+
+    TRY(clean_name(name, directory));
+    TRY(locate_recipe(&recipe, NULL, run, NULL));
+    TRY_OUT(locate_stage(&recipe, stage_name, &source.stage));
+    TRY_OUT(locate_checkpoint(run, stage_name, checkpoint, &step));
+    TRY_OUT(checkpoint_verify(checkpoint));
+    find_origin(&recipe, source.stage, origin);
+    status = write_whole(&source, name);
 out:
     recipe_release(&recipe);
     return status;
+}
+
+int pipeline_export_folder(const char *from, const char *dtype, const char *directory)
+{
+    const struct model_source source = {.folder = from, .origin = from, .dtype = dtype};
+    char name[FILE_PATH_MAX];
+
+    TRY(clean_name(name, directory));
+    return write_whole(&source, name);
 }
 
 /* ---- Dataset. */

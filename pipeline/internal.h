@@ -69,13 +69,16 @@ uint64_t stage_seed(const struct stage_run *run, enum seed_use use);
 int stage_is_stopped(const struct stage_run *run);
 
 /* ---- stage_common.c: what every stage begins and ends with. */
-/* Templates and held-out tasks; stage_close() gives everything of the stage back. */
+/* stage_close() gives everything of the stage back. */
 int stage_open(struct stage_run *run);
 void stage_close(struct stage_run *run);
 
-/* The policy: from this stage's last checkpoint, else its parent's, else a new model. Sets
- * run->step to the first step to do; resume_path is "" when the stage begins. */
+/* The policy: from this stage's last checkpoint, else its parent's, else a new model; with its
+ * tokenizer the template is bound and the held-out tasks are read. Sets run->step to the first step
+ * to do; resume_path is "" when the stage begins. */
 int stage_load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX]);
+/* Fits run->chat to run->tokenizer; comes before any task or document is read. */
+void stage_bind_template(struct stage_run *run);
 /* The reference model, as the policy was when the stage began. */
 int stage_load_reference(struct stage_run *run);
 

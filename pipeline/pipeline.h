@@ -33,8 +33,12 @@ int pipeline_plan(struct text *out, const struct pipeline_options *options, int 
 int pipeline_eval(struct text *out, const struct pipeline_options *options, const char *model,
                   int as_json);
 
-/* The checkpoint of a stage as a Hugging Face folder that other programs load. */
-int pipeline_export_model(const char *run, const char *stage, const char *directory);
+/* The checkpoint of a stage as a Hugging Face folder that other programs load. dtype is "float32",
+ * "bfloat16", or NULL: as it is. */
+int pipeline_export_model(const char *run, const char *stage, const char *dtype,
+                          const char *directory);
+/* The same of a model folder: shards become one file, the dtype another. */
+int pipeline_export_folder(const char *from, const char *dtype, const char *directory);
 /* The dataset of a stage: "chat" ({"messages"}) or "prompt" ({"prompt", "completion"}) JSONL. */
 int pipeline_export_dataset(const char *run, const char *stage, const char *format,
                             const char *path);

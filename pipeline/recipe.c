@@ -163,6 +163,26 @@ static void hash_stage(struct stage *stage)
     text_release(&text);
 }
 
+/* auto becomes a name: that of the tokenizer in the folder that the stage's model comes from in the
+ * end. Where that folder is not there (yet), it stays, and whoever needs the template says so. */
+static int settle_template(const struct recipe *recipe, struct stage *stage)
+{
+    struct tasks_config *tasks = &stage->settings.tasks;
+    const struct stage *root = stage;
+    const char *name, *folder;
+
+    if (strcmp(tasks->template_name, CHAT_TEMPLATE_AUTO) != 0)
+        return STATUS_OK;
+    while (root->from[0] && !strchr(root->from, '/') && recipe_find(recipe, root->from))
+        root = recipe_find(recipe, root->from);
+    folder = root->from[0] ? root->from : root->settings.model.tokenizer;
+    if (!folder[0] || !file_exists(folder))
+        return STATUS_OK;
+    TRY(chat_template_detect(folder, &name));
+    snprintf(tasks->template_name, sizeof(tasks->template_name), "%s", name);
+    return STATUS_OK;
+}
+
 static int read_stage(struct recipe *recipe, const struct config_file *file,
                       const struct config_node *node, size_t i, const char *const *overrides)
 {
@@ -190,6 +210,9 @@ static int read_stage(struct recipe *recipe, const struct config_file *file,
     if (status < 0)
         return status_context(status, "%s: stage \"%s\"", where, stage->name);
     TRY(check_wiring(recipe, i, where));
+    status = settle_template(recipe, stage);
+    if (status < 0)
+        return status_context(status, "%s: stage \"%s\"", where, stage->name);
     struct text text = {0};
     print_stage(&text, stage, &stage->settings, "", 0);
     stage->yaml = text.data;

@@ -62,6 +62,8 @@ int setup_hash_templates(const struct recipe *recipe, char hex[DIGEST_HEX_BYTES]
         digest_add(hash, chat.before, strlen(chat.before) + 1);
         digest_add(hash, chat.after, strlen(chat.after) + 1);
         digest_add(hash, chat.prefill, strlen(chat.prefill) + 1);
+        if (chat.turn_end[0])
+            digest_add(hash, chat.turn_end, strlen(chat.turn_end) + 1);
         chat_template_release(&chat);
     }
     digest_end(hash, &digest);

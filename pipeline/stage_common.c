@@ -39,10 +39,6 @@ int stage_open(struct stage_run *run)
     run->saved_step = -1;
     arena_init(&run->arena, STEP_ARENA_BYTES);
     TRY(chat_template_init(&run->chat, settings->tasks.template_name));
-    /* All kinds, whatever tasks.kinds says: stages are compared on the same tasks. */
-    if (settings->eval.n_tasks > 0 && settings->tasks.heldout[0])
-        TRY(task_set_open(&run->heldout, settings->tasks.heldout, "", &run->chat,
-                          settings->tasks.language));
     snprintf(name, sizeof(name), "tensorboard/%s", run->stage->name);
     TRY(file_join(directory, run->pipeline->options.run, name));
     return tensorboard_open(&run->board, directory);
@@ -134,7 +130,35 @@ static int find_own(struct stage_run *run, char path[FILE_PATH_MAX])
     return STATUS_OK;
 }
 
-int stage_load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
+static int has_token(const void *tokenizer, const char *token)
+{
+    return tokenizer_find(tokenizer, token) >= 0;
+}
+
+void stage_bind_template(struct stage_run *run)
+{
+    int32_t eos = tokenizer_eos(run->tokenizer);
+    struct text text = {0};
+
+    if (eos >= 0)
+        tokenizer_decode(run->tokenizer, &eos, 1, 0, &text);
+    chat_template_bind(&run->chat, has_token, run->tokenizer, text.data ? text.data : "");
+    text_release(&text);
+}
+
+static int open_heldout(struct stage_run *run)
+{
+    const struct stage_settings *settings = &run->stage->settings;
+
+    stage_bind_template(run);
+    /* All kinds, whatever tasks.kinds says: stages are compared on the same tasks. */
+    if (settings->eval.n_tasks > 0 && settings->tasks.heldout[0])
+        return task_set_open(&run->heldout, settings->tasks.heldout, "", &run->chat,
+                             &settings->tasks);
+    return STATUS_OK;
+}
+
+static int load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
 {
     char path[FILE_PATH_MAX];
 
@@ -148,6 +172,12 @@ int stage_load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
         return new_model(run);
     TRY(model_load(&run->policy, run->pipeline->ops, path, 1));
     return tokenizer_load(&run->tokenizer, path);
+}
+
+int stage_load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
+{
+    TRY(load_policy(run, resume_path));
+    return open_heldout(run);
 }
 
 int stage_load_reference(struct stage_run *run)
@@ -198,7 +228,7 @@ int stage_open_train(struct stage_run *run)
 {
     const struct tasks_config *tasks = &run->stage->settings.tasks;
 
-    TRY(task_set_open(&run->train, tasks->train, tasks->kinds, &run->chat, tasks->language));
+    TRY(task_set_open(&run->train, tasks->train, tasks->kinds, &run->chat, tasks));
     return stage_keep_short_prompts(run, run->train, tasks->train);
 }
 

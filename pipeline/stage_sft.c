@@ -144,7 +144,7 @@ static int open_corpus(struct stage_run *run, struct corpus *corpus)
         TRY(dataset_prepare(run, path));
     else
         snprintf(path, sizeof(path), "%s", run->stage->settings.tasks.text);
-    TRY(document_set_open(&set, path, &run->chat));
+    TRY(document_set_read(&set, path, &run->chat, &run->stage->settings.tasks));
     status = encode_all(run, set, corpus);
     document_set_close(&set);
     TRY(status);

@@ -1,8 +1,9 @@
 #include <string.h>
 
 #include "common/status.h"
+#include "tasks/chat.h"
+#include "tasks/columns.h"
 #include "tasks/jsonl.h"
-#include "tasks/tasks.h"
 
 #define SET_MAX_BYTES ((size_t)64 << 30)
 
@@ -10,10 +11,6 @@ struct document_set {
     struct arena arena;
     struct document *documents;
     size_t n, capacity;
-};
-
-struct messages {
-    const char *system, *user, *assistant;   /* system may be NULL */
 };
 
 int document_set_create(struct document_set **out)
@@ -46,119 +43,112 @@ int document_set_append(struct document_set *set, const struct document *documen
     return append_parts(set, &prompt, 1, &completion);
 }
 
-static int read_text(struct document_set *set, const json_t *row, const char *where)
+/* One file being read. */
+struct reading {
+    struct document_set *set;
+    struct jsonl file;
+    struct columns columns;
+    const struct chat_template *template;
+    int is_chat, is_told;   /* which of the two the file is, and whether that is known */
+};
+
+static int read_text(struct reading *reading, const json_t *value, const char *place)
 {
-    const char *text;
+    const char *where = reading->file.where, *opening = reading->template->opening;
+    const struct jsonl_part prompt = {opening, strlen(opening)};
     struct jsonl_part part;
 
-    TRY(json_get_text(row, "text", where, &text));
-    part = (struct jsonl_part){text, strlen(text)};
+    if (!json_is_string(value))
+        return status_fail(STATUS_FORMAT, "%s: key \"%s\" %s; a string is wanted", where, place,
+                           value ? "has another type" : "is missing");
+    part = (struct jsonl_part){json_string_value(value), json_string_length(value)};
     if (part.bytes == 0)
-        return status_fail(STATUS_FORMAT, "%s: key \"text\" is empty: remove the line", where);
-    return append_parts(set, NULL, 0, &part);
+        return status_fail(STATUS_FORMAT, "%s: key \"%s\" is empty: remove the line", where,
+                           place);
+    return append_parts(reading->set, &prompt, 1, &part);
 }
 
-/* One user and one assistant message, with a system message before them or not. */
-static int read_messages(const json_t *row, const char *where, struct messages *out)
+static int read_chat(struct reading *reading, const json_t *value, const char *place)
 {
-    const json_t *list = json_object_get(row, "messages");
-    size_t n = json_array_size(list), i = 0;
-    const char *const roles[] = {"system", "user", "assistant"};
-    const char **const contents[] = {&out->system, &out->user, &out->assistant};
+    struct text prompt = {0}, completion = {0};
+    size_t n_prefill;
+    struct chat chat;
+    int status;
 
-    memset(out, 0, sizeof(*out));
-    if (!json_is_array(list))
-        return status_fail(STATUS_FORMAT, "%s: key \"messages\" must be an array", where);
-    for (size_t wanted = 0; wanted < 3; wanted++) {
-        const json_t *message = json_array_get(list, i);
-        const char *role = NULL;
-
-        if (message && !json_is_object(message))
-            return status_fail(STATUS_FORMAT, "%s: messages[%zu] must be an object", where, i);
-        if (message)
-            TRY(json_get_text(message, "role", where, &role));
-        if (role && strcmp(role, roles[wanted]) == 0) {
-            TRY(json_get_text(message, "content", where, contents[wanted]));
-            i++;
-        } else if (wanted > 0) {
-            return status_fail(STATUS_FORMAT, "%s: messages[%zu] %s%s; \"%s\" is wanted", where, i,
-                               role ? "has the role " : "is missing", role ? role : "",
-                               roles[wanted]);
-        }
+    TRY(chat_read(&chat, value, place, CHAT_ASSISTANT, reading->file.where));
+    status = chat_render(reading->template, &chat, reading->file.where, &prompt, &completion,
+                         &n_prefill);
+    if (status == STATUS_OK) {
+        const struct jsonl_part before = {prompt.data, prompt.length};
+        const struct jsonl_part answer = {completion.data, completion.length};
+        status = append_parts(reading->set, &before, 1, &answer);
     }
-    if (i != n)
+    text_release(&prompt);
+    text_release(&completion);
+    chat_release(&chat);
+    return status;
+}
+
+static int read_row(struct reading *reading, const json_t *row)
+{
+    const char *text_place, *chat_place;
+    const json_t *text = columns_find(&reading->columns, row, COLUMN_TEXT, &text_place);
+    const json_t *chat = columns_find(&reading->columns, row, COLUMN_MESSAGES, &chat_place);
+
+    if (!reading->is_told && !chat && !text)
         return status_fail(STATUS_FORMAT,
-                           "%s: %zu messages; wanted are [system,] user, assistant: make a "
-                           "longer conversation several lines", where, n);
+                           "%s: key \"%s\" or \"%s\" is missing: this is neither a text file "
+                           "nor a chat file", reading->file.where, text_place, chat_place);
+    if (!reading->is_told)
+        reading->is_chat = chat != NULL;
+    reading->is_told = 1;
+    return reading->is_chat ? read_chat(reading, chat, chat_place)
+                            : read_text(reading, text, text_place);
+}
+
+static int read_rows(struct reading *reading)
+{
+    json_t *row = NULL;
+    int status;
+
+    while ((status = jsonl_next(&reading->file, &row)) != 0) {
+        if (status > 0) {
+            status = read_row(reading, row);
+            json_decref(row);
+        }
+        if (status < 0)
+            status = jsonl_skip_bad(&reading->file, status);
+        if (status < 0)
+            return status;
+    }
+    jsonl_warn_bad(&reading->file);
     return STATUS_OK;
 }
 
-static int read_chat(struct document_set *set, const json_t *row, const char *where,
-                     const struct chat_template *chat)
+int document_set_read(struct document_set **out, const char *path,
+                      const struct chat_template *chat, const struct tasks_config *config)
 {
-    struct messages messages;
-    struct jsonl_part prompt[5], completion;
-    size_t n = 0, n_prefill = strlen(chat->prefill);
+    struct reading reading = {.template = chat};
+    int status;
 
-    TRY(read_messages(row, where, &messages));
-    if (messages.system && !chat->system_before)
-        return status_fail(STATUS_FORMAT,
-                           "%s: the template knows no system message: remove it or take another "
-                           "tasks.template_name", where);
-    if (messages.system) {
-        prompt[n++] = (struct jsonl_part){chat->system_before, strlen(chat->system_before)};
-        prompt[n++] = (struct jsonl_part){messages.system, strlen(messages.system)};
-        prompt[n++] = (struct jsonl_part){chat->system_after, strlen(chat->system_after)};
-    } else {
-        prompt[n++] = (struct jsonl_part){chat->before, strlen(chat->before)};
-    }
-    prompt[n++] = (struct jsonl_part){messages.user, strlen(messages.user)};
-    prompt[n++] = (struct jsonl_part){chat->after, strlen(chat->after)};
-    completion = (struct jsonl_part){messages.assistant, strlen(messages.assistant)};
-    if (n_prefill && strncmp(messages.assistant, chat->prefill, n_prefill) == 0) {
-        completion.data += n_prefill;
-        completion.bytes -= n_prefill;
-    }
-    if (completion.bytes == 0)
-        return status_fail(STATUS_FORMAT, "%s: the assistant's message is empty", where);
-    return append_parts(set, prompt, n, &completion);
-}
-
-static int read_row(struct document_set *set, const json_t *row, const struct jsonl *file,
-                    const struct chat_template *chat, int *is_chat)
-{
-    if (file->row == 0) {
-        *is_chat = json_object_get(row, "messages") != NULL;
-        if (!*is_chat && !json_object_get(row, "text"))
-            return status_fail(STATUS_FORMAT,
-                               "%s: key \"text\" or \"messages\" is missing: this is neither a "
-                               "text file nor a chat file", file->where);
-    }
-    return *is_chat ? read_chat(set, row, file->where, chat) : read_text(set, row, file->where);
+    *out = NULL;
+    TRY(columns_init(&reading.columns, config));
+    TRY(jsonl_open(&reading.file, path, reading.columns.skips_bad));
+    TRY(document_set_create(&reading.set));
+    status = read_rows(&reading);
+    jsonl_close(&reading.file);
+    if (status == STATUS_OK && reading.set->n == 0)
+        status = status_fail(STATUS_FORMAT, "%s: there is no document in it", path);
+    if (status < 0)
+        document_set_close(&reading.set);
+    *out = reading.set;
+    return status;
 }
 
 int document_set_open(struct document_set **out, const char *path,
                       const struct chat_template *chat)
 {
-    struct document_set *set;
-    struct jsonl file;
-    json_t *row = NULL;
-    int status, is_chat = 0;
-
-    *out = NULL;
-    TRY(jsonl_open(&file, path));
-    status = document_set_create(&set);
-    while (status >= 0 && (status = jsonl_next(&file, &row)) > 0) {
-        status = read_row(set, row, &file, chat, &is_chat);
-        json_decref(row);
-    }
-    jsonl_close(&file);
-    if (status == STATUS_OK && set->n == 0)
-        status = status_fail(STATUS_FORMAT, "%s: there is no document in it", path);
-    if (status < 0)
-        document_set_close(&set);
-    *out = set;
-    return status;
+    return document_set_read(out, path, chat, NULL);
 }
 
 void document_set_close(struct document_set **set)

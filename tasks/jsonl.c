@@ -3,30 +3,23 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/status.h"
 
-int jsonl_open(struct jsonl *file, const char *path)
+int jsonl_open(struct jsonl *file, const char *path, int skips_bad)
 {
     memset(file, 0, sizeof(*file));
     file->path = path;
     file->row = -1;
-    TRY(file_map_open(&file->map, path));
-    if (file->map.n > JSONL_MAX_FILE) {
-        size_t n = file->map.n;
-
-        file_map_close(&file->map);
-        return status_fail(STATUS_FORMAT,
-                           "%s has %zu bytes, the limit is %zu: split it into several files", path,
-                           n, JSONL_MAX_FILE);
-    }
-    if (file->map.n >= 3 && memcmp(file->map.bytes, "\xEF\xBB\xBF", 3) == 0)
-        file->offset = 3;
-    return STATUS_OK;
+    file->skips_bad = skips_bad;
+    return lines_open(&file->lines, path, JSONL_MAX_FILE);
 }
 
 void jsonl_close(struct jsonl *file)
 {
-    file_map_close(&file->map);
+    lines_close(&file->lines);
+    mem_free(file->first_bad);
+    file->first_bad = NULL;
 }
 
 static int is_blank(const char *bytes, size_t n)
@@ -39,28 +32,27 @@ static int is_blank(const char *bytes, size_t n)
 
 int jsonl_next(struct jsonl *file, json_t **row)
 {
-    const char *start;
-    size_t n;
+    const char *start = NULL;
+    size_t n = 0;
 
     *row = NULL;
     do {
-        const char *end;
+        int status = lines_next(file->lines, &start, &n);
 
-        if (file->offset >= file->map.n)
-            return 0;
-        start = (const char *)file->map.bytes + file->offset;
-        n = file->map.n - file->offset;
-        end = memchr(start, '\n', n);
-        if (end)
-            n = (size_t)(end - start);
-        file->offset += n + 1;
-        file->line++;
-    } while (is_blank(start, n));
+        if (status <= 0) {
+            file->is_damaged = status < 0;
+            return status;
+        }
+        if (file->line++ == 0 && n >= 3 && memcmp(start, "\xEF\xBB\xBF", 3) == 0) {
+            start += 3;
+            n -= 3;
+        }
+    } while (n <= LINES_MAX_LINE && is_blank(start, n));
     file->row++;
     snprintf(file->where, sizeof(file->where), "%s:%lld", file->path, (long long)file->line);
-    if (n > JSONL_MAX_LINE)
+    if (n > LINES_MAX_LINE)
         return status_fail(STATUS_FORMAT, "%s: the line has %zu bytes, the limit is %zu",
-                           file->where, n, JSONL_MAX_LINE);
+                           file->where, n, LINES_MAX_LINE);
     TRY(json_parse(row, start, n, file->where));
     if (!json_is_object(*row)) {
         json_decref(*row);
@@ -68,6 +60,22 @@ int jsonl_next(struct jsonl *file, json_t **row)
         return status_fail(STATUS_FORMAT, "%s: a line must be one JSON object", file->where);
     }
     return 1;
+}
+
+int jsonl_skip_bad(struct jsonl *file, int status)
+{
+    if (status != STATUS_FORMAT || !file->skips_bad || file->is_damaged)
+        return status;
+    if (file->n_bad++ == 0)
+        file->first_bad = mem_copy_text(status_reason());
+    return 1;
+}
+
+void jsonl_warn_bad(const struct jsonl *file)
+{
+    if (file->n_bad)
+        log_warning("%s: %lld bad records are left out; the first: %s", file->path,
+                    (long long)file->n_bad, file->first_bad);
 }
 
 int jsonl_join(struct arena *arena, const struct jsonl_part *parts, size_t n_parts,

@@ -4,8 +4,9 @@
 #include "common/log.h"
 #include "common/random.h"
 #include "common/status.h"
+#include "tasks/chat.h"
+#include "tasks/columns.h"
 #include "tasks/jsonl.h"
-#include "tasks/tasks.h"
 
 #define SET_MAX_BYTES ((size_t)64 << 30)
 #define FEISTEL_ROUNDS 8
@@ -18,76 +19,48 @@ struct task_set {
     struct digest digest;
 };
 
-static const char *const question_keys[] = {"question", "prompt", NULL};
-static const char *const reference_keys[] = {"reference", "answer", "ground_truth", NULL};
-
-static const json_t *find_any(const json_t *row, const char *const *keys, const char **key)
+/* A string, or a list of messages that ends with the user's: {"role", "content"}. Fills the whole
+ * conversation; the question is its last message. */
+static int read_question(const struct columns *columns, const json_t *row, const char *where,
+                         struct chat *chat)
 {
-    for (*key = NULL; *keys; keys++) {
-        const json_t *value = json_object_get(row, *keys);
-
-        if (value && !json_is_null(value)) {
-            *key = *keys;
-            return value;
-        }
-    }
-    return NULL;
-}
-
-static int read_question(const json_t *row, const char *where, const char **out, size_t *n)
-{
-    const char *key;
-    const json_t *value = find_any(row, question_keys, &key);
+    const char *place;
+    const json_t *value = columns_find(columns, row, COLUMN_QUESTION, &place);
 
     if (!value)
-        return status_fail(STATUS_FORMAT, "%s: key \"question\" (or \"prompt\") is missing", where);
-    if (!json_is_string(value) || json_string_length(value) == 0)
-        return status_fail(STATUS_FORMAT, "%s: key \"%s\" must be a string with something in it",
-                           where, key);
-    *out = json_string_value(value);
-    *n = json_string_length(value);
+        return status_fail(STATUS_FORMAT, "%s: key \"%s\" is missing: the question; name its "
+                           "column in tasks.columns", where, place);
+    if (json_is_array(value)) {
+        TRY(chat_read(chat, value, place, CHAT_USER, where));
+    } else if (json_is_string(value)) {
+        chat->messages = mem_alloc(1, sizeof(*chat->messages));
+        chat->messages[0] = (struct chat_message){CHAT_USER, json_string_value(value),
+                                                  json_string_length(value)};
+        chat->n = 1;
+    }
+    if (!chat->n || !chat->messages[chat->n - 1].bytes) {
+        chat_release(chat);
+        return status_fail(STATUS_FORMAT, "%s: key \"%s\" must be a string with something in it, "
+                           "or a list of messages", where, place);
+    }
     return STATUS_OK;
 }
 
-static int read_reference(const json_t *row, const char *where, struct arena *arena,
-                          struct wire_text *out)
+static int read_name(const struct columns *columns, const json_t *row, enum column column,
+                     const char *where, const char *missing, char out[WIRE_NAME_BYTES])
 {
-    const char *key;
-    const json_t *value = find_any(row, reference_keys, &key);
-    struct text compact = {0};
-    struct jsonl_part part;
-    int status;
-
-    if (!value)
-        return status_fail(STATUS_FORMAT,
-                           "%s: key \"reference\" (or \"answer\", \"ground_truth\") is missing",
-                           where);
-    if (json_is_string(value)) {
-        part = (struct jsonl_part){json_string_value(value), json_string_length(value)};
-        return jsonl_join(arena, &part, 1, out);
-    }
-    if (!json_is_object(value) && !json_is_array(value) && !json_is_integer(value))
-        return status_fail(STATUS_FORMAT,
-                           "%s: key \"%s\" must be a string, an integer, an object or an array; "
-                           "write other numbers as strings, so that no digit is lost", where, key);
-    json_append(&compact, value);
-    part = (struct jsonl_part){compact.data, compact.length};
-    status = jsonl_join(arena, &part, 1, out);
-    text_release(&compact);
-    return status;
-}
-
-static int read_name(const json_t *row, const char *key, const char *where, const char *missing,
-                     char out[WIRE_NAME_BYTES])
-{
-    const char *name;
+    const char *place, *name = missing;
+    const json_t *value = columns_find(columns, row, column, &place);
     size_t n;
 
-    TRY(json_get_text_or(row, key, where, missing, &name));
+    if (value && !json_is_string(value))
+        return status_fail(STATUS_FORMAT, "%s: key \"%s\" must be a string", where, place);
+    if (value)
+        name = json_string_value(value);
     n = strlen(name);
     if (n == 0 || n >= WIRE_NAME_BYTES)
         return status_fail(STATUS_FORMAT, "%s: key \"%s\" has %zu bytes; 1 to %d are allowed",
-                           where, key, n, WIRE_NAME_BYTES - 1);
+                           where, place, n, WIRE_NAME_BYTES - 1);
     memcpy(out, name, n + 1);
     return STATUS_OK;
 }
@@ -110,13 +83,14 @@ static uint64_t hash_id(int64_t row, const char *bytes, size_t n)
     return id & INT64_MAX;
 }
 
-static int read_id(const json_t *row, const struct jsonl *file, const char *question, size_t n,
-                   uint64_t *out)
+static int read_id(const struct columns *columns, const json_t *row, const struct jsonl *file,
+                   const struct chat_message *question, uint64_t *out)
 {
-    const json_t *value = json_object_get(row, "id");
+    const char *place;
+    const json_t *value = columns_find(columns, row, COLUMN_ID, &place);
 
-    if (!value || json_is_null(value)) {
-        *out = hash_id(file->row, question, n);
+    if (!value) {
+        *out = hash_id(file->row, question->text, question->bytes);
         return STATUS_OK;
     }
     if (json_is_string(value) && json_string_length(value) > 0) {
@@ -124,8 +98,8 @@ static int read_id(const json_t *row, const struct jsonl *file, const char *ques
         return STATUS_OK;
     }
     if (!json_is_integer(value) || json_integer_value(value) < 0)
-        return status_fail(STATUS_FORMAT, "%s: key \"id\" must be an integer from 0 or a string",
-                           file->where);
+        return status_fail(STATUS_FORMAT, "%s: key \"%s\" must be an integer from 0 or a string",
+                           file->where, place);
     *out = (uint64_t)json_integer_value(value);
     return STATUS_OK;
 }
@@ -151,35 +125,67 @@ static void append_task(struct task_set *set, struct task *task, int64_t line)
     set->lines[set->n++] = line;
 }
 
-static int read_task(struct task_set *set, const json_t *row, const struct jsonl *file,
-                     const char *kinds, const struct chat_template *chat,
-                     const char *default_language)
-{
-    struct task head = {0}, *task;
-    const char *question = NULL;
-    size_t n = 0, n_prefill = strlen(chat->prefill);
+/* What task_set_open() was asked for, and what one row needs to become a task. */
+struct reading {
+    struct task_set *set;
+    struct jsonl file;
+    struct columns columns;
+    const char *kinds, *language;
+    const struct chat_template *template;
+    struct text prompt, reference;   /* of the row at hand */
+};
 
-    TRY(read_question(row, file->where, &question, &n));
-    TRY(read_name(row, "verifier", file->where, "math", head.verifier));
-    TRY(read_name(row, "kind", file->where, head.verifier, head.kind));
-    TRY(read_name(row, "language", file->where, default_language, head.language));
-    TRY(read_id(row, file, question, n, &head.id));
-    if (kinds[0] && !is_in_list(kinds, head.kind))
-        return STATUS_OK;
-    task = ARENA_NEW(&set->arena, struct task, 1);
+static int copy_text(struct arena *arena, const char *data, size_t n, struct wire_text *out)
+{
+    const struct jsonl_part part = {data, n};
+
+    return jsonl_join(arena, &part, 1, out);
+}
+
+static int add_task(struct reading *reading, const struct task *head, const struct chat *chat)
+{
+    const struct chat_message *question = &chat->messages[chat->n - 1];
+    struct arena *arena = &reading->set->arena;
+    struct task *task = ARENA_NEW(arena, struct task, 1);
+    size_t n_prefill = 0;
+
     if (!task)
         return status_fail(STATUS_NOMEM, "%s: no memory for more tasks: split the file",
-                           file->where);
-    *task = head;
-    TRY(read_reference(row, file->where, &set->arena, &task->reference));
-    const struct jsonl_part parts[] = {
-        {chat->before, strlen(chat->before)}, {question, n}, {chat->after, strlen(chat->after)}};
-    TRY(jsonl_join(&set->arena, &parts[1], 1, &task->question));
-    TRY(jsonl_join(&set->arena, parts, 3, &task->prompt));
+                           reading->file.where);
+    *task = *head;
+    text_clear(&reading->prompt);
+    TRY(chat_render(reading->template, chat, reading->file.where, &reading->prompt, NULL,
+                    &n_prefill));
+    TRY(copy_text(arena, reading->reference.data, reading->reference.length, &task->reference));
+    TRY(copy_text(arena, question->text, question->bytes, &task->question));
+    TRY(copy_text(arena, reading->prompt.data, reading->prompt.length, &task->prompt));
     task->prefill.data = task->prompt.data + task->prompt.bytes - n_prefill;
     task->prefill.bytes = (uint32_t)n_prefill;
-    append_task(set, task, file->line);
+    append_task(reading->set, task, reading->file.line);
     return STATUS_OK;
+}
+
+static int read_task(struct reading *reading, const json_t *row)
+{
+    const struct columns *columns = &reading->columns;
+    const char *where = reading->file.where;
+    struct task head = {0};
+    struct chat chat = {0};
+    int status;
+
+    TRY(read_question(columns, row, where, &chat));
+    TRY_OUT(read_name(columns, row, COLUMN_VERIFIER, where, "math", head.verifier));
+    TRY_OUT(read_name(columns, row, COLUMN_KIND, where, head.verifier, head.kind));
+    TRY_OUT(read_name(columns, row, COLUMN_LANGUAGE, where, reading->language, head.language));
+    TRY_OUT(read_id(columns, row, &reading->file, &chat.messages[chat.n - 1], &head.id));
+    if (reading->kinds[0] && !is_in_list(reading->kinds, head.kind))
+        goto out;
+    text_clear(&reading->reference);
+    TRY_OUT(columns_read_reference(columns, row, where, &reading->reference));
+    status = add_task(reading, &head, &chat);
+out:
+    chat_release(&chat);
+    return status;
 }
 
 struct id_line {
@@ -233,31 +239,49 @@ static int check_kinds(const struct task_set *set, const char *path, const char 
     return STATUS_OK;
 }
 
-int task_set_open(struct task_set **out, const char *path, const char *kinds,
-                  const struct chat_template *chat, const char *default_language)
+static int read_tasks(struct reading *reading)
 {
-    struct task_set *set;
-    struct jsonl file;
     json_t *row = NULL;
     int status;
 
-    *out = NULL;
-    kinds = kinds ? kinds : "";
-    TRY(jsonl_open(&file, path));
-    set = mem_alloc(1, sizeof(*set));
-    arena_init(&set->arena, SET_MAX_BYTES);
-    digest_of(&set->digest, file.map.bytes, file.map.n);
-    while ((status = jsonl_next(&file, &row)) > 0) {
-        status = read_task(set, row, &file, kinds, chat, default_language);
-        json_decref(row);
+    while ((status = jsonl_next(&reading->file, &row)) != 0) {
+        if (status > 0) {
+            columns_settle(&reading->columns, row);
+            status = read_task(reading, row);
+            json_decref(row);
+        }
         if (status < 0)
-            break;
+            status = jsonl_skip_bad(&reading->file, status);
+        if (status < 0)
+            return status;
     }
+    jsonl_warn_bad(&reading->file);
+    return STATUS_OK;
+}
+
+int task_set_open(struct task_set **out, const char *path, const char *kinds,
+                  const struct chat_template *chat, const struct tasks_config *config)
+{
+    struct reading reading = {.kinds = kinds ? kinds : "",
+                              .language = config ? config->language : "en",
+                              .template = chat};
+    struct task_set *set;
+    int status;
+
+    *out = NULL;
+    TRY(columns_init(&reading.columns, config));
+    TRY(jsonl_open(&reading.file, path, reading.columns.skips_bad));
+    set = reading.set = mem_alloc(1, sizeof(*set));
+    arena_init(&set->arena, SET_MAX_BYTES);
+    lines_digest(reading.file.lines, &set->digest);
+    status = read_tasks(&reading);
     if (status == STATUS_OK)
-        status = check_kinds(set, path, kinds);
+        status = check_kinds(set, path, reading.kinds);
     if (status == STATUS_OK)
         status = check_ids(set, path);
-    jsonl_close(&file);
+    jsonl_close(&reading.file);
+    text_release(&reading.prompt);
+    text_release(&reading.reference);
     if (status < 0)
         task_set_close(&set);
     *out = set;

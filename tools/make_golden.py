@@ -4,7 +4,7 @@
 For developers alone: neither the build nor the tests run it. Needs torch, transformers (4.51 or
 later, for Qwen3), tokenizers and safetensors; their versions are written beside the numbers.
 
-    tools/make_golden.py [OUT_DIR]
+    tools/make_golden.py [OUT_DIR [NAME...]]
 """
 import json
 import os
@@ -38,12 +38,41 @@ FAMILIES = {
         vocab_size=112, hidden_size=32, intermediate_size=40, num_attention_heads=4,
         num_key_value_heads=2, head_dim=12, rope_theta=1000000.0, rms_norm_eps=1e-6,
         tie_word_embeddings=True, **COMMON),
+    "mistral": transformers.MistralConfig(
+        vocab_size=80, hidden_size=32, intermediate_size=40, num_attention_heads=4,
+        num_key_value_heads=2, rope_theta=10000.0, rms_norm_eps=1e-5, sliding_window=None,
+        tie_word_embeddings=False, **COMMON),
 }
-MODELS = {
-    "llama": transformers.LlamaForCausalLM,
-    "qwen2": transformers.Qwen2ForCausalLM,
-    "qwen3": transformers.Qwen3ForCausalLM,
+
+# One layer each: what stretches the positions, and how the weights lie in files.
+FAR_STRIDE = 97            # far positions are multiples of it
+VARIANT_TOKENS = 40
+SMALL = dict(COMMON, num_hidden_layers=1, vocab_size=64, hidden_size=32, intermediate_size=40,
+             num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=4096)
+VARIANTS = {
+    "rope_linear": transformers.LlamaConfig(
+        rope_scaling={"rope_type": "linear", "factor": 4.0}, tie_word_embeddings=True, **SMALL),
+    "rope_dynamic": transformers.LlamaConfig(
+        rope_scaling={"rope_type": "dynamic", "factor": 2.0}, tie_word_embeddings=True, **SMALL),
+    "rope_llama3": transformers.LlamaConfig(
+        rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                      "high_freq_factor": 4.0, "original_max_position_embeddings": 512},
+        rope_theta=10000.0, tie_word_embeddings=True, **SMALL),
+    "rope_yarn": transformers.Qwen2Config(
+        rope_scaling={"rope_type": "yarn", "factor": 4.0,
+                      "original_max_position_embeddings": 1024},
+        tie_word_embeddings=False, **SMALL),
+    "rope_yarn_set": transformers.Qwen3Config(
+        rope_scaling={"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.3,
+                      "beta_fast": 16.0, "beta_slow": 2.0,
+                      "original_max_position_embeddings": 1024},
+        head_dim=16, tie_word_embeddings=False, **SMALL),
+    "files_f16": transformers.Qwen2Config(
+        rope_scaling={"rope_type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.7},
+        tie_word_embeddings=True, **SMALL),
+    "files_bf16_shards": transformers.LlamaConfig(tie_word_embeddings=False, **SMALL),
 }
+FILE_DTYPES = {"files_f16": torch.float16, "files_bf16_shards": torch.bfloat16}
 
 
 def randomise(model):
@@ -91,7 +120,8 @@ def greedy(model, prompt):
 
 def write_family(family, out_dir):
     torch.manual_seed(sum(map(ord, family)))
-    model = MODELS[family](FAMILIES[family]).float().eval()
+    model = transformers.AutoModelForCausalLM.from_config(
+        FAMILIES[family], attn_implementation="eager").float().eval()
     randomise(model)
     model.save_pretrained(out_dir, safe_serialization=True)
     os.remove(os.path.join(out_dir, "generation_config.json"))
@@ -124,6 +154,38 @@ def write_family(family, out_dir):
               os.path.join(out_dir, "golden.safetensors"))
     for name in ("model.safetensors", "golden.safetensors"):
         os.chmod(os.path.join(out_dir, name), 0o644)
+
+
+def write_variant(name, out_dir):
+    """A model as its file says it, computed in float32: near positions, and far ones."""
+    torch.manual_seed(sum(map(ord, name)))
+    model = transformers.AutoModelForCausalLM.from_config(
+        VARIANTS[name], attn_implementation="eager").float().eval()
+    randomise(model)
+    model = model.to(FILE_DTYPES.get(name, torch.float32))
+    model.save_pretrained(out_dir, safe_serialization=True,
+                          max_shard_size="12KB" if "shards" in name else "1GB")
+    os.remove(os.path.join(out_dir, "generation_config.json"))
+    # Loaded anew: a model that was half for a while has rounded frequencies.
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        out_dir, torch_dtype=torch.float32, attn_implementation="eager").eval()
+    tokens = torch.randint(0, model.config.vocab_size, (VARIANT_TOKENS,))
+    targets = torch.randint(0, model.config.vocab_size, (VARIANT_TOKENS,))
+    golden = {"tokens": tokens, "targets": targets, "greedy.prompt": tokens[:GREEDY_PROMPT],
+              "greedy.tokens": torch.tensor(greedy(model, tokens[:GREEDY_PROMPT]))}
+    golden = {key: value.to(torch.int32) for key, value in golden.items()}
+    golden["logits"] = model(input_ids=tokens[None]).logits[0]
+    positions = torch.arange(VARIANT_TOKENS)[None] * FAR_STRIDE
+    far = model(input_ids=tokens[None], position_ids=positions).logits[0]
+    logprobs = torch.log_softmax(far, dim=-1).gather(1, targets[:, None])[:, 0]
+    golden["far.logprobs"] = logprobs
+    (-logprobs.mean()).backward()
+    for key, parameter in model.named_parameters():
+        golden["far.grad." + key] = parameter.grad
+    save_file({key: value.detach().clone().contiguous() for key, value in golden.items()},
+              os.path.join(out_dir, "golden.safetensors"))
+    for file in os.listdir(out_dir):
+        os.chmod(os.path.join(out_dir, file), 0o644)
 
 
 # ---- Tokenizers
@@ -211,14 +273,22 @@ def write_tokenizer(tokenizer, out_dir, n_cases):
 def main():
     root = sys.argv[1] if len(sys.argv) > 1 else os.path.join(
         os.path.dirname(os.path.abspath(__file__)), "..", "tests", "golden")
+    tokenizer_names = ("tokenizer", "tokenizer_qwen2")
+    wanted = sys.argv[2:] or (*FAMILIES, *VARIANTS, *tokenizer_names)
     torch.set_num_threads(1)
-    for name in (*FAMILIES, "tokenizer", "tokenizer_qwen2"):
-        os.makedirs(os.path.join(root, name), exist_ok=True)
-    for family in FAMILIES:
-        write_family(family, os.path.join(root, family))
-    write_tokenizer(train(300, True, 3), os.path.join(root, "qwen2"), 0)
-    write_tokenizer(train(600, False, len(ADDED)), os.path.join(root, "tokenizer"), 200)
-    write_tokenizer(train(600, True, len(ADDED)), os.path.join(root, "tokenizer_qwen2"), 200)
+    for name in wanted:
+        out_dir = os.path.join(root, name)
+        os.makedirs(out_dir, exist_ok=True)
+        if name in FAMILIES:
+            write_family(name, out_dir)
+        elif name in VARIANTS:
+            write_variant(name, out_dir)
+        elif name in tokenizer_names:
+            write_tokenizer(train(600, name == "tokenizer_qwen2", len(ADDED)), out_dir, 200)
+        else:
+            sys.exit(f"{name} is unknown")
+        if name == "qwen2":
+            write_tokenizer(train(300, True, 3), out_dir, 0)
     with open(os.path.join(root, "versions.txt"), "w", encoding="ascii") as out:
         for module in (torch, transformers, tokenizers, safetensors):
             out.write(f"{module.__name__} {module.__version__.split('+')[0]}\n")

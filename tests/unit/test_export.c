@@ -116,7 +116,7 @@ static void a_model_folder_has_what_other_programs_load(void **state)
     char name[128];
 
     (void)state;
-    assert_int_equal(pipeline_export_model(run, "sft", in_run("out/")), STATUS_OK);
+    assert_int_equal(pipeline_export_model(run, "sft", NULL, in_run("out/")), STATUS_OK);
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
         snprintf(name, sizeof(name), "out/%s", same[i]);
         assert_int_equal(digest_of_file(&a, in_run(name)), STATUS_OK);
@@ -135,13 +135,38 @@ static void a_model_folder_has_what_other_programs_load(void **state)
     text_release(&text);
 }
 
+static void a_bfloat16_export_says_so_and_keeps_its_bytes_when_exported_again(void **state)
+{
+    struct digest a, b;
+    struct text text = {0};
+    char again[FILE_PATH_MAX], first[FILE_PATH_MAX];
+
+    (void)state;
+    snprintf(first, sizeof(first), "%s/half", run);
+    snprintf(again, sizeof(again), "%s/again", run);
+    assert_int_equal(pipeline_export_model(run, "sft", "bfloat16", first), STATUS_OK);
+    assert_int_equal(pipeline_export_folder(first, NULL, again), STATUS_OK);
+    read_back("half/config.json", &text);
+    assert_non_null(strstr(text.data, "\"torch_dtype\": \"bfloat16\""));
+    assert_int_equal(digest_of_file(&a, in_run("half/model.safetensors")), STATUS_OK);
+    assert_int_equal(digest_of_file(&b, in_run("again/model.safetensors")), STATUS_OK);
+    assert_memory_equal(&a, &b, sizeof(a));
+    assert_int_equal(digest_of_file(&a, in_run("half/tokenizer_config.json")), STATUS_OK);
+    assert_int_equal(digest_of_file(&b, in_run("again/tokenizer_config.json")), STATUS_OK);
+    assert_memory_equal(&a, &b, sizeof(a));
+    assert_int_equal(pipeline_export_folder(first, "float16", in_run("out")), STATUS_CONFIG);
+    assert_non_null(strstr(status_reason(), "float16"));
+    assert_int_equal(file_exists(in_run("out")), 0);
+    text_release(&text);
+}
+
 static void what_exists_is_never_overwritten(void **state)
 {
     struct text text = {0};
 
     (void)state;
     write_file("there", "mine");
-    assert_int_equal(pipeline_export_model(run, "sft", in_run("there")), STATUS_CONFIG);
+    assert_int_equal(pipeline_export_model(run, "sft", NULL, in_run("there")), STATUS_CONFIG);
     assert_int_equal(pipeline_export_dataset(run, "sft", "chat", in_run("there")), STATUS_CONFIG);
     read_back("there", &text);
     assert_string_equal(text.data, "mine");
@@ -152,7 +177,7 @@ static void a_damaged_checkpoint_is_not_exported(void **state)
 {
     (void)state;
     write_file(CHECKPOINT "/config.json", "{}");
-    assert_int_equal(pipeline_export_model(run, "sft", in_run("out")), STATUS_FORMAT);
+    assert_int_equal(pipeline_export_model(run, "sft", NULL, in_run("out")), STATUS_FORMAT);
     assert_non_null(strstr(status_reason(), "config.json is damaged"));
     assert_int_equal(file_exists(in_run("out")), 0);
     assert_int_equal(file_exists(in_run("out.tmp")), 0);
@@ -161,12 +186,13 @@ static void a_damaged_checkpoint_is_not_exported(void **state)
 static void a_stage_without_a_checkpoint_or_dataset_says_so(void **state)
 {
     (void)state;
-    assert_int_equal(pipeline_export_model(run, "zero", in_run("out")), STATUS_FAILED);
+    assert_int_equal(pipeline_export_model(run, "zero", NULL, in_run("out")), STATUS_FAILED);
     assert_non_null(strstr(status_reason(), "\"zero\""));
     assert_int_equal(pipeline_export_dataset(run, "zero", "chat", in_run("out")), STATUS_FAILED);
-    assert_int_equal(pipeline_export_model(run, "nix", in_run("out")), STATUS_CONFIG);
+    assert_int_equal(pipeline_export_model(run, "nix", NULL, in_run("out")), STATUS_CONFIG);
     assert_non_null(strstr(status_reason(), "zero, sft"));
-    assert_int_equal(pipeline_export_model("/nonexistent", "sft", in_run("out")), STATUS_CONFIG);
+    assert_int_equal(pipeline_export_model("/nonexistent", "sft", NULL, in_run("out")),
+                     STATUS_CONFIG);
     assert_int_equal(pipeline_export_dataset(run, "sft", "parquet", in_run("out")), STATUS_CONFIG);
 }
 
@@ -215,6 +241,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_model_folder_has_what_other_programs_load),
+        TEST(a_bfloat16_export_says_so_and_keeps_its_bytes_when_exported_again),
         TEST(what_exists_is_never_overwritten),
         TEST(a_damaged_checkpoint_is_not_exported),
         TEST(a_stage_without_a_checkpoint_or_dataset_says_so),

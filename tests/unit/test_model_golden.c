@@ -242,11 +242,11 @@ static void for_each_model(void (*check)(struct golden *))
 {
     static const char *const devices[] = {"cpu", "reference"};
     static const char *const directories[] = {"tests/golden/llama", "tests/golden/qwen2",
-                                              "tests/golden/qwen3"};
+                                              "tests/golden/qwen3", "tests/golden/mistral"};
 
-    for (size_t i = 0; i < 6; i++) {
+    for (size_t i = 0; i < 8; i++) {
         struct golden golden;
-        open_golden(&golden, devices[i / 3], directories[i % 3]);
+        open_golden(&golden, devices[i / 4], directories[i % 4]);
         check(&golden);
         close_golden(&golden);
     }

@@ -67,9 +67,20 @@ static void unsupported_keys_are_refused_by_name(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"'rope_scaling':{'rope_type':'llama3','factor':8.0}", "rope_scaling"},
-        {"'rope_parameters':{'rope_type':'yarn'}", "yarn"},
+        {"'rope_scaling':{'rope_type':'longrope','factor':8.0}", "longrope"},
+        {"'rope_parameters':{'full_attention':{'rope_type':'yarn'}}", "full_attention"},
+        {"'rope_scaling':{'type':'linear','factor':2.0,'mrope_section':[1]}", "mrope_section"},
+        {"'rope_scaling':{'type':'yarn','factor':2.0,'truncate':false}", "truncate"},
+        {"'rope_scaling':{'type':'yarn','factor':2.0,'original_max_position_embeddings':256}",
+         "set \"max_position_embeddings\" to 512"},
+        {"'rope_scaling':{'type':'dynamic','factor':2.0,'original_max_position_embeddings':128}",
+         "original_max_position_embeddings"},
         {"'use_sliding_window':true", "use_sliding_window"},
+        {"'use_sliding_window':true,'sliding_window':255", "sliding_window"},
+        {"'num_local_experts':8", "num_local_experts"},
+        {"'attn_logit_softcapping':50.0", "attn_logit_softcapping"},
+        {"'residual_multiplier':0.22", "residual_multiplier"},
+        {"'qk_layernorm':true", "qk_layernorm"},
         {"'layer_types':['full_attention','sliding_attention']", "sliding_attention"},
         {"'hidden_act':'gelu'", "hidden_act"},
         {"'attention_bias':true", "attention_bias"},
@@ -86,14 +97,109 @@ static void unsupported_keys_are_refused_by_name(void **state)
     }
 }
 
+static void keys_of_other_families_that_do_nothing_are_accepted(void **state)
+{
+    (void)state;
+    struct model_shape shape;
+
+    REQUIRE_OK(parse_with(&shape, "'num_experts':0,'qk_layernorm':false,'logit_scale':1.0,"
+                          "'quantization_config':null,'use_sliding_window':true,"
+                          "'sliding_window':256,'layer_types':['sliding_attention']"));
+}
+
+/* Mistral with or without its window; transformers takes 4096 where there is no such key. */
+static void a_window_is_refused_when_it_would_change_results(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys;
+        int status;
+    } cases[] = {
+        {"'max_position_embeddings':4096,'sliding_window':4096", STATUS_OK},
+        {"'max_position_embeddings':4096,'sliding_window':null", STATUS_OK},
+        {"'max_position_embeddings':32768,'sliding_window':null", STATUS_OK},
+        {"'max_position_embeddings':4096", STATUS_OK},
+        {"'max_position_embeddings':4097", STATUS_UNSUPPORTED},
+        {"'max_position_embeddings':32768,'sliding_window':4096", STATUS_UNSUPPORTED},
+        {"'max_position_embeddings':32768,'sliding_window':'a'", STATUS_FORMAT},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct model_shape shape;
+        struct text json = {0};
+        text_print(&json, "{'architectures':['MistralForCausalLM'],'hidden_size':64,"
+                   "'intermediate_size':128,'num_hidden_layers':2,'num_attention_heads':4,"
+                   "'num_key_value_heads':2,'vocab_size':100,%s}", cases[i].keys);
+        assert_int_equal(parse_text(&shape, json.data), cases[i].status);
+        if (cases[i].status < 0)
+            assert_reason("\"sliding_window\"");
+        else
+            assert_int_equal(shape.family, MODEL_MISTRAL);
+        text_release(&json);
+    }
+}
+
+static void rope_scaling_is_read_in_both_spellings(void **state)
+{
+    (void)state;
+    static const char *const same[] = {
+        "'rope_theta':5e5,'rope_scaling':{'rope_type':'llama3','factor':8.0,'low_freq_factor':1.0,"
+        "'high_freq_factor':4.0,'original_max_position_embeddings':32}",
+        "'rope_theta':5e5,'rope_scaling':{'type':'llama3','rope_type':'llama3','factor':8,"
+        "'low_freq_factor':1,'high_freq_factor':4,'original_max_position_embeddings':32}",
+        "'rope_parameters':{'rope_type':'llama3','rope_theta':5e5,'factor':8.0,"
+        "'low_freq_factor':1.0,'high_freq_factor':4.0,'original_max_position_embeddings':32}",
+    };
+    struct text first = {0}, other = {0};
+    struct model_shape shape;
+
+    for (size_t i = 0; i < 3; i++) {
+        struct text *out = i ? &other : &first;
+        text_clear(out);
+        REQUIRE_OK(parse_with(&shape, same[i]));
+        model_shape_print(&shape, -1, 1, out);
+        assert_string_equal(first.data, out->data);
+    }
+    assert_non_null(strstr(first.data, "\"rope_type\": \"llama3\",\n    \"factor\": 8.0,\n    "
+                                       "\"original_max_position_embeddings\": 32,\n"));
+    text_release(&first);
+    text_release(&other);
+}
+
+static void rope_scaling_that_is_wrong_is_refused_by_key(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"'rope_scaling':'linear'", "rope_scaling"},
+        {"'rope_scaling':{'type':'linear'}", "\"factor\" of the rope scaling \"linear\" is mi"},
+        {"'rope_scaling':{'type':'linear','factor':0.5}", "factor"},
+        {"'rope_scaling':{'type':'linear','factor':'a'}", "factor"},
+        {"'rope_scaling':{'type':'linear','rope_type':'yarn','factor':2}", "type"},
+        {"'rope_scaling':{'type':'llama3','factor':2.0}", "original_max_position_embeddings"},
+        {"'rope_scaling':{'type':'llama3','factor':2.0,'original_max_position_embeddings':1.5,"
+         "'low_freq_factor':1,'high_freq_factor':2}", "whole"},
+        {"'rope_scaling':{'type':'llama3','factor':2.0,'original_max_position_embeddings':8,"
+         "'low_freq_factor':4,'high_freq_factor':4}", "high_freq_factor"},
+        {"'rope_theta':1.0,'rope_scaling':{'type':'yarn','factor':2.0}", "rope_theta"},
+        {"'rope_theta':1e4,'rope_parameters':{'rope_theta':1e5}", "rope_theta"},
+        {"'rope_scaling':{'type':'linear','factor':2},'rope_parameters':{}", "both"},
+    };
+    struct model_shape shape;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(parse_with(&shape, cases[i][0]), STATUS_FORMAT);
+        assert_reason(cases[i][1]);
+    }
+}
+
 static void families_are_recognised_and_others_refused(void **state)
 {
     (void)state;
     struct model_shape shape;
 
-    assert_int_equal(parse_text(&shape, "{'architectures':['MistralForCausalLM']}"),
+    assert_int_equal(parse_text(&shape, "{'architectures':['GemmaForCausalLM']}"),
                      STATUS_UNSUPPORTED);
-    assert_reason("MistralForCausalLM");
+    assert_reason("GemmaForCausalLM");
     assert_int_equal(parse_text(&shape, "{'model_type':'gpt2'}"), STATUS_UNSUPPORTED);
     assert_reason("gpt2");
     assert_int_equal(parse_text(&shape, "{'architectures':['LlamaForCausalLM'],"
@@ -145,17 +251,23 @@ static void hostile_numbers_are_refused_by_key(void **state)
 static void what_is_printed_is_parsed_back(void **state)
 {
     (void)state;
-    for (int family = MODEL_LLAMA; family <= MODEL_QWEN3; family++) {
+    for (int family = MODEL_LLAMA; family <= MODEL_MISTRAL; family++) {
         struct model_shape shape = small_shape((enum model_family)family), back;
         struct text first = {0}, second = {0};
         shape.norm_eps = 1e-5 + 1e-19;
         shape.rope_base = 1000000.0;
+        shape.rope_scaling = (struct rope_scaling){
+            .kind = ROPE_YARN, .factor = 4.1, .attention_factor = 1.25, .beta_fast = 16.0,
+            .beta_slow = 2.5, .mscale = 1.0, .mscale_all_dim = 0.7};
+        if (family == MODEL_MISTRAL)
+            shape.rope_scaling = (struct rope_scaling){.kind = ROPE_DEFAULT};
         model_shape_print(&shape, -1, 7, &first);
         REQUIRE_OK(model_shape_parse(&back, first.data, first.length, "printed"));
         model_shape_print(&back, -1, 7, &second);
         assert_string_equal(first.data, second.data);
         assert_true(back.norm_eps == shape.norm_eps && back.rope_base == shape.rope_base);
         assert_int_equal(back.head_dim, shape.head_dim);
+        assert_memory_equal(&back.rope_scaling, &shape.rope_scaling, sizeof(shape.rope_scaling));
         assert_int_equal(model_shape_parameters(&back), model_shape_parameters(&shape));
         assert_non_null(strstr(first.data, "\"eos_token_id\": 7"));
         assert_non_null(strstr(first.data, "\"bos_token_id\": null"));
@@ -169,7 +281,7 @@ static void the_number_of_parameters_is_that_of_the_weights(void **state)
     (void)state;
     struct ops *ops = open_device("reference");
 
-    for (int family = MODEL_LLAMA; family <= MODEL_QWEN3; family++) {
+    for (int family = MODEL_LLAMA; family <= MODEL_MISTRAL; family++) {
         struct model *model = make_model(ops, (enum model_family)family);
         int64_t n = 0;
         for (size_t i = 0; i < model_n_weights(model); i++) {
@@ -188,6 +300,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(missing_keys_take_the_defaults_of_transformers),
         cmocka_unit_test(unsupported_keys_are_refused_by_name),
+        cmocka_unit_test(keys_of_other_families_that_do_nothing_are_accepted),
+        cmocka_unit_test(a_window_is_refused_when_it_would_change_results),
+        cmocka_unit_test(rope_scaling_is_read_in_both_spellings),
+        cmocka_unit_test(rope_scaling_that_is_wrong_is_refused_by_key),
         cmocka_unit_test(families_are_recognised_and_others_refused),
         cmocka_unit_test(hostile_numbers_are_refused_by_key),
         cmocka_unit_test(what_is_printed_is_parsed_back),

@@ -127,7 +127,7 @@ static void bad_lines_are_named(void **state)
     assert_refused("{\"messages\":[" ASK_HELLO "," ASK_HELLO "]}\n", "toy",
                    "messages[1] has the role user; \"assistant\" is wanted");
     assert_refused("{\"messages\":[" ASK_HELLO ",{\"role\":\"assistant\",\"content\":\"a\"},"
-                   ASK_HELLO "]}\n", "toy", "3 messages");
+                   ASK_HELLO "]}\n", "toy", "messages[3] is missing; \"assistant\" is wanted");
     assert_refused("{\"messages\":[" ASK_HELLO ",{\"role\":\"assistant\",\"content\":\"\"}]}\n",
                    "toy", "message is empty");
     assert_refused("{\"messages\":[" ASK_HELLO ",{\"role\":\"assistant\",\"content\":5}]}\n", "toy",

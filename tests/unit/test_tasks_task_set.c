@@ -33,7 +33,7 @@ static int tear_down(void **state)
 static int open_text(struct task_set **set, const char *text, const char *kinds)
 {
     assert_int_equal(file_write_atomic(path, text, strlen(text)), STATUS_OK);
-    return task_set_open(set, path, kinds, &chat, "en");
+    return task_set_open(set, path, kinds, &chat, NULL);
 }
 
 static void assert_refused(const char *text, const char *reason_part)
@@ -140,7 +140,7 @@ static void an_absent_file_is_an_input_error(void **state)
     struct task_set *set;
 
     (void)state;
-    assert_int_equal(task_set_open(&set, "/nonexistent/x.jsonl", "", &chat, "en"), STATUS_IO);
+    assert_int_equal(task_set_open(&set, "/nonexistent/x.jsonl", "", &chat, NULL), STATUS_IO);
     assert_null(set);
     assert_non_null(strstr(status_reason(), "/nonexistent/x.jsonl"));
 }

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "common/files.h"
@@ -91,6 +92,24 @@ static void ids_are_those_of_hugging_face_for_the_qwen2_split_and_nfc(void **sta
     check_cases("tests/golden/tokenizer_qwen2", 0);   /* form C need not be what was put in */
 }
 
+static void ids_are_those_of_hugging_face_for_llama3_and_its_whole_pieces(void **state)
+{
+    (void)state;
+    check_cases("tests/golden/tokenizer_llama3", 1);
+}
+
+static void ids_are_those_of_hugging_face_for_the_three_splits_of_deepseek(void **state)
+{
+    (void)state;
+    check_cases("tests/golden/tokenizer_deepseek", 1);
+}
+
+static void ids_are_those_of_hugging_face_for_every_flag_of_added_tokens(void **state)
+{
+    (void)state;
+    check_cases("tests/golden/tokenizer_flags", 0);   /* blanks are stripped */
+}
+
 static void any_bytes_come_back(void **state)
 {
     (void)state;
@@ -107,6 +126,142 @@ static void any_bytes_come_back(void **state)
         assert_decodes(tokenizer, &list, bytes, n);
         token_list_release(&list);
     }
+    tokenizer_destroy(&tokenizer);
+}
+
+static int is_inside_character(const struct text *text, size_t at)
+{
+    size_t i = 0, length;
+
+    for (; i < at; i += length ? length : 1)
+        length = utf8_length((const unsigned char *)text->data + i, text->length - i);
+    return i != at;
+}
+
+/* No part ends within a character, and the parts are the whole. */
+static void assert_streams(const struct tokenizer *tokenizer, const struct token_list *list,
+                           const struct text *whole)
+{
+    struct tokenizer_stream stream;
+    struct text parts = {0};
+
+    tokenizer_stream_begin(&stream, tokenizer, 0);
+    for (size_t i = 0; i < list->n; i++) {
+        tokenizer_stream_add(&stream, list->ids[i], &parts);
+        assert_false(is_inside_character(whole, parts.length));
+        assert_true(stream.n_held <= 3);
+    }
+    tokenizer_stream_end(&stream, &parts);
+    assert_int_equal(stream.n_held, 0);
+    assert_int_equal(parts.length, whole->length);
+    if (whole->length)
+        assert_memory_equal(parts.data, whole->data, whole->length);
+    text_release(&parts);
+}
+
+static void a_stream_gives_whole_characters(void **state)
+{
+    (void)state;
+    struct tokenizer *tokenizer = load("tests/golden/tokenizer");
+    struct random_stream random = {.seed = 11};
+    const char text[] = "a\xC3\xA9\xE5\xAD\x97\xF0\x9F\x99\x82z";
+    struct tokenizer_stream stream;
+    struct text out = {0};
+
+    tokenizer_stream_begin(&stream, tokenizer, 1);
+    for (size_t i = 0; i + 1 < sizeof(text); i++) {   /* one byte at a time */
+        size_t before = out.length;
+        tokenizer_stream_add(&stream, tokenizer->byte_ids[(unsigned char)text[i]], &out);
+        assert_true(out.length == before || utf8_valid_prefix((const unsigned char *)out.data,
+                                                              out.length) == out.length);
+    }
+    assert_string_equal(out.data, text);
+    tokenizer_stream_add(&stream, tokenizer_eos(tokenizer), &out);
+    tokenizer_stream_add(&stream, -1, &out);
+    assert_string_equal(out.data, text);
+    tokenizer_stream_add(&stream, tokenizer->byte_ids[0xE2], &out);
+    assert_string_equal(out.data, text);
+    tokenizer_stream_end(&stream, &out);
+    assert_int_equal(out.length, sizeof(text));
+    text_release(&out);
+    for (int round = 0; round < 300; round++) {
+        struct token_list list = {0};
+        struct text whole = {0};
+        for (int i = 0; i < 40; i++)
+            token_list_add(&list, (int32_t)random_below(&random, round % 2 ? 256 : 600));
+        tokenizer_decode(tokenizer, list.ids, list.n, 0, &whole);
+        assert_streams(tokenizer, &list, &whole);
+        text_release(&whole);
+        token_list_release(&list);
+    }
+    tokenizer_destroy(&tokenizer);
+}
+
+/* The second time pieces are remembered, and other texts have been in between. */
+static void ids_are_the_same_the_second_time(void **state)
+{
+    (void)state;
+    struct tokenizer *warm = load("tests/golden/tokenizer_llama3");
+    struct random_stream random = {.seed = 5};
+
+    for (int round = 0; round < 2000; round++) {
+        char bytes[40];
+        struct token_list list[2] = {{0}, {0}};
+        size_t n = (size_t)random_below(&random, sizeof(bytes));
+        for (size_t i = 0; i < n; i++)
+            bytes[i] = (char)('a' + random_below(&random, round % 100 ? 3 : 200));
+        assert_int_equal(tokenizer_encode(warm, bytes, n, &list[0]), STATUS_OK);
+        assert_int_equal(tokenizer_encode(warm, bytes, n, &list[1]), STATUS_OK);
+        assert_int_equal(list[0].n, list[1].n);
+        if (list[0].n)
+            assert_memory_equal(list[0].ids, list[1].ids, list[0].n * sizeof(int32_t));
+        assert_decodes(warm, &list[0], bytes, n);
+        token_list_release(&list[0]);
+        token_list_release(&list[1]);
+    }
+    tokenizer_destroy(&warm);
+}
+
+struct encoding {
+    const struct tokenizer *tokenizer;
+    struct token_list list;
+    int status;
+};
+
+static void *encode_often(void *argument)
+{
+    struct encoding *encoding = argument;
+    static const char text[] = "The quick brown fox; e\xCC\x81 \xE5\xAD\x97 12345 jumps.\n";
+
+    for (int i = 0; i < 500 && encoding->status == STATUS_OK; i++)
+        encoding->status = tokenizer_encode(encoding->tokenizer, text, sizeof(text) - 1 - i % 9,
+                                            &encoding->list);
+    return NULL;
+}
+
+static void threads_share_a_tokenizer(void **state)
+{
+    (void)state;
+    struct tokenizer *tokenizer = load("tests/golden/tokenizer_flags");
+    struct encoding encodings[3];
+    pthread_t threads[3];
+
+    memset(encodings, 0, sizeof(encodings));
+    for (int i = 0; i < 3; i++)
+        encodings[i].tokenizer = tokenizer;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_often, &encodings[i]), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(encodings[i].status, STATUS_OK);
+        assert_true(encodings[i].list.n > 500);
+        assert_int_equal(encodings[i].list.n, encodings[0].list.n);
+        assert_memory_equal(encodings[i].list.ids, encodings[0].list.ids,
+                            encodings[0].list.n * sizeof(int32_t));
+    }
+    for (int i = 0; i < 3; i++)
+        token_list_release(&encodings[i].list);
     tokenizer_destroy(&tokenizer);
 }
 
@@ -172,227 +327,6 @@ static void tokens_are_found_by_their_text(void **state)
     tokenizer_destroy(&tokenizer);
 }
 
-/* ---- Files made up here. Single quotes stand for double ones. */
-
-#define STAGES                                                                                     \
-    "'pre_tokenizer':{'type':'ByteLevel','add_prefix_space':false,'use_regex':false},"             \
-    "'decoder':{'type':'ByteLevel'}"
-#define AB "'model':{'type':'BPE','vocab':{'a':0,'b':1,'ab':2},'merges':['a b']}"
-
-static int parse(struct tokenizer **out, const char *source)
-{
-    char *json = mem_copy_text(source);
-
-    for (char *at = json; *at; at++)
-        if (*at == '\'')
-            *at = '"';
-    int status = tokenizer_parse(out, json, strlen(json), "file");
-    mem_free(json);
-    return status;
-}
-
-static void assert_ids(const char *source, const char *text, const char *expected)
-{
-    struct tokenizer *tokenizer = NULL;
-    struct token_list list = {0};
-    struct text ids = {0};
-
-    if (parse(&tokenizer, source) < 0)
-        fail_msg("%s", status_reason());
-    assert_int_equal(tokenizer_encode(tokenizer, text, strlen(text), &list), STATUS_OK);
-    for (size_t i = 0; i < list.n; i++)
-        text_print(&ids, "%s%d", i ? " " : "", (int)list.ids[i]);
-    assert_string_equal(ids.data ? ids.data : "", expected);
-    text_release(&ids);
-    token_list_release(&list);
-    tokenizer_destroy(&tokenizer);
-}
-
-static void assert_refused(const char *source, int status, const char *reason)
-{
-    struct tokenizer *tokenizer = NULL;
-
-    assert_int_equal(parse(&tokenizer, source), status);
-    assert_null(tokenizer);
-    if (!strstr(status_reason(), reason))
-        fail_msg("\"%s\" has no \"%s\"", status_reason(), reason);
-}
-
-static void both_spellings_of_merges_are_read(void **state)
-{
-    (void)state;
-    assert_ids("{" STAGES "," AB "}", "abba", "2 1 0");
-    assert_ids("{" STAGES ",'model':{'vocab':{'a':0,'b':1,'ab':2},'merges':[['a','b']]}}", "aba",
-               "2 0");
-}
-
-static void the_lowest_rank_merges_first_and_the_leftmost_of_equals(void **state)
-{
-    (void)state;
-    const char *model = "{" STAGES ",'model':{'vocab':{'a':0,'b':1,'c':2,'ab':3,'bc':4,'aa':5},"
-                        "'merges':['b c','a b','a a']}}";
-
-    assert_ids(model, "abc", "0 4");
-    assert_ids(model, "ab", "3");
-    assert_ids(model, "aaa", "5 0");
-}
-
-static void of_equal_merges_the_last_counts(void **state)
-{
-    (void)state;
-    assert_ids("{" STAGES ",'model':{'vocab':{'a':0,'b':1,'c':2,'ab':3,'bc':4},"
-               "'merges':['a b','b c','a b']}}", "abc", "0 4");
-}
-
-static void ignore_merges_takes_a_whole_piece(void **state)
-{
-    (void)state;
-    const char *with = "{" STAGES ",'model':{'ignore_merges':true,'vocab':{'a':0,'b':1,'aba':2},"
-                       "'merges':[]}}";
-    const char *without = "{" STAGES ",'model':{'vocab':{'a':0,'b':1,'aba':2},'merges':[]}}";
-
-    assert_ids(with, "aba", "2");
-    assert_ids(with, "abab", "0 1 0 1");
-    assert_ids(without, "aba", "0 1 0");
-}
-
-static void the_longest_added_token_wins(void **state)
-{
-    (void)state;
-    assert_ids("{'added_tokens':[{'id':7,'content':'<x'},{'id':8,'content':'<xy'},"
-               "{'id':9,'content':'<xyz>','special':true}]," STAGES "," AB "}",
-               "a<xa<xyb<xyz>", "0 7 0 8 1 9");
-    assert_ids("{'added_tokens':[{'id':7,'content':'a','normalized':true},"
-               "{'id':8,'content':'ba','normalized':false}]," STAGES
-               ",'model':{'vocab':{'b':1},'merges':[]}}", "abab", "7 8 1");
-}
-
-static void splits_run_one_after_the_other(void **state)
-{
-    (void)state;
-    assert_ids("{'pre_tokenizer':{'type':'Sequence','pretokenizers':["
-               "{'type':'Digits','individual_digits':true},"
-               "{'type':'Split','pattern':{'String':'b'},'behavior':'Isolated'},"
-               "{'type':'ByteLevel','add_prefix_space':false,'use_regex':false}]},"
-               "'decoder':{'type':'ByteLevel'},"
-               "'model':{'vocab':{'a':0,'b':1,'1':2,'ab':3,'11':4,'aa':5},"
-               "'merges':['a b','1 1','a a']}}", "aab11aa", "5 1 2 2 5");
-}
-
-static void a_pattern_that_matches_nothing_ends(void **state)
-{
-    (void)state;
-    assert_ids("{'pre_tokenizer':{'type':'Sequence','pretokenizers':["
-               "{'type':'Split','pattern':{'Regex':'c*'},'behavior':'Isolated'},"
-               "{'type':'ByteLevel','add_prefix_space':false,'use_regex':false}]},"
-               "'decoder':{'type':'ByteLevel'}," AB "}", "ab", "0 1");
-}
-
-static void a_byte_without_token_is_named(void **state)
-{
-    (void)state;
-    struct tokenizer *tokenizer = NULL;
-    struct token_list list = {0};
-
-    assert_int_equal(parse(&tokenizer, "{" STAGES "," AB "}"), STATUS_OK);
-    token_list_add(&list, 42);
-    assert_int_equal(tokenizer_encode(tokenizer, "ac", 2, &list), STATUS_FORMAT);
-    assert_non_null(strstr(status_reason(), "0x63"));
-    assert_int_equal(list.n, 1);
-    token_list_release(&list);
-    tokenizer_destroy(&tokenizer);
-}
-
-static void hostile_files_are_refused(void **state)
-{
-    (void)state;
-    assert_refused("[]", STATUS_FORMAT, "not a JSON object");
-    assert_refused("{", STATUS_FORMAT, "not valid JSON");
-    assert_refused("{}", STATUS_FORMAT, "\"model\"");
-    assert_refused("{" STAGES ",'model':{'vocab':[],'merges':[]}}", STATUS_FORMAT, "\"vocab\"");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':-1},'merges':[]}}", STATUS_FORMAT, "\"a\"");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':10000001},'merges':[]}}", STATUS_FORMAT,
-                   "\"a\"");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':1.5},'merges':[]}}", STATUS_FORMAT, "\"a\"");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':3,'b':3},'merges':[]}}", STATUS_FORMAT,
-                   "id 3 belongs to both");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':3}}}", STATUS_FORMAT, "\"merges\"");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':3},'merges':['a b']}}", STATUS_FORMAT,
-                   "\"b\"");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':3,'b':4},'merges':['a b']}}", STATUS_FORMAT,
-                   "\"ab\"");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':3},'merges':['a']}}", STATUS_FORMAT,
-                   "merge 0");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':3},'merges':['a a a']}}", STATUS_FORMAT,
-                   "merge 0");
-    assert_refused("{" STAGES ",'model':{'vocab':{'a':3},'merges':[7]}}", STATUS_FORMAT,
-                   "merge 0");
-}
-
-static void hostile_added_tokens_are_refused(void **state)
-{
-    (void)state;
-    assert_refused("{'added_tokens':7," STAGES "," AB "}", STATUS_FORMAT, "added_tokens");
-    assert_refused("{'added_tokens':[7]," STAGES "," AB "}", STATUS_FORMAT, "content");
-    assert_refused("{'added_tokens':[{'content':'x'}]," STAGES "," AB "}", STATUS_FORMAT, "\"x\"");
-    assert_refused("{'added_tokens':[{'content':'x','id':-5}]," STAGES "," AB "}", STATUS_FORMAT,
-                   "\"x\"");
-    assert_refused("{'added_tokens':[{'content':'x','id':1}]," STAGES "," AB "}", STATUS_FORMAT,
-                   "id 1 belongs to both");
-    assert_refused("{'added_tokens':[{'content':'a','id':5}]," STAGES "," AB "}", STATUS_FORMAT,
-                   "has id 5");
-    assert_refused("{'added_tokens':[{'content':'','id':5}]," STAGES "," AB "}", STATUS_FORMAT,
-                   "0 bytes");
-    assert_refused("{'added_tokens':[{'content':'x','id':5},{'content':'x','id':6}]," STAGES ","
-                   AB "}", STATUS_FORMAT, "two ids");
-    assert_refused("{'added_tokens':[{'content':'a','id':0},{'content':'a','id':0}]," STAGES ","
-                   AB "}", STATUS_FORMAT, "belongs to both");
-    assert_refused("{'added_tokens':[{'content':'x','id':5,'lstrip':true}]," STAGES "," AB "}",
-                   STATUS_UNSUPPORTED, "lstrip");
-}
-
-static void what_would_change_ids_is_refused_by_name(void **state)
-{
-    (void)state;
-#define BYTE_LEVEL "{'type':'ByteLevel','add_prefix_space':false}"
-#define DECODER "'decoder':{'type':'ByteLevel'}"
-    assert_refused("{" STAGES ",'model':{'type':'Unigram'}}", STATUS_UNSUPPORTED, "Unigram");
-    assert_refused("{" STAGES ",'model':{'byte_fallback':true}}", STATUS_UNSUPPORTED,
-                   "byte_fallback");
-    assert_refused("{" STAGES ",'model':{'dropout':0.1}}", STATUS_UNSUPPORTED, "dropout");
-    assert_refused("{" STAGES ",'model':{'end_of_word_suffix':'</w>'}}", STATUS_UNSUPPORTED,
-                   "end_of_word_suffix");
-    assert_refused("{" STAGES ",'model':{'unk_token':'a','vocab':{'a':0},'merges':[]}}",
-                   STATUS_UNSUPPORTED, "unk_token");
-    assert_refused("{'normalizer':{'type':'Lowercase'}," STAGES "," AB "}", STATUS_UNSUPPORTED,
-                   "Lowercase");
-    assert_refused("{'truncation':{'max_length':5}," STAGES "," AB "}", STATUS_UNSUPPORTED,
-                   "truncation");
-    assert_refused("{" DECODER "," AB "}", STATUS_UNSUPPORTED, "pre_tokenizer");
-    assert_refused("{'pre_tokenizer':{'type':'Metaspace'}," DECODER "," AB "}", STATUS_UNSUPPORTED,
-                   "Metaspace");
-    assert_refused("{'pre_tokenizer':{'type':'ByteLevel','add_prefix_space':true}," DECODER "," AB
-                   "}", STATUS_UNSUPPORTED, "add_prefix_space");
-    assert_refused("{'pre_tokenizer':{'type':'Sequence','pretokenizers':[" BYTE_LEVEL ","
-                   BYTE_LEVEL "]}," DECODER "," AB "}", STATUS_UNSUPPORTED, "after ByteLevel");
-    assert_refused("{'pre_tokenizer':{'type':'Split','pattern':{'Regex':'('},"
-                   "'behavior':'Isolated'}," DECODER "," AB "}", STATUS_FORMAT, "pattern");
-    assert_refused("{'pre_tokenizer':{'type':'Split','pattern':{'Regex':'a'},"
-                   "'behavior':'Removed'}," DECODER "," AB "}", STATUS_UNSUPPORTED, "Removed");
-    assert_refused("{'pre_tokenizer':" BYTE_LEVEL "," AB "}", STATUS_UNSUPPORTED, "decoder");
-    assert_refused("{'pre_tokenizer':" BYTE_LEVEL ",'decoder':{'type':'WordPiece'}," AB "}",
-                   STATUS_UNSUPPORTED, "WordPiece");
-}
-
-static void a_missing_file_is_named(void **state)
-{
-    (void)state;
-    struct tokenizer *tokenizer = NULL;
-
-    assert_int_equal(tokenizer_load(&tokenizer, "/nonexistent"), STATUS_IO);
-    assert_non_null(strstr(status_reason(), "/nonexistent/tokenizer.json"));
-}
-
 static void marks_compose_in_canonical_order(void **state)
 {
     (void)state;
@@ -405,7 +339,9 @@ static void marks_compose_in_canonical_order(void **state)
         {"\xCC\x81\x65", "\xCC\x81\x65"},                            /* a mark that leads */
         {"e\xFF\xCC\x81", "e\xFF\xCC\x81"},                          /* an invalid byte between */
         {"a\xCC\x85\xCC\x81", "a\xCC\x85\xCC\x81"},                  /* blocked by its class */
+        {"\xE0\xA7\x87\xE0\xA6\xBE", "\xE0\xA7\x8B"},                /* a vowel sign of class 0 */
         {"\xEF\xAC\x81", "\xEF\xAC\x81"},                            /* compatibility stays */
+        {"x\xC3\xA9\xCC\xA3y\xCC\x81z", "x\xE1\xBA\xB9\xCC\x81\xC3\xBDz"}, /* only what is open */
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -421,22 +357,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_those_of_hugging_face_for_the_gpt2_split),
         cmocka_unit_test(ids_are_those_of_hugging_face_for_the_qwen2_split_and_nfc),
+        cmocka_unit_test(ids_are_those_of_hugging_face_for_llama3_and_its_whole_pieces),
+        cmocka_unit_test(ids_are_those_of_hugging_face_for_the_three_splits_of_deepseek),
+        cmocka_unit_test(ids_are_those_of_hugging_face_for_every_flag_of_added_tokens),
         cmocka_unit_test(any_bytes_come_back),
+        cmocka_unit_test(a_stream_gives_whole_characters),
+        cmocka_unit_test(ids_are_the_same_the_second_time),
+        cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(long_pieces_take_no_quadratic_time),
         cmocka_unit_test(special_tokens_are_skipped_when_asked),
         cmocka_unit_test(tokens_are_found_by_their_text),
-        cmocka_unit_test(both_spellings_of_merges_are_read),
-        cmocka_unit_test(the_lowest_rank_merges_first_and_the_leftmost_of_equals),
-        cmocka_unit_test(of_equal_merges_the_last_counts),
-        cmocka_unit_test(ignore_merges_takes_a_whole_piece),
-        cmocka_unit_test(the_longest_added_token_wins),
-        cmocka_unit_test(splits_run_one_after_the_other),
-        cmocka_unit_test(a_pattern_that_matches_nothing_ends),
-        cmocka_unit_test(a_byte_without_token_is_named),
-        cmocka_unit_test(hostile_files_are_refused),
-        cmocka_unit_test(hostile_added_tokens_are_refused),
-        cmocka_unit_test(what_would_change_ids_is_refused_by_name),
-        cmocka_unit_test(a_missing_file_is_named),
         cmocka_unit_test(marks_compose_in_canonical_order),
     };
 

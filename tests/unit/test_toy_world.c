@@ -36,6 +36,7 @@ static const char *in_directory(const char *name)
 
 static int set_up(void **state)
 {
+    static const struct tasks_config config = {.language = "zh"};
     struct chat_template chat;
     int status;
 
@@ -44,8 +45,8 @@ static int set_up(void **state)
         return -1;
     TRY(toy_world_write(directory, &options));
     TRY(chat_template_init(&chat, "toy"));
-    TRY_OUT(task_set_open(&train, in_directory("train.jsonl"), "", &chat, "zh"));
-    TRY_OUT(task_set_open(&heldout, in_directory("heldout.jsonl"), "", &chat, "zh"));
+    TRY_OUT(task_set_open(&train, in_directory("train.jsonl"), "", &chat, &config));
+    TRY_OUT(task_set_open(&heldout, in_directory("heldout.jsonl"), "", &chat, &config));
     TRY_OUT(document_set_open(&pretrain, in_directory("pretrain.jsonl"), &chat));
     TRY_OUT(document_set_open(&general, in_directory("general.jsonl"), &chat));
 out:
