@@ -80,19 +80,28 @@ void log_write(enum log_level level, const char *format, ...)
     emit(names[level], line);
 }
 
-void progress_begin(struct progress *progress, const char *label, int64_t total)
+void progress_begin(struct progress *progress, const char *label, int64_t done, int64_t total)
 {
     memset(progress, 0, sizeof(*progress));
     progress->label = label;
     progress->total = total;
+    progress->done = progress->done_before = done;
     progress->started_ms = clock_ms();
     progress->shown_ms = progress->started_ms;
 }
 
-static void draw(const struct progress *progress, const char *tail, int64_t elapsed_ms)
+static long seconds_left(const struct progress *progress, int64_t now_ms)
+{
+    int64_t done = progress->done - progress->done_before;
+    double elapsed = (double)(now_ms - progress->started_ms) / 1000.0;
+
+    return done > 0 ? (long)(elapsed * (double)(progress->total - progress->done) / (double)done)
+                    : 0;
+}
+
+static void draw(const struct progress *progress, const char *tail, long eta)
 {
     double share = progress->total > 0 ? (double)progress->done / (double)progress->total : 0.0;
-    long eta = progress->done > 0 ? (long)((double)elapsed_ms / 1000.0 * (1.0 / share - 1.0)) : 0;
     char bar[BAR_CELLS + 1];
     int filled = (int)(share * BAR_CELLS);
 
@@ -122,12 +131,10 @@ void progress_update(struct progress *progress, int64_t done, const char *tail_f
     va_end(arguments);
     progress->shown = 1;
     progress->shown_ms = now;
+    long eta = seconds_left(progress, now);
     if (on_terminal) {
-        draw(progress, tail, now - progress->started_ms);
+        draw(progress, tail, eta);
     } else {
-        double share = progress->total > 0 ? (double)done / (double)progress->total : 0.0;
-        long eta = done > 0 ? (long)((double)(now - progress->started_ms) / 1000.0 *
-                                     (1.0 / share - 1.0)) : 0;
         log_info("%s %lld/%lld ETA %ld:%02ld %s", progress->label, (long long)done,
                  (long long)progress->total, eta / 60, eta % 60, tail);
     }

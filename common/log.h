@@ -25,11 +25,12 @@ void log_write(enum log_level level, const char *format, ...) __attribute__((for
  * The tail (may be "") shows the latest figures. Quiet until two seconds have passed. */
 struct progress {
     const char *label;
-    int64_t total, done;
+    int64_t total, done, done_before;
     int64_t started_ms, shown_ms;
     int shown;
 };
-void progress_begin(struct progress *progress, const char *label, int64_t total);
+/* `done` of it was done before, in an earlier run, and does not count for the ETA. */
+void progress_begin(struct progress *progress, const char *label, int64_t done, int64_t total);
 void progress_update(struct progress *progress, int64_t done, const char *tail_format, ...)
     __attribute__((format(printf, 3, 4)));
 void progress_end(struct progress *progress);   /* clears the bar */

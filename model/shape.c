@@ -303,7 +303,7 @@ void shape_print(const struct model_shape *shape, int bos_id, int eos_id, enum d
     shape_print_real(out, shape->norm_eps);
     text_print(out, ",\n");
     rope_print(shape, out);
-    if (shape->family == MODEL_MISTRAL)   /* an absent key would mean 4096 */
+    if (shape->family != MODEL_LLAMA)   /* an absent key would mean 4096 */
         text_print(out, "  \"sliding_window\": null,\n");
     text_print(out, "  \"attention_bias\": false,\n");
     text_print(out, "  \"tie_word_embeddings\": %s,\n", shape->tied_head ? "true" : "false");

@@ -159,7 +159,7 @@ static int sample_all(struct building *building, size_t n_tasks, uint32_t versio
     struct progress progress;
     int status = STATUS_OK;
 
-    progress_begin(&progress, "sampling data", (int64_t)n_tasks);
+    progress_begin(&progress, "sampling data", 0, (int64_t)n_tasks);
     for (size_t chunk = 0; chunk < n_chunks && status == STATUS_OK; chunk++) {
         size_t first = chunk * CHUNK_TASKS;
         size_t n = n_tasks - first < CHUNK_TASKS ? n_tasks - first : CHUNK_TASKS;

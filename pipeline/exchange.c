@@ -343,7 +343,7 @@ int exchange_run(struct exchange *exchange, struct exchange_job *job)
     work.sample_leases = 1 + (job->max_sequences + generations - 1) / generations;
     work.sampled_ms = work.started_ms;
     peer_begin_wait(exchange);
-    progress_begin(&progress, job->label, (int64_t)job->n_tasks);
+    progress_begin(&progress, job->label, 0, (int64_t)job->n_tasks);
     while (status == STATUS_OK && work.n_done < job->n_tasks)
         status = turn(&work, &progress);
     progress_end(&progress);

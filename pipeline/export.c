@@ -96,7 +96,8 @@ static int write_tokenizer_config(const struct stage *stage, const char *checkpo
     int status = tokenizer_load(&tokenizer, checkpoint);
     if (status == STATUS_OK) {
         print_chat_template(&jinja, &chat);
-        text_print(&out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n");
+        text_print(&out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
+                         "  \"model_input_names\": [\"input_ids\", \"attention_mask\"],\n");
         id = tokenizer_eos(tokenizer);
         if (id >= 0) {
             tokenizer_decode(tokenizer, &id, 1, 0, &eos);

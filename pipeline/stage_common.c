@@ -379,8 +379,8 @@ int stage_catch_up(struct stage_run *run)
 int stage_stop(struct stage_run *run)
 {
     TRY(save_checkpoint(run));
-    return status_fail(STATUS_INTERRUPTED, "stopped in stage %s after step %lld of %lld",
-                       run->stage->name, (long long)run->step, (long long)run->n_steps);
+    return status_fail(STATUS_INTERRUPTED, "stopped after step %lld of %lld",
+                       (long long)run->step, (long long)run->n_steps);
 }
 
 int stage_start_workers(struct stage_run *run)

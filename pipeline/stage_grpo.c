@@ -142,7 +142,7 @@ int stage_grpo_run(struct stage_run *run)
     TRY(prepare(run));
     TRY(stage_announce(run));
     TRY(stage_catch_up(run));
-    progress_begin(&progress, run->stage->name, run->n_steps);
+    progress_begin(&progress, run->stage->name, run->step, run->n_steps);
     for (status = STATUS_OK; status == STATUS_OK && run->step < run->n_steps;) {
         status = stage_is_stopped(run) ? STATUS_INTERRUPTED : run_step(run);
         if (status == STATUS_OK)

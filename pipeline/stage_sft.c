@@ -188,7 +188,7 @@ static int train(struct stage_run *run, const struct corpus *corpus)
     struct progress progress;
     int status = STATUS_OK;
 
-    progress_begin(&progress, run->stage->name, run->n_steps);
+    progress_begin(&progress, run->stage->name, run->step, run->n_steps);
     while (status == STATUS_OK && run->step < run->n_steps) {
         status = stage_is_stopped(run) ? STATUS_INTERRUPTED : run_step(run, corpus);
         if (status == STATUS_OK)
