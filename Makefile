@@ -5,7 +5,9 @@ MODE     ?= release
 PREFIX   ?= /usr/local
 JOBS     ?= $(shell nproc)
 -include config.mak
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(JOBS)
+endif
 # One short line a file; V=1 shows the commands.
 Q        := $(if $(V),,@)
 say       = $(if $(V),,@printf '  %-6s %s\n' "$(1)" "$(2)")
