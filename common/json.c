@@ -4,6 +4,7 @@
 
 #include "common/files.h"
 #include "common/status.h"
+#include "common/utf8.h"
 
 int json_parse(json_t **out, const char *bytes, size_t n, const char *where)
 {
@@ -112,24 +113,6 @@ static int append_chunk(const char *bytes, size_t n, void *text)
 void json_append(struct text *out, const json_t *value)
 {
     json_dump_callback(value, append_chunk, out, JSON_COMPACT | JSON_ENCODE_ANY);
-}
-
-/* Length of the valid UTF-8 character at bytes[0..n), 0 when there is none. */
-static size_t utf8_length(const unsigned char *bytes, size_t n)
-{
-    unsigned char first = bytes[0];
-    size_t length = first < 0x80 ? 1 : first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3
-                  : first < 0xF5 ? 4 : 0;
-
-    if (!length || length > n)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((bytes[i] & 0xC0) != 0x80)
-            return 0;
-    if ((first == 0xE0 && bytes[1] < 0xA0) || (first == 0xED && bytes[1] > 0x9F) ||
-        (first == 0xF0 && bytes[1] < 0x90) || (first == 0xF4 && bytes[1] > 0x8F))
-        return 0;
-    return length;
 }
 
 void json_append_string(struct text *out, const char *bytes, size_t n)

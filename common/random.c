@@ -1,6 +1,11 @@
 #include "common/random.h"
 
 #include <math.h>
+#include <string.h>
+
+#include "common/status.h"
+
+#define RANDOM_ITEM_BYTES 256
 
 void random_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4])
 {
@@ -72,6 +77,22 @@ uint64_t random_below(struct random_stream *stream, uint64_t n)
         unsigned __int128 product = (unsigned __int128)random_next(stream) * n;
         if ((uint64_t)product >= threshold)
             return (uint64_t)(product >> 64);
+    }
+}
+
+void random_shuffle(uint64_t seed, void *items, size_t n, size_t size)
+{
+    struct random_stream stream = {.seed = seed};
+    unsigned char held[RANDOM_ITEM_BYTES], *bytes = items;
+
+    if (size > sizeof(held))
+        BUG("random_shuffle: items of %zu bytes", size);
+    for (size_t i = n; i > 1; i--) {
+        unsigned char *last = bytes + (i - 1) * size;
+        unsigned char *other = bytes + (size_t)random_below(&stream, i) * size;
+        memcpy(held, last, size);
+        memmove(last, other, size);
+        memcpy(other, held, size);
     }
 }
 

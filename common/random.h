@@ -8,6 +8,7 @@
 #ifndef HONE_COMMON_RANDOM_H
 #define HONE_COMMON_RANDOM_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* The 128 random bits of (key, counter). */
@@ -27,6 +28,8 @@ struct random_stream {
 };
 uint64_t random_next(struct random_stream *stream);
 uint64_t random_below(struct random_stream *stream, uint64_t n);  /* uniform in 0 .. n-1; n > 0 */
+/* Fisher and Yates on n items of `size` bytes each, 256 at most: a function of the seed. */
+void random_shuffle(uint64_t seed, void *items, size_t n, size_t size);
 double random_real(struct random_stream *stream);                 /* uniform in [0, 1) */
 double random_normal(struct random_stream *stream);               /* mean 0, variance 1 */
 

@@ -252,18 +252,6 @@ static int train_minibatch(struct learner *learner, const struct learner_batch *
     return STATUS_OK;
 }
 
-static void shuffle(struct item *items, size_t n, uint64_t seed)
-{
-    struct random_stream stream = {.seed = seed};
-
-    for (size_t i = n; i > 1; i--) {
-        size_t j = (size_t)random_below(&stream, i);
-        struct item swap = items[i - 1];
-        items[i - 1] = items[j];
-        items[j] = swap;
-    }
-}
-
 int learner_step(struct learner *learner, const struct learner_batch *batch,
                  struct learner_stats *stats)
 {
@@ -283,8 +271,8 @@ int learner_step(struct learner *learner, const struct learner_batch *batch,
     for (int64_t pass = 0; pass < grpo->num_iterations; pass++) {
         int fresh = pass > 0 ? FRESH_NO : several ? FRESH_OLD_KNOWN : FRESH_OLD_IS_NEW;
         if (several)
-            shuffle(items, n, random_mix(random_mix(batch->seed, (uint64_t)batch->step),
-                                         (uint64_t)pass));
+            random_shuffle(random_mix(random_mix(batch->seed, (uint64_t)batch->step),
+                                      (uint64_t)pass), items, n, sizeof(*items));
         for (size_t m = 0; m < n_minibatches; m++) {
             size_t first = n * m / n_minibatches, end = n * (m + 1) / n_minibatches;
             if (end > first)

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "common/utf8.h"
 #include "model/tokenizer.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -134,11 +135,9 @@ void encoder_pool_create(struct encoder_pool **out);
 void encoder_pool_destroy(struct encoder_pool **pool);
 
 /* utf8.c */
-size_t utf8_length(const unsigned char *bytes, size_t n);   /* 0: no valid character starts here */
 size_t utf8_valid_prefix(const unsigned char *bytes, size_t n);
 /* How many bytes at the end start a character that they do not finish: 0 to 3. */
 size_t utf8_open_end(const unsigned char *bytes, size_t n);
-uint32_t utf8_decode(const unsigned char *bytes, size_t length);
 void utf8_append(struct text *out, uint32_t code);
 
 /* unicode.c: bits of each character, from the ranges that tools/make_classes.py writes. */

@@ -81,8 +81,7 @@ static int take_back(struct work *work, size_t i, const char *who, const char *w
     if (before == GROUP_JUDGING)
         return set_aside(work, i, why);
     return status_fail(STATUS_FAILED,
-                       "task %llu (%s) could not be sampled in %d tries, last by %s: "
-                       "%s",
+                       "task %llu (%s) could not be sampled in %d tries, last by %s: %s",
                        (unsigned long long)work->job->tasks[i]->id, work->job->tasks[i]->kind,
                        slot->tries, who, why);
 }

@@ -78,20 +78,6 @@ static int encode_all(const struct stage_run *run, const struct document_set *se
     return status;
 }
 
-static void shuffle(uint32_t *order, size_t n, uint64_t seed)
-{
-    struct random_stream stream = {.seed = seed};
-
-    for (size_t i = 0; i < n; i++)
-        order[i] = (uint32_t)i;
-    for (size_t i = n; i > 1; i--) {
-        size_t j = (size_t)random_below(&stream, i);
-        uint32_t swap = order[i - 1];
-        order[i - 1] = order[j];
-        order[j] = swap;
-    }
-}
-
 static size_t length_of(const struct corpus *corpus, size_t at)
 {
     const struct sequence *sequence = &corpus->sequences[corpus->order[at]];
@@ -125,9 +111,13 @@ static void plan_steps(const struct stage_run *run, struct corpus *corpus)
         epochs = 2.0 + (double)sft->max_steps * (double)batch / fmax(1, (double)corpus->tokens.n);
     size_t n_epochs = (size_t)ceil(epochs);
     corpus->order = mem_alloc(n_epochs * corpus->n, sizeof(*corpus->order));
-    for (size_t epoch = 0; epoch < n_epochs; epoch++)
-        shuffle(corpus->order + epoch * corpus->n, corpus->n,
-                random_mix(stage_seed(run, SEED_BATCHES), epoch));
+    for (size_t epoch = 0; epoch < n_epochs; epoch++) {
+        uint32_t *order = corpus->order + epoch * corpus->n;
+        for (size_t i = 0; i < corpus->n; i++)
+            order[i] = (uint32_t)i;
+        random_shuffle(random_mix(stage_seed(run, SEED_BATCHES), epoch), order, corpus->n,
+                       sizeof(*order));
+    }
     corpus->n_order = (size_t)llround(epochs * (double)corpus->n);
     cut_steps(corpus, batch);
     if (sft->max_steps && corpus->n_steps > sft->max_steps)

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/utf8.h"
+
 #define MAX_DEPTH 16
 
 struct spelling {
@@ -49,26 +51,10 @@ static const struct folded_code codes[] = {
 size_t fold_utf8(const char *text, size_t n, unsigned *code)
 {
     const unsigned char *at = (const unsigned char *)text;
+    size_t length = n ? utf8_length(at, n) : 0;
 
-    if (n == 0)
-        return 0;
-    if (at[0] < 0x80) {
-        *code = at[0];
-        return 1;
-    }
-    size_t length = at[0] < 0xC2 ? 0 : at[0] < 0xE0 ? 2 : at[0] < 0xF0 ? 3 : at[0] < 0xF5 ? 4 : 0;
-    if (length == 0 || length > n)
-        return 0;
-    unsigned value = at[0] & (0xFFu >> (length + 1));
-    for (size_t i = 1; i < length; i++) {
-        if ((at[i] & 0xC0) != 0x80)
-            return 0;
-        value = value << 6 | (at[i] & 0x3Fu);
-    }
-    static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (value < least[length] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF))
-        return 0;
-    *code = value;
+    if (length)
+        *code = utf8_decode(at, length);
     return length;
 }
 

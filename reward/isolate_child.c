@@ -122,8 +122,7 @@ static void create(struct child *child, const struct text *options)
 
 static void score(struct child *child, const struct text *request)
 {
-    struct verifier_verdict verdict = {.size = sizeof(verdict), .outcome = VERIFIER_ERROR,
-                                       .detail = "no verdict was given"};
+    struct verifier_verdict verdict = {.size = sizeof(verdict), .outcome = VERIFIER_ERROR};
     struct verifier_task task;
 
     if (frame_read_task(request, &task) < 0)

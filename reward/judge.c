@@ -134,6 +134,8 @@ static void take_verdict(struct score *score, const struct verifier_verdict *ver
     }
     score->outcome = (enum outcome)verdict->outcome;
     score->value = score->outcome == OUTCOME_ERROR ? 0 : (float)verdict->score;
+    if (score->outcome == OUTCOME_ERROR && !score->detail[0])
+        snprintf(score->detail, sizeof(score->detail), "no verdict was given");
 }
 
 /* A time limit depends on the machine's mood, and an error may pass: neither is kept. */
@@ -145,8 +147,7 @@ static int may_be_kept(enum outcome outcome)
 static void ask_verifier(struct reward *reward, struct registry_entry *entry,
                          const struct verifier_task *task, struct score *score)
 {
-    struct verifier_verdict verdict = {.size = sizeof(verdict), .outcome = VERIFIER_ERROR,
-                                       .detail = "no verdict was given"};
+    struct verifier_verdict verdict = {.size = sizeof(verdict), .outcome = VERIFIER_ERROR};
     int cached = (entry->description.flags & VERIFIER_DETERMINISTIC) != 0;
     struct digest key;
 

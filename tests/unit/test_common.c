@@ -147,6 +147,26 @@ static void numbers_below_n_are_uniform_and_a_stream_resumes_at_its_position(voi
     assert_true(random_next(&stream) == random_next(&later));
 }
 
+static void a_shuffle_keeps_every_item_and_depends_on_the_seed_alone(void **state)
+{
+    uint32_t first[50], again[50], other[50];
+    int seen[50] = {0}, n_moved = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < 50; i++)
+        first[i] = again[i] = other[i] = i;
+    random_shuffle(7, first, 50, sizeof(first[0]));
+    random_shuffle(7, again, 50, sizeof(again[0]));
+    random_shuffle(8, other, 50, sizeof(other[0]));
+    assert_memory_equal(first, again, sizeof(first));
+    assert_memory_not_equal(first, other, sizeof(first));
+    for (int i = 0; i < 50; i++) {
+        n_moved += first[i] != (uint32_t)i;
+        assert_int_equal(seen[first[i]]++, 0);
+    }
+    assert_true(n_moved > 30);
+}
+
 static void normal_numbers_have_mean_0_and_variance_1(void **state)
 {
     struct random_stream stream = {.seed = 9};
@@ -310,6 +330,7 @@ int main(void)
         cmocka_unit_test(philox_gives_the_published_answers),
         cmocka_unit_test(uniform_numbers_depend_on_every_argument_and_lie_in_0_to_1),
         cmocka_unit_test(numbers_below_n_are_uniform_and_a_stream_resumes_at_its_position),
+        cmocka_unit_test(a_shuffle_keeps_every_item_and_depends_on_the_seed_alone),
         cmocka_unit_test(normal_numbers_have_mean_0_and_variance_1),
         cmocka_unit_test(a_written_file_reads_back_and_leaves_no_temporary),
         cmocka_unit_test(a_write_that_fails_keeps_the_old_file_and_says_why),
