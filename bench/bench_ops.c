@@ -92,15 +92,17 @@ static double product_flops(const int64_t *s)
 static void run_matmul(struct operands *o, const int64_t *s)
 {
     struct tensor in = tensor_2d(o->x[0], s[0], s[1]), out = tensor_2d(o->x[1], s[0], s[2]);
-    struct tensor packed = tensor_1d(o->x[2], ops_packed_count(s[2], s[1]));
+    struct matrix weight = matrix_rows(o->x[2], s[2], s[1]);
 
-    ops_matmul(o->ops, &out, &in, &packed, NULL);
+    weight.form = MATRIX_PANELS;
+    weight.dtype = s[3] ? DTYPE_BF16 : DTYPE_F32;
+    ops_matmul(o->ops, &out, &in, &weight, NULL);
 }
 
 static void run_backward_input(struct operands *o, const int64_t *s)
 {
     struct tensor d_in = tensor_2d(o->x[0], s[0], s[1]), d_out = tensor_2d(o->x[1], s[0], s[2]);
-    struct tensor weight = tensor_2d(o->x[2], s[2], s[1]);
+    struct matrix weight = matrix_rows(o->x[2], s[2], s[1]);
 
     ops_matmul_backward_input(o->ops, &d_in, &d_out, &weight);
 }
@@ -290,6 +292,8 @@ static const struct row rows[] = {
     PRODUCT("matmul", run_matmul, 64, 96, 256),
     PRODUCT("matmul", run_matmul, 64, 1024, 256),
     PRODUCT("matmul", run_matmul, 256, 96, 96),
+    {"matmul, bf16 weights 1,896,4864", run_matmul, product_flops, {1, 896, 4864, 1}, 0},
+    {"matmul, bf16 weights 64,896,4864", run_matmul, product_flops, {64, 896, 4864, 1}, 0},
     PRODUCT("matmul", run_matmul, 1024, 96, 256),
     PRODUCT("matmul", run_matmul, 1024, 256, 96),
     PRODUCT("matmul", run_matmul, 1024, 256, 768),

@@ -102,29 +102,32 @@ static int set_field(const char *where, const char *section, const struct config
     return STATUS_OK;
 }
 
+static size_t least_of(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Insertions, deletions, changes and swapped neighbours (optimal string alignment). */
 static size_t edit_distance(const char *a, const char *b)
 {
-    size_t row[64];
-    size_t n = strlen(b);
+    size_t rows[3][64];
+    size_t n = strlen(b), m = strlen(a);
 
-    if (n >= 64 || strlen(a) >= 64)
+    if (n >= 64 || m >= 64)
         return 64;
     for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
+        rows[0][j] = j;
+    for (size_t i = 1; i <= m; i++) {
+        size_t *row = rows[i % 3], *above = rows[(i + 2) % 3], *before = rows[(i + 1) % 3];
         row[0] = i;
         for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
+            row[j] = least_of(above[j - 1] + (a[i - 1] != b[j - 1]),
+                              least_of(above[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = least_of(row[j], before[j - 2] + 1);
         }
     }
-    return row[n];
+    return rows[m % 3][n];
 }
 
 const char *config_nearest(const char *word, const char *const *names, size_t n)

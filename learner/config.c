@@ -1,5 +1,6 @@
-/* The tables of sections "grpo" and "sft"; optimizer.c has that of "optimizer". */
+/* The tables of sections "grpo", "sft" and "lora"; optimizer.c has that of "optimizer". */
 #include <stddef.h>
+#include <string.h>
 
 #include "common/status.h"
 #include "learner/grpo.h"
@@ -76,3 +77,61 @@ static const struct config_field sft_fields[] = {
 };
 const struct config_section sft_config_section = {
     "sft", "supervised training: pre-training of the base and fine-tuning", sft_fields, NULL};
+
+#define LORA(key, type, text, low, high, help)                                                     \
+    {#key, type, offsetof(struct lora_config, key), text, low, high, NULL, help}
+static const struct config_field lora_fields[] = {
+    LORA(r, CONFIG_INT, "0", 0, 4096, "rank of the adapters; 0: none, every weight is trained"),
+    LORA(lora_alpha, CONFIG_FLOAT, "16", 1e-6, 1e6, "adapters count lora_alpha / r"),
+    LORA(target_modules, CONFIG_LIST, "all-linear", 0, 0,
+         "projections that get an adapter: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
+         "down_proj; all-linear: all of them"),
+    {0},
+};
+
+/* Bits of model_lora_targets; 0 and a reason when a name is unknown. */
+static unsigned lora_targets(const struct lora_config *lora)
+{
+    char name[64];
+    unsigned bits = 0;
+
+    if (strcmp(lora->target_modules, "all-linear") == 0)
+        return (1u << MODEL_N_LORA_TARGETS) - 1;
+    for (size_t i = 0; config_list_item(lora->target_modules, i, name, sizeof(name)); i++) {
+        int t = 0;
+        while (t < MODEL_N_LORA_TARGETS && strcmp(model_lora_targets[t], name) != 0)
+            t++;
+        if (t == MODEL_N_LORA_TARGETS) {
+            const char *near = config_nearest(name, model_lora_targets, MODEL_N_LORA_TARGETS);
+            status_fail(STATUS_CONFIG, "lora.target_modules: \"%s\" is unknown%s%s%s; it takes "
+                        "all-linear or some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
+                        "down_proj", name, near ? "; did you mean \"" : "", near ? near : "",
+                        near ? "\"" : "");
+            return 0;
+        }
+        bits |= 1u << t;
+    }
+    if (!bits)
+        status_fail(STATUS_CONFIG, "lora.target_modules is empty; all-linear takes every "
+                    "projection");
+    return bits;
+}
+
+static int check_lora(const void *config)
+{
+    return lora_targets(config) ? STATUS_OK : STATUS_CONFIG;
+}
+
+const struct config_section lora_config_section = {
+    "lora", "low-rank adapters instead of all weights; names as in PEFT's LoraConfig", lora_fields,
+    check_lora};
+
+struct model_options learner_model_options(const struct optimizer_config *optimizer,
+                                           const struct lora_config *lora, uint64_t seed)
+{
+    struct model_options options = {.trainable = 1, .bf16 = optimizer->bf16};
+
+    if (lora->r)
+        options.lora = (struct model_lora){(int)lora->r, lora->lora_alpha, lora_targets(lora), seed};
+    return options;
+}

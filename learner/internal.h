@@ -16,6 +16,12 @@ struct learner {
     struct arena arena;        /* rewound at the top of each step */
 };
 
+/* What a forward pass before a backward one keeps. */
+static inline enum tape_keep learner_keep(const struct learner *learner)
+{
+    return learner->config.gradient_checkpointing ? TAPE_KEEP_INPUTS : TAPE_KEEP_ALL;
+}
+
 /* Whether a pass is the first over its samples, and where their old log-probabilities are. */
 enum { FRESH_NO, FRESH_OLD_KNOWN, FRESH_OLD_IS_NEW };
 

@@ -145,13 +145,13 @@ static int fill_old_and_reference(struct learner *learner, struct item *items, s
             return status_fail(STATUS_NOMEM, "no room for %d log-probabilities",
                                packed->n_targets);
         if (learner->grpo.beta > 0) {
-            TRY(model_forward(learner->reference, learner->reference_tape, packed, temperature, 0,
-                              logprobs, NULL));
+            TRY(model_forward(learner->reference, learner->reference_tape, packed, temperature,
+                              TAPE_KEEP_NOTHING, logprobs, NULL));
             scatter(logprobs, &micros[i], items, 1);
         }
         if (several_updates) {
-            TRY(model_forward(learner->policy, learner->tape, packed, temperature, 0, logprobs,
-                              NULL));
+            TRY(model_forward(learner->policy, learner->tape, packed, temperature,
+                              TAPE_KEEP_NOTHING, logprobs, NULL));
             scatter(logprobs, &micros[i], items, 0);
         }
     }
@@ -206,8 +206,8 @@ static int train_micro(struct learner *learner, const struct learner_batch *batc
 
     if (!logprobs || !entropy || !d_logprobs)
         return status_fail(STATUS_NOMEM, "no room for %d log-probabilities", packed->n_targets);
-    TRY(model_forward(learner->policy, learner->tape, packed, batch->temperature, 1, logprobs,
-                      entropy));
+    TRY(model_forward(learner->policy, learner->tape, packed, batch->temperature,
+                      learner_keep(learner), logprobs, entropy));
     if (fresh == FRESH_OLD_IS_NEW)
         scatter(logprobs, micro, items, 0);
     for (size_t i = micro->first; i < micro->first + micro->n; i++) {

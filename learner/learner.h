@@ -37,8 +37,21 @@ struct optimizer_config {            /* section "optimizer" */
     double warmup_ratio;             /* share of all optimizer steps */
     double min_lr_ratio;             /* where linear and cosine end, as a share of learning_rate */
     int64_t micro_batch_tokens;      /* packed tokens per forward: memory, not results */
+    int bf16;                        /* weights are seen rounded to bfloat16, masters are float32 */
+    int gradient_checkpointing;      /* activations are computed again: memory, not results */
 };
 extern const struct config_section optimizer_config_section;
+
+/* Names are those of PEFT's LoraConfig. */
+struct lora_config {                 /* section "lora" */
+    int64_t r;                       /* rank; 0: every weight is trained */
+    double lora_alpha;               /* adapters count lora_alpha / r */
+    char target_modules[CONFIG_TEXT_BYTES];   /* of model_lora_targets, or "all-linear" */
+};
+extern const struct config_section lora_config_section;
+/* How a policy is loaded for these settings; `seed` is that of the adapters' start. */
+struct model_options learner_model_options(const struct optimizer_config *optimizer,
+                                           const struct lora_config *lora, uint64_t seed);
 
 struct sft_config {                  /* section "sft": base, coldstart, reject, distill */
     double num_train_epochs;
@@ -95,8 +108,12 @@ int learner_save_state(const struct learner *learner, const char *directory);
 int learner_load_state(struct learner *learner, const char *directory);
 int64_t learner_updates(const struct learner *learner);   /* optimizer steps so far */
 
-/* Bytes beside the model: gradients, moments, activations: for `hone plan`. */
-size_t learner_bytes(const struct model_shape *shape, const struct optimizer_config *optimizer,
-                     int with_reference);
+/* Bytes of the learner's parts: for `hone plan`. */
+struct learner_bytes {
+    size_t weights, gradients, moments, activations, reference;   /* reference: with activations */
+};
+void learner_size(const struct model_shape *shape, const struct model_options *options,
+                  const struct optimizer_config *optimizer, int with_reference,
+                  struct learner_bytes *bytes);
 
 #endif

@@ -38,6 +38,11 @@ static const struct config_field fields[] = {
           "where linear and cosine schedules end, as a share of learning_rate"),
     FIELD(micro_batch_tokens, CONFIG_INT, "8192", 16, 1 << 24, NULL,
           "tokens packed into one forward pass: lower it to save memory; results stay (but bnpo)"),
+    FIELD(bf16, CONFIG_BOOL, "false", 0, 0, NULL,
+          "learner and rollout see the weights rounded to bfloat16; AdamW keeps float32 masters"),
+    FIELD(gradient_checkpointing, CONFIG_BOOL, "false", 0, 0, NULL,
+          "keep only the input of each layer and compute the rest again: less memory, about a "
+          "third more time, the same results"),
     {0},
 };
 const struct config_section optimizer_config_section = {
@@ -54,7 +59,7 @@ static int alloc_moments(struct ops *ops, struct tensor *list, size_t i, const s
 int optimizer_create(struct optimizer **out, struct model *model,
                      const struct optimizer_config *config, int64_t total_updates)
 {
-    size_t n = model_n_weights(model);
+    size_t n = model_n_trained(model);
     struct optimizer *optimizer = mem_alloc(1, sizeof(*optimizer));
     int status = STATUS_OK;
 
@@ -65,7 +70,7 @@ int optimizer_create(struct optimizer **out, struct model *model,
     optimizer->v = mem_alloc(n, sizeof(*optimizer->v));
     for (size_t i = 0; i < n && status == STATUS_OK; i++) {
         struct tensor weight;
-        model_weight(model, i, &weight, NULL);
+        model_trained(model, i, &weight, NULL);
         status = alloc_moments(model_ops(model), optimizer->m, i, &weight);
         if (status == STATUS_OK)
             status = alloc_moments(model_ops(model), optimizer->v, i, &weight);
@@ -79,7 +84,7 @@ int optimizer_create(struct optimizer **out, struct model *model,
 void optimizer_destroy(struct optimizer **optimizer)
 {
     if (*optimizer) {
-        for (size_t i = 0; i < model_n_weights((*optimizer)->model); i++) {
+        for (size_t i = 0; i < model_n_trained((*optimizer)->model); i++) {
             ops_free(model_ops((*optimizer)->model), (*optimizer)->m[i].data);
             ops_free(model_ops((*optimizer)->model), (*optimizer)->v[i].data);
         }
@@ -118,9 +123,9 @@ int optimizer_update(struct optimizer *optimizer, double *grad_norm, double *lea
     const struct optimizer_config *config = &optimizer->config;
     double sum = 0.0;
 
-    for (size_t i = 0; i < model_n_weights(model); i++) {
+    for (size_t i = 0; i < model_n_trained(model); i++) {
         struct tensor weight, gradient;
-        model_weight(model, i, &weight, &gradient);
+        model_trained(model, i, &weight, &gradient);
         sum += ops_sum_squares(ops, &gradient);
     }
     *grad_norm = sqrt(sum);
@@ -140,9 +145,9 @@ int optimizer_update(struct optimizer *optimizer, double *grad_norm, double *lea
                               : 1.0,
         .step = optimizer->updates + 1,
     };
-    for (size_t i = 0; i < model_n_weights(model); i++) {
+    for (size_t i = 0; i < model_n_trained(model); i++) {
         struct tensor weight, gradient;
-        model_weight(model, i, &weight, &gradient);
+        model_trained(model, i, &weight, &gradient);
         ops_adamw(ops, &weight, &optimizer->m[i], &optimizer->v[i], &gradient, &step);
     }
     optimizer->updates++;
@@ -166,14 +171,14 @@ struct state_names {
 
 static void list_state(const struct optimizer *optimizer, struct state_names *state)
 {
-    size_t n = model_n_weights(optimizer->model);
+    size_t n = model_n_trained(optimizer->model);
 
     state->n = 2 * n + 1;
     state->tensors = mem_alloc(state->n, sizeof(*state->tensors));
     state->names = mem_alloc(state->n, sizeof(*state->names));
     state->updates = (int32_t)optimizer->updates;
     for (size_t i = 0; i < n; i++) {
-        const char *name = model_weight(optimizer->model, i, NULL, NULL);
+        const char *name = model_trained(optimizer->model, i, NULL, NULL);
         snprintf(state->names[2 * i], NAME_BYTES, "m.%s", name);
         snprintf(state->names[2 * i + 1], NAME_BYTES, "v.%s", name);
         state->tensors[2 * i].tensor = optimizer->m[i];

@@ -43,7 +43,8 @@ static int train_micro_batch(struct learner *learner, const struct micro_batch *
     if (!logprobs || !entropy || !d_logprobs)
         return status_fail(STATUS_NOMEM, "no room for %d log-probabilities; lower "
                            "sft.batch_tokens", packed->n_targets);
-    TRY(model_forward(learner->policy, learner->tape, packed, 1.0f, 1, logprobs, entropy));
+    TRY(model_forward(learner->policy, learner->tape, packed, 1.0f,
+                      learner_keep(learner), logprobs, entropy));
     for (int t = 0; t < packed->n_targets; t++) {
         totals->loss_sum -= (double)logprobs[t] / n_tokens;
         totals->entropy_sum += (double)entropy[t];
@@ -81,32 +82,10 @@ int learner_train(struct learner *learner, const struct sequence *sequences, siz
 int learner_sync_reference(struct learner *learner, int64_t step)
 {
     const struct grpo_config *grpo = &learner->grpo;
-    struct ops *ops = model_ops(learner->policy);
-    float alpha = (float)grpo->ref_model_mixup_alpha;
 
     if (!learner->reference || !grpo->sync_ref_model || step % grpo->ref_model_sync_steps != 0)
         return STATUS_OK;
-    for (size_t i = 0; i < model_n_weights(learner->policy); i++) {
-        struct tensor policy, reference;
-        model_weight(learner->policy, i, &policy, NULL);
-        model_weight(learner->reference, i, &reference, NULL);
-        size_t bytes = (size_t)tensor_count(&policy) * sizeof(float);
-        if (alpha == 1.0f) {
-            ops_copy(ops, reference.data, policy.data, bytes);
-            continue;
-        }
-        void *scaled;
-        TRY(ops_alloc(ops, bytes, &scaled));
-        struct tensor share = policy;
-        share.data = scaled;
-        ops_copy(ops, scaled, policy.data, bytes);
-        ops_scale(ops, &share, alpha);
-        ops_scale(ops, &reference, 1.0f - alpha);
-        ops_add(ops, &reference, &share);
-        ops_free(ops, scaled);
-    }
-    model_weights_changed(learner->reference);
-    return ops_sync(ops);
+    return model_mix(learner->reference, learner->policy, grpo->ref_model_mixup_alpha);
 }
 
 int64_t learner_updates(const struct learner *learner)
@@ -114,13 +93,25 @@ int64_t learner_updates(const struct learner *learner)
     return optimizer_updates(learner->optimizer);
 }
 
-size_t learner_bytes(const struct model_shape *shape, const struct optimizer_config *optimizer,
-                     int with_reference)
+void learner_size(const struct model_shape *shape, const struct model_options *options,
+                  const struct optimizer_config *optimizer, int with_reference,
+                  struct learner_bytes *bytes)
 {
-    size_t weights = (size_t)model_shape_parameters(shape) * sizeof(float);
+    const struct model_options frozen = {.bf16 = options->bf16};
+    struct model_bytes policy, reference;
     int tokens = (int)optimizer->micro_batch_tokens;
+    enum tape_keep keep =
+        optimizer->gradient_checkpointing ? TAPE_KEEP_INPUTS : TAPE_KEEP_ALL;
 
-    /* gradient, two moments; the reference with its packed copy and its own activations */
-    return 3 * weights + model_tape_bytes(shape, tokens, tokens) +
-           (with_reference ? 2 * weights + model_tape_bytes(shape, tokens, tokens) : 0);
+    model_size(shape, options, &policy);
+    model_size(shape, &frozen, &reference);
+    *bytes = (struct learner_bytes){
+        .weights = policy.weights,
+        .gradients = policy.gradients,
+        .moments = 2 * policy.trained,
+        .activations = model_tape_bytes(shape, options->lora.rank, tokens, tokens, keep),
+    };
+    if (with_reference)
+        bytes->reference = reference.weights +
+                           model_tape_bytes(shape, 0, tokens, tokens, TAPE_KEEP_NOTHING);
 }

@@ -1,5 +1,5 @@
 /* The backward pass: forward.c from its end to its start. Norms and the SwiGLU product are computed
- * again instead of kept; gate and up are overwritten by their own gradients. */
+ * again instead of kept, whole layers when only their inputs were; gate and up are overwritten by their own gradients. */
 #include "common/status.h"
 #include "model/internal.h"
 
@@ -8,37 +8,70 @@ static void zero(struct ops *ops, struct tensor *tensor)
     ops_zero(ops, tensor->data, (size_t)tensor_count(tensor) * sizeof(float));
 }
 
+/* Where the gradient of a bias goes, or NULL when it is not trained. */
 static struct tensor *gradient_of(struct parameter *parameter)
 {
-    return parameter ? &parameter->gradient : NULL;
+    return parameter && parameter->gradient.data ? &parameter->gradient : NULL;
+}
+
+/* Where that of a norm's weight goes; nobody reads the other place. */
+static struct tensor norm_gradient(struct model *model, const struct parameter *weight)
+{
+    struct tensor gradient = weight->gradient;
+
+    if (!gradient.data)
+        gradient.data = model->unused_gradient;
+    return gradient;
+}
+
+/* With y = x (W + s B A)^T:  dB += s dy^T (x A^T),  dA += s (dy B)^T x. */
+static void adapter_backward(struct model *model, struct tape_views *views,
+                             const struct tensor *d_out, const struct tensor *in,
+                             struct parameter *weight)
+{
+    struct parameter *a = weight->lora_a, *b = weight->lora_b;
+    float scale = weight->matrix.adapter.scale;
+    struct ops *ops = model->ops;
+
+    ops_matmul(ops, &views->low_in, in, &a->matrix, NULL);
+    ops_scale(ops, &views->low_in, scale);
+    ops_matmul_backward_weight(ops, &b->gradient, NULL, d_out, &views->low_in);
+    zero(ops, &views->low_out);
+    ops_matmul_backward_input(ops, &views->low_out, d_out, &b->matrix);
+    ops_scale(ops, &views->low_out, scale);
+    ops_matmul_backward_weight(ops, &a->gradient, NULL, &views->low_out, in);
 }
 
 /* d_weight += d_out^T in, d_bias += d_out, d_in += d_out weight */
-static void project_backward(struct model *model, struct tensor *d_in, struct tensor *d_out,
-                             const struct tensor *in, struct parameter *weight,
-                             struct parameter *bias)
+static void project_backward(struct model *model, struct tape_views *views, struct tensor *d_in,
+                             struct tensor *d_out, const struct tensor *in,
+                             struct parameter *weight, struct parameter *bias)
 {
     struct tensor d_rows = view_2d(d_out, in->shape[0], weight->value.shape[0]);
 
-    ops_matmul_backward_weight(model->ops, &weight->gradient, gradient_of(bias), &d_rows, in);
-    ops_matmul_backward_input(model->ops, d_in, &d_rows, &weight->value);
+    if (weight->gradient.data)
+        ops_matmul_backward_weight(model->ops, &weight->gradient, gradient_of(bias), &d_rows, in);
+    if (weight->lora_a)
+        adapter_backward(model, views, &d_rows, in, weight);
+    ops_matmul_backward_input(model->ops, d_in, &d_rows, &weight->matrix);
 }
 
 static void norm_again(struct model *model, struct tensor *out, const struct tensor *in,
                        const struct parameter *weight)
 {
-    ops_rmsnorm(model->ops, out, NULL, in, &weight->value, (float)model->shape.norm_eps);
+    ops_rmsnorm(model->ops, out, NULL, in, &weight->vector, (float)model->shape.norm_eps);
 }
 
 static void head_backward(struct model *model, struct model_tape *tape, float temperature)
 {
     struct ops *ops = model->ops;
     struct tape_views *views = &tape->views;
-    int64_t R = tape->n_targets;
+    int64_t R = tape->n_targets, most = views->logits.shape[0];
+    struct tensor d_norm = norm_gradient(model, model->final_norm);
 
     zero(ops, &views->d_final_normed);
-    for (int64_t first = 0; first < R; first += MODEL_HEAD_ROWS) {
-        int64_t n = R - first < MODEL_HEAD_ROWS ? R - first : MODEL_HEAD_ROWS;
+    for (int64_t first = 0; first < R; first += most) {
+        int64_t n = R - first < most ? R - first : most;
         struct tensor logits = view_rows(&views->logits, 0, n);
         struct tensor targets = view_rows(&views->targets, first, n);
         struct tensor d_logprobs = view_rows(&views->d_logprobs, first, n);
@@ -47,12 +80,11 @@ static void head_backward(struct model *model, struct model_tape *tape, float te
         if (!tape->logits_kept)
             head_logits(model, views, first, &logits);
         ops_token_logprob_backward(ops, &logits, &d_logprobs, &targets, temperature);
-        project_backward(model, &d_rows, &logits, &rows, model->head, NULL);
+        project_backward(model, views, &d_rows, &logits, &rows, model->head, NULL);
     }
     zero(ops, &views->d_gathered);
-    ops_rmsnorm_backward(ops, &views->d_gathered, &model->final_norm->gradient,
-                         &views->d_final_normed, &views->gathered, &model->final_norm->value,
-                         &views->final_rstd);
+    ops_rmsnorm_backward(ops, &views->d_gathered, &d_norm, &views->d_final_normed,
+                         &views->gathered, &model->final_norm->vector, &views->final_rstd);
     zero(ops, &views->d_x);
     ops_scatter_add_rows(ops, &views->d_x, &views->d_gathered, &views->target_rows);
 }
@@ -61,18 +93,19 @@ static void mlp_backward(struct model *model, const struct layer *layer, struct 
                          struct tape_views *views)
 {
     struct ops *ops = model->ops;
+    struct tensor d_norm = norm_gradient(model, layer->mlp_norm);
 
     ops_swiglu(ops, &views->hidden, &a->gate, &a->up);
     zero(ops, &views->d_hidden);
-    project_backward(model, &views->d_hidden, &views->d_x, &views->hidden, layer->down, NULL);
+    project_backward(model, views, &views->d_hidden, &views->d_x, &views->hidden, layer->down, NULL);
     ops_swiglu_backward(ops, &a->gate, &a->up, &views->d_hidden, &a->gate, &a->up);
     norm_again(model, &views->normed, &a->middle, layer->mlp_norm);
     zero(ops, &views->d_normed);
-    project_backward(model, &views->d_normed, &a->gate, &views->normed, layer->gate, NULL);
-    project_backward(model, &views->d_normed, &a->up, &views->normed, layer->up, NULL);
+    project_backward(model, views, &views->d_normed, &a->gate, &views->normed, layer->gate, NULL);
+    project_backward(model, views, &views->d_normed, &a->up, &views->normed, layer->up, NULL);
     /* Added to d_x: the residual path is the identity. */
-    ops_rmsnorm_backward(ops, &views->d_x, &layer->mlp_norm->gradient, &views->d_normed,
-                         &a->middle, &layer->mlp_norm->value, &a->mlp_rstd);
+    ops_rmsnorm_backward(ops, &views->d_x, &d_norm, &views->d_normed, &a->middle,
+                         &layer->mlp_norm->vector, &a->mlp_rstd);
 }
 
 static void norm_heads_backward(struct model *model, struct tensor *d_raw,
@@ -81,11 +114,11 @@ static void norm_heads_backward(struct model *model, struct tensor *d_raw,
 {
     int64_t D = model->shape.head_dim, rows = tensor_count(raw) / D;
     struct tensor d_raw_rows = view_2d(d_raw, rows, D), d_out_rows = view_2d(d_out, rows, D);
-    struct tensor raw_rows = view_2d(raw, rows, D);
+    struct tensor raw_rows = view_2d(raw, rows, D), d_norm = norm_gradient(model, weight);
 
     zero(model->ops, d_raw);
-    ops_rmsnorm_backward(model->ops, &d_raw_rows, &weight->gradient, &d_out_rows, &raw_rows,
-                         &weight->value, rstd);
+    ops_rmsnorm_backward(model->ops, &d_raw_rows, &d_norm, &d_out_rows, &raw_rows,
+                         &weight->vector, rstd);
 }
 
 static void attention_backward(struct model *model, const struct layer *layer,
@@ -96,9 +129,10 @@ static void attention_backward(struct model *model, const struct layer *layer,
     struct tensor attended = view_2d(&a->attended, N, width);
     struct tensor d_attended = view_2d(&views->d_attended, N, width);
     struct tensor *d_q = &views->d_q, *d_k = &views->d_k;
+    struct tensor d_norm = norm_gradient(model, layer->attention_norm);
 
     zero(ops, &views->d_attended);
-    project_backward(model, &d_attended, &views->d_x, &attended, layer->o, NULL);
+    project_backward(model, views, &d_attended, &views->d_x, &attended, layer->o, NULL);
     ops_attention_backward(ops, d_q, d_k, &views->d_v, &views->d_attended, &a->q, &a->k, &a->v,
                            &a->attended, &a->lse, &views->segments);
     ops_rope(ops, d_q, &model->rope, &views->positions, 1);
@@ -111,34 +145,48 @@ static void attention_backward(struct model *model, const struct layer *layer,
     }
     norm_again(model, &views->normed, &a->x, layer->attention_norm);
     zero(ops, &views->d_normed);
-    project_backward(model, &views->d_normed, d_q, &views->normed, layer->q, layer->q_bias);
-    project_backward(model, &views->d_normed, d_k, &views->normed, layer->k, layer->k_bias);
-    project_backward(model, &views->d_normed, &views->d_v, &views->normed, layer->v,
+    project_backward(model, views, &views->d_normed, d_q, &views->normed, layer->q, layer->q_bias);
+    project_backward(model, views, &views->d_normed, d_k, &views->normed, layer->k, layer->k_bias);
+    project_backward(model, views, &views->d_normed, &views->d_v, &views->normed, layer->v,
                      layer->v_bias);
-    ops_rmsnorm_backward(ops, &views->d_x, &layer->attention_norm->gradient, &views->d_normed,
-                         &a->x, &layer->attention_norm->value, &a->attention_rstd);
+    ops_rmsnorm_backward(ops, &views->d_x, &d_norm, &views->d_normed, &a->x,
+                         &layer->attention_norm->vector, &a->attention_rstd);
+}
+
+/* What the forward pass of a layer left, made again from its input. */
+static void layer_again(struct model *model, const struct layer *layer, struct activations *a,
+                        struct tape_views *views)
+{
+    layer_project(model, layer, a, views);
+    ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments);
+    layer_open_mlp(model, layer, a, views);
 }
 
 int model_backward(struct model *model, struct model_tape *tape, const struct model_batch *batch,
                    float temperature, const float *d_logprobs)
 {
     struct tape_views *views = &tape->views;
+    enum tape_keep kept = tape->kept;
 
-    if (!model->trainable || tape->model != model || !tape->kept)
+    if (!model->options.trainable || tape->model != model || kept == TAPE_KEEP_NOTHING)
         BUG("model_backward: needs a trainable model and its own forward pass with keep set");
     if (batch->n_tokens != tape->n_tokens || batch->n_targets != tape->n_targets)
         BUG("model_backward: %d tokens and %d targets, but the forward pass had %d and %d",
             batch->n_tokens, batch->n_targets, tape->n_tokens, tape->n_targets);
-    tape->kept = 0;   /* gate, up and the logits are used up below */
+    tape->kept = TAPE_KEEP_NOTHING;   /* gate, up and the logits are used up below */
     if (!batch->n_targets)
         return STATUS_OK;
     ops_upload(model->ops, views->d_logprobs.data, d_logprobs,
                (size_t)batch->n_targets * sizeof(float));
     head_backward(model, tape, temperature);
     for (int i = model->shape.n_layers - 1; i >= 0; i--) {
+        if (kept == TAPE_KEEP_INPUTS)
+            layer_again(model, &model->layers[i], &views->layers[i], views);
         mlp_backward(model, &model->layers[i], &views->layers[i], views);
         attention_backward(model, &model->layers[i], &views->layers[i], views);
     }
-    ops_embedding_backward(model->ops, &model->embedding->gradient, &views->d_x, &views->tokens);
+    if (model->embedding->gradient.data)
+        ops_embedding_backward(model->ops, &model->embedding->gradient, &views->d_x,
+                               &views->tokens);
     return ops_sync(model->ops);
 }

@@ -137,11 +137,11 @@ static void download_logits(struct model_cache *cache, int n, float *logits)
 {
     struct model *model = cache->model;
     struct tape_views *views = &cache->tape->views;
-    int64_t V = model->shape.vocab_size;
+    int64_t V = model->shape.vocab_size, most = views->logits.shape[0];
 
     head_begin(model, views);
-    for (int64_t first = 0; first < n; first += MODEL_HEAD_ROWS) {
-        int64_t rows = n - first < MODEL_HEAD_ROWS ? n - first : MODEL_HEAD_ROWS;
+    for (int64_t first = 0; first < n; first += most) {
+        int64_t rows = n - first < most ? n - first : most;
         struct tensor chunk = view_rows(&views->logits, 0, rows);
         head_logits(model, views, first, &chunk);
         ops_download(model->ops, logits + first * V, chunk.data,
@@ -177,7 +177,8 @@ static int prefill_batch(struct model_cache *cache, int n_prompts, const int32_t
     struct model *model = cache->model;
     struct tape_views *views = &cache->tape->views;
 
-    TRY(tape_prepare(cache->tape, segments[n_prompts], n_prompts, n_prompts, 0));
+    TRY(tape_prepare(cache->tape, segments[n_prompts], n_prompts, n_prompts,
+                     TAPE_KEEP_NOTHING));
     for (int i = 0; i < n_prompts; i++)
         for (int32_t t = segments[i]; t < segments[i + 1]; t++)
             cache->positions[t] = t - segments[i];
@@ -187,7 +188,7 @@ static int prefill_batch(struct model_cache *cache, int n_prompts, const int32_t
     upload(cache, &views->positions, cache->positions);
     upload(cache, &views->segments, segments);
     upload(cache, &views->target_rows, cache->rows);
-    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->value, &views->tokens);
+    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
     for (int l = 0; l < model->shape.n_layers; l++) {
         struct activations *a = &views->layers[l];
         layer_project(model, &model->layers[l], a, views);
@@ -289,11 +290,11 @@ int model_decode(struct model *model, struct model_cache *cache, int n,
         return STATUS_OK;
     grow_staging(cache, n);
     TRY(stage_rows(cache, n, rows));
-    TRY(tape_prepare(cache->tape, n, 1, n, 0));
+    TRY(tape_prepare(cache->tape, n, 1, n, TAPE_KEEP_NOTHING));
     upload(cache, &views->tokens, cache->tokens);
     upload(cache, &views->positions, cache->positions);
     upload(cache, &views->target_rows, cache->rows);
-    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->value, &views->tokens);
+    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
     for (int l = 0; l < model->shape.n_layers; l++) {
         struct activations *a = &views->layers[l];
         layer_project(model, &model->layers[l], a, views);

@@ -8,18 +8,16 @@
 /* Through one piece of host memory: no second copy of the weights exists. */
 static int load_parameters(struct model *model, struct weight_files *files)
 {
-    float *piece = mem_alloc(FLOATS_PIECE, sizeof(*piece));
-    int status = STATUS_OK;
+    struct staging staging;
+    int status = staging_open(&staging, model);
 
     for (size_t i = 0; status == STATUS_OK && i < model->n_parameters; i++) {
         const struct parameter *parameter = &model->parameters[i];
-        int64_t n = tensor_count(&parameter->value), count;
-        for (int64_t first = 0; status == STATUS_OK && first < n; first += count) {
-            count = floats_piece(n - first);
-            TRY_OUT(weight_files_read(files, parameter, first, count, piece));
-            ops_upload(model->ops, tensor_f32(&parameter->value) + first, piece,
-                       (size_t)count * sizeof(float));
-            status = ops_sync(model->ops);   /* the piece is used again */
+        int64_t width = parameter_width(parameter), n;
+        for (int64_t first = 0; first < parameter_rows(parameter); first += n) {
+            n = staging_rows(parameter, first);
+            TRY_OUT(weight_files_read(files, parameter, first * width, n * width, staging.host));
+            TRY_OUT(values_write(&staging, model, parameter, first, n));
         }
     }
     if (status == STATUS_OK) {
@@ -27,23 +25,42 @@ static int load_parameters(struct model *model, struct weight_files *files)
         status = ops_sync(model->ops);
     }
 out:
-    mem_free(piece);
+    staging_close(&staging);
     return status;
 }
 
 static int check_finite(const struct model *model, struct weight_files *files)
 {
-    float *piece = mem_alloc(FLOATS_PIECE, sizeof(*piece));
-    int status = STATUS_OK;
+    struct staging staging;
+    int status = staging_open(&staging, model);
 
     for (size_t i = 0; status == STATUS_OK && i < model->n_parameters; i++) {
         const struct parameter *parameter = &model->parameters[i];
-        int64_t n = tensor_count(&parameter->value);
-        for (int64_t first = 0; status == STATUS_OK && first < n; first += FLOATS_PIECE)
-            status = weight_files_read(files, parameter, first, floats_piece(n - first), piece);
+        int64_t width = parameter_width(parameter), n;
+        for (int64_t first = 0; first < parameter_rows(parameter); first += n) {
+            n = staging_rows(parameter, first);
+            TRY_OUT(weight_files_read(files, parameter, first * width, n * width, staging.host));
+        }
     }
-    mem_free(piece);
+out:
+    staging_close(&staging);
     return status;
+}
+
+/* A model that holds bfloat16 because its files did cannot hold float32. */
+static int check_kinds(const struct model *model, struct weight_files *files)
+{
+    struct weight_span span;
+
+    for (size_t i = 0; i < model->n_parameters; i++) {
+        const struct parameter *parameter = &model->parameters[i];
+        TRY(weight_files_find(files, parameter, &span));
+        if (parameter->matrix.dtype == DTYPE_BF16 && !model->options.bf16 &&
+            span.kind != FLOAT_BF16)
+            return status_fail(STATUS_FORMAT, "%s: tensor \"%s\" is not BF16, and the model that "
+                               "is there holds BF16", span.where, parameter->name);
+    }
+    return STATUS_OK;
 }
 
 int model_read_weights(struct model *model, const void *bytes, size_t n, const char *where)
@@ -53,6 +70,8 @@ int model_read_weights(struct model *model, const void *bytes, size_t n, const c
     TRY(weight_files_open_memory(&files, bytes, n, where));
     int status = weight_files_check(files, model);
     if (status == STATUS_OK)
+        status = check_kinds(model, files);
+    if (status == STATUS_OK)
         status = check_finite(model, files);
     if (status == STATUS_OK)
         status = load_parameters(model, files);
@@ -60,16 +79,32 @@ int model_read_weights(struct model *model, const void *bytes, size_t n, const c
     return status;
 }
 
+/* A frozen matrix stays what it is in its file. */
+static int choose_dtypes(struct model *model, struct weight_files *files)
+{
+    struct weight_span span;
+
+    for (size_t i = 0; i < model->n_parameters && !model->options.trainable; i++) {
+        struct parameter *parameter = &model->parameters[i];
+        TRY(weight_files_find(files, parameter, &span));
+        if (parameter->value.n_dims == 2 && span.kind == FLOAT_BF16)
+            parameter->matrix.dtype = DTYPE_BF16;
+    }
+    return STATUS_OK;
+}
+
 /* Names and shapes are checked before memory is asked for; the numbers on their way. */
 static int load_files(struct model **out, struct ops *ops, const struct model_shape *shape,
-                      struct weight_files *files, int trainable)
+                      struct weight_files *files, const struct model_options *options)
 {
-    struct model *model = model_begin(ops, shape, trainable);
+    struct model *model = model_begin(ops, shape, options);
     int status;
 
     TRY_OUT(weight_files_check(files, model));
+    TRY_OUT(choose_dtypes(model, files));
     TRY_OUT(model_allocate(model));
     TRY_OUT(load_parameters(model, files));
+    TRY_OUT(lora_start(model));
 out:
     if (status < 0)
         model_destroy(&model);
@@ -79,7 +114,7 @@ out:
 
 int model_load_memory(struct model **out, struct ops *ops, const char *config_json,
                       size_t n_config, const void *safetensors, size_t n_safetensors,
-                      int trainable)
+                      const struct model_options *options)
 {
     struct weight_files *files = NULL;
     struct model_shape shape;
@@ -87,7 +122,7 @@ int model_load_memory(struct model **out, struct ops *ops, const char *config_js
     *out = NULL;
     TRY(model_shape_parse(&shape, config_json, n_config, "config.json"));
     TRY(weight_files_open_memory(&files, safetensors, n_safetensors, "model.safetensors"));
-    int status = load_files(out, ops, &shape, files, trainable);
+    int status = load_files(out, ops, &shape, files, options);
     weight_files_close(&files);
     return status;
 }
@@ -101,7 +136,8 @@ int folder_read_config(const char *directory, struct model_shape *shape, struct 
     return model_shape_parse(shape, config->data ? config->data : "", config->length, path);
 }
 
-int model_load(struct model **out, struct ops *ops, const char *directory, int trainable)
+int model_load(struct model **out, struct ops *ops, const char *directory,
+               const struct model_options *options)
 {
     struct weight_files *files = NULL;
     struct model_shape shape;
@@ -111,7 +147,7 @@ int model_load(struct model **out, struct ops *ops, const char *directory, int t
     *out = NULL;
     TRY_OUT(folder_read_config(directory, &shape, &config));
     TRY_OUT(weight_files_open(&files, directory));
-    TRY_OUT(load_files(out, ops, &shape, files, trainable));
+    TRY_OUT(load_files(out, ops, &shape, files, options));
 out:
     weight_files_close(&files);
     text_release(&config);

@@ -13,7 +13,7 @@
 
 static const struct tensor *bias_of(const struct parameter *bias)
 {
-    return bias ? &bias->value : NULL;
+    return bias ? &bias->vector : NULL;
 }
 
 static void project(struct model *model, struct tensor *out, const struct tensor *in,
@@ -21,7 +21,7 @@ static void project(struct model *model, struct tensor *out, const struct tensor
 {
     struct tensor flat = view_2d(out, in->shape[0], weight->value.shape[0]);
 
-    ops_matmul(model->ops, &flat, in, &weight->packed, bias_of(bias));
+    ops_matmul(model->ops, &flat, in, &weight->matrix, bias_of(bias));
 }
 
 /* RMSNorm of each head on its own (Qwen3). */
@@ -32,7 +32,7 @@ static void norm_heads(struct model *model, struct tensor *out, struct tensor *r
     struct tensor rows = view_2d(raw, tensor_count(raw) / D, D);
     struct tensor out_rows = view_2d(out, tensor_count(out) / D, D);
 
-    ops_rmsnorm(model->ops, &out_rows, rstd, &rows, &weight->value, (float)model->shape.norm_eps);
+    ops_rmsnorm(model->ops, &out_rows, rstd, &rows, &weight->vector, (float)model->shape.norm_eps);
 }
 
 void layer_project(struct model *model, const struct layer *layer, struct activations *a,
@@ -41,7 +41,7 @@ void layer_project(struct model *model, const struct layer *layer, struct activa
     struct ops *ops = model->ops;
     int qk_norm = model->shape.qk_norm;
 
-    ops_rmsnorm(ops, &views->normed, &a->attention_rstd, &a->x, &layer->attention_norm->value,
+    ops_rmsnorm(ops, &views->normed, &a->attention_rstd, &a->x, &layer->attention_norm->vector,
                 (float)model->shape.norm_eps);
     project(model, qk_norm ? &a->q_raw : &a->q, &views->normed, layer->q, layer->q_bias);
     project(model, qk_norm ? &a->k_raw : &a->k, &views->normed, layer->k, layer->k_bias);
@@ -61,21 +61,29 @@ static void add_branch(struct ops *ops, struct tensor *out, const struct tensor 
     ops_add(ops, out, branch);
 }
 
-void layer_finish(struct model *model, const struct layer *layer, struct activations *a,
-                  struct tape_views *views, struct tensor *next)
+void layer_open_mlp(struct model *model, const struct layer *layer, struct activations *a,
+                    struct tape_views *views)
 {
     struct ops *ops = model->ops;
     int64_t N = a->x.shape[0];
     struct tensor attended = view_2d(&a->attended, N, tensor_count(&a->attended) / N);
 
-    ops_matmul(ops, &views->branch, &attended, &layer->o->packed, NULL);
+    ops_matmul(ops, &views->branch, &attended, &layer->o->matrix, NULL);
     add_branch(ops, &a->middle, &a->x, &views->branch);
-    ops_rmsnorm(ops, &views->normed, &a->mlp_rstd, &a->middle, &layer->mlp_norm->value,
+    ops_rmsnorm(ops, &views->normed, &a->mlp_rstd, &a->middle, &layer->mlp_norm->vector,
                 (float)model->shape.norm_eps);
-    ops_matmul(ops, &a->gate, &views->normed, &layer->gate->packed, NULL);
-    ops_matmul(ops, &a->up, &views->normed, &layer->up->packed, NULL);
+    ops_matmul(ops, &a->gate, &views->normed, &layer->gate->matrix, NULL);
+    ops_matmul(ops, &a->up, &views->normed, &layer->up->matrix, NULL);
+}
+
+void layer_finish(struct model *model, const struct layer *layer, struct activations *a,
+                  struct tape_views *views, struct tensor *next)
+{
+    struct ops *ops = model->ops;
+
+    layer_open_mlp(model, layer, a, views);
     ops_swiglu(ops, &views->hidden, &a->gate, &a->up);
-    ops_matmul(ops, &views->branch, &views->hidden, &layer->down->packed, NULL);
+    ops_matmul(ops, &views->branch, &views->hidden, &layer->down->matrix, NULL);
     add_branch(ops, next, &a->middle, &views->branch);
 }
 
@@ -88,7 +96,7 @@ void head_begin(struct model *model, struct tape_views *views)
 {
     ops_gather_rows(model->ops, &views->gathered, &views->last, &views->target_rows);
     ops_rmsnorm(model->ops, &views->final_normed, &views->final_rstd, &views->gathered,
-                &model->final_norm->value, (float)model->shape.norm_eps);
+                &model->final_norm->vector, (float)model->shape.norm_eps);
 }
 
 void head_logits(struct model *model, struct tape_views *views, int64_t first,
@@ -96,7 +104,7 @@ void head_logits(struct model *model, struct tape_views *views, int64_t first,
 {
     struct tensor rows = view_rows(&views->final_normed, first, logits->shape[0]);
 
-    ops_matmul(model->ops, logits, &rows, &model->head->packed, NULL);
+    ops_matmul(model->ops, logits, &rows, &model->head->matrix, NULL);
 }
 
 static int check_batch(const struct model *model, const struct model_batch *batch)
@@ -137,7 +145,7 @@ static void upload_indices(struct ops *ops, struct tensor *to, const int32_t *fr
 
 static void run_layers(struct model *model, struct tape_views *views)
 {
-    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->value, &views->tokens);
+    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
     for (int i = 0; i < model->shape.n_layers; i++) {
         struct activations *a = &views->layers[i];
         layer_project(model, &model->layers[i], a, views);
@@ -149,11 +157,11 @@ static void run_layers(struct model *model, struct tape_views *views)
 static void run_head(struct model *model, struct tape_views *views, float temperature,
                      int wants_entropy)
 {
-    int64_t R = views->gathered.shape[0];
+    int64_t R = views->gathered.shape[0], most = views->logits.shape[0];
 
     head_begin(model, views);
-    for (int64_t first = 0; first < R; first += MODEL_HEAD_ROWS) {
-        int64_t n = R - first < MODEL_HEAD_ROWS ? R - first : MODEL_HEAD_ROWS;
+    for (int64_t first = 0; first < R; first += most) {
+        int64_t n = R - first < most ? R - first : most;
         struct tensor logits = view_rows(&views->logits, 0, n);
         struct tensor targets = view_rows(&views->targets, first, n);
         struct tensor logprobs = view_rows(&views->logprobs, first, n);
@@ -165,7 +173,7 @@ static void run_head(struct model *model, struct tape_views *views, float temper
 }
 
 int model_forward(struct model *model, struct model_tape *tape, const struct model_batch *batch,
-                  float temperature, int keep, float *logprobs, float *entropy)
+                  float temperature, enum tape_keep keep, float *logprobs, float *entropy)
 {
     struct tape_views *views = &tape->views;
     size_t bytes = (size_t)batch->n_targets * sizeof(float);
@@ -189,7 +197,7 @@ int model_forward(struct model *model, struct model_tape *tape, const struct mod
     }
     TRY(ops_sync(model->ops));
     tape->kept = keep;
-    tape->logits_kept = keep && batch->n_targets <= MODEL_HEAD_ROWS;
+    tape->logits_kept = keep && batch->n_targets <= views->logits.shape[0];
     return STATUS_OK;
 }
 

@@ -9,12 +9,14 @@
 
 #define MODEL_NAME_BYTES 80
 
-/* One weight: its view in each of the three flat allocations. */
+/* One weight. */
 struct parameter {
     char name[MODEL_NAME_BYTES];
-    struct tensor value;
-    struct tensor gradient;   /* data NULL unless trainable */
-    struct tensor packed;     /* data NULL unless it is multiplied with */
+    struct tensor value;      /* float32; data NULL for a matrix of a frozen model */
+    struct tensor gradient;   /* data NULL unless it is trained */
+    struct tensor vector;     /* 1-d: what norms and biases read: value, or its rounded copy */
+    struct matrix matrix;     /* 2-d: what products read */
+    struct parameter *lora_a, *lora_b;   /* [rank,C], [M,rank]; NULL without an adapter */
 };
 
 /* Pointers into model->parameters; NULL where the family has none. */
@@ -26,13 +28,16 @@ struct layer {
 struct model {
     struct ops *ops;
     struct model_shape shape;
-    int trainable;
-    struct parameter *parameters;
-    size_t n_parameters;
+    struct model_options options;
+    struct parameter *parameters, *adapters;   /* adapters: A and B of each target, in turn */
+    size_t n_parameters, n_adapters;
     struct layer *layers;
     struct parameter *embedding, *final_norm, *head;   /* head is embedding when tied */
-    void *weights, *gradients, *packed;
-    size_t weights_bytes;
+    void *values, *panels, *rounded, *gradients;   /* one allocation each; views lie in them */
+    struct model_sizes {
+        size_t values, panels, rounded, gradients;
+    } bytes;
+    void *unused_gradient;     /* of a frozen norm beside adapters: the op wants to add somewhere */
     struct tensor rope;        /* [positions, 2, D/2]; grows with the longest sequence seen */
     struct tensor row_logits;  /* [1, V] and two scalars, for model_logprob() */
     void *row_target, *row_logprob;
@@ -41,8 +46,37 @@ struct model {
 #define MODEL_MAX_CONFIG_BYTES ((size_t)1 << 20)
 
 /* weights.c: a model whose list of weights is filled in, yet without device memory; then that. */
-struct model *model_begin(struct ops *ops, const struct model_shape *shape, int trainable);
+struct model *model_begin(struct ops *ops, const struct model_shape *shape,
+                          const struct model_options *options);
 int model_allocate(struct model *model);
+static inline int is_trained(const struct model *model)   /* all weights, not adapters */
+{
+    return model->options.trainable && !model->options.lora.rank;
+}
+
+/* lora.c: the list of adapters, and their start. */
+void lora_list(struct model *model);
+int lora_start(struct model *model);
+
+/* values.c: weights to and from the host, some rows at a time. A row of a vector is one number. */
+struct staging {
+    struct ops *ops;
+    float *host;        /* [n_numbers]: room for staging_rows() rows of any weight */
+    void *device;
+    size_t n_numbers;
+};
+int staging_open(struct staging *staging, const struct model *model);
+void staging_close(struct staging *staging);
+int64_t parameter_rows(const struct parameter *parameter);
+int64_t parameter_width(const struct parameter *parameter);
+/* Rows of a piece from row `first` on: whole panels but at the end. */
+int64_t staging_rows(const struct parameter *parameter, int64_t first);
+/* Which numbers: float32 masters with adapters, or what products see of them. */
+enum value_kind { VALUES_MASTER, VALUES_SEEN };
+int values_read(struct staging *staging, const struct model *model,
+                const struct parameter *parameter, enum value_kind kind, int64_t first, int64_t n);
+int values_write(struct staging *staging, struct model *model, const struct parameter *parameter,
+                 int64_t first, int64_t n);
 
 /* rope.c: "rope_scaling" and "rope_theta" of config.json, and the frequencies they stand for. */
 int rope_parse(struct model_shape *shape, const json_t *config, const char *where);
@@ -66,13 +100,6 @@ void floats_read(float *out, const unsigned char *bytes, int64_t n, enum float_k
 void floats_to_bf16(uint16_t *out, const float *values, int64_t n);
 /* The index of the first NaN or Inf, or -1. */
 int64_t floats_find_bad(const float *values, int64_t n);
-
-/* Weights pass through the host in pieces of this many numbers. */
-#define FLOATS_PIECE 65536
-static inline int64_t floats_piece(int64_t left)
-{
-    return left < FLOATS_PIECE ? left : FLOATS_PIECE;
-}
 
 /* shards.c: the weights of a model in one file or several, looked up by name. */
 struct weight_files;
@@ -138,27 +165,26 @@ struct tape_views {
     struct tensor last;                     /* [N,C] the last layer's output */
     struct tensor normed, branch, hidden;   /* scratch: [N,C], [N,C], [N,F] */
     struct tensor gathered, final_rstd, final_normed;   /* [R,C], [R], [R,C] */
-    struct tensor logits;                   /* [min(R, HEAD_ROWS), V] */
+    struct tensor logits;                   /* [head_rows(), V]: some rows at a time */
     struct tensor logprobs, entropy;        /* [R] */
     /* backward only */
     struct tensor d_x, d_normed, d_attended, d_q, d_k, d_v, d_q_raw, d_k_raw, d_hidden;
     struct tensor d_gathered, d_final_normed, d_logprobs;
+    struct tensor low_in, low_out;          /* [N,rank]; adapters only */
 };
-
-/* Logits exist for this many rows at a time, so that [targets, V] is never whole in memory. */
-#define MODEL_HEAD_ROWS 512
 
 struct model_tape {
     struct model *model;
     struct ops_arena arena;
     struct tape_views views;
     int n_tokens, n_targets;
-    int kept;           /* the last forward left what a backward needs */
+    enum tape_keep kept;   /* what the last forward left */
     int logits_kept;    /* ... and all its logits, as there was one chunk */
 };
 
 /* tape.c */
-int tape_prepare(struct model_tape *tape, int n_tokens, int n_segments, int n_targets, int keep);
+int tape_prepare(struct model_tape *tape, int n_tokens, int n_segments, int n_targets,
+                 enum tape_keep keep);
 /* Refuses tokens outside the vocabulary and positions beyond the longest sequence. */
 int tape_check_tokens(const struct model *model, const int32_t *tokens, int n);
 int tape_check_position(const struct model *model, int position);
@@ -169,9 +195,11 @@ struct tensor view_2d(const struct tensor *tensor, int64_t a, int64_t b);
 /* Rows first .. first + n - 1 of a 1-d or 2-d tensor. */
 struct tensor view_rows(const struct tensor *tensor, int64_t first, int64_t n);
 
-/* forward.c: the two halves of a layer around its attention, and the way to the logits. */
+/* forward.c: the parts of a layer around its attention, and the way to the logits. */
 void layer_project(struct model *model, const struct layer *layer, struct activations *a,
                    struct tape_views *views);
+void layer_open_mlp(struct model *model, const struct layer *layer, struct activations *a,
+                    struct tape_views *views);
 void layer_finish(struct model *model, const struct layer *layer, struct activations *a,
                   struct tape_views *views, struct tensor *next);
 /* Where layer i writes its output. */

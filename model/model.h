@@ -45,39 +45,74 @@ int model_shape_parse(struct model_shape *shape, const char *json, size_t n, con
 void model_shape_print(const struct model_shape *shape, int bos_id, int eos_id, struct text *out);
 int64_t model_shape_parameters(const struct model_shape *shape);
 
+/* Which matrices get an adapter (LoRA, Hu et al. 2021), in the words of PEFT's "target_modules". */
+#define MODEL_N_LORA_TARGETS 7
+extern const char *const model_lora_targets[MODEL_N_LORA_TARGETS + 1];   /* "q_proj", ..., NULL */
+struct model_lora {
+    int rank;            /* 0: no adapters, every weight is trained */
+    double alpha;        /* adapters are multiplied with alpha / rank */
+    unsigned targets;    /* bit i: model_lora_targets[i] */
+    uint64_t seed;       /* of the random start of A; B starts at 0 */
+};
+
+struct model_options {
+    int trainable;       /* has gradients; keeps float32 masters */
+    int bf16;            /* products, norms and biases see the weights rounded to bfloat16 */
+    struct model_lora lora;   /* only the adapters are trained; the rest is frozen */
+};
+/* A frozen model holds matrices packed, once, as its files do (BF16 stays BF16, F16 becomes F32);
+ * a trained one holds float32 rows and rounds on the way into a product. */
+extern const struct model_options model_frozen, model_trainable;
+
 struct model;   /* weights on one device, their names, and gradients when trainable */
 
 /* Random weights as transformers initialises them (normal 0.02, norms 1, biases 0). */
 int model_create(struct model **out, struct ops *ops, const struct model_shape *shape,
-                 int trainable, uint64_t seed);
-/* From a folder, or from config.json and safetensors that lie in memory. F16 and BF16 weights
- * become float32 on their way from the mapped file to the device. */
-int model_load(struct model **out, struct ops *ops, const char *directory, int trainable);
+                 const struct model_options *options, uint64_t seed);
+/* From a folder, or from config.json and safetensors that lie in memory: from the mapped file to
+ * the device in small pieces. */
+int model_load(struct model **out, struct ops *ops, const char *directory,
+               const struct model_options *options);
 int model_load_memory(struct model **out, struct ops *ops, const char *config_json,
                       size_t n_config, const void *safetensors, size_t n_safetensors,
-                      int trainable);
+                      const struct model_options *options);
 void model_destroy(struct model **model);
 const struct model_shape *model_shape(const struct model *model);
 struct ops *model_ops(const struct model *model);
+/* Bytes of weights and of gradients on the device: for `hone plan`. */
+struct model_bytes {
+    size_t weights, gradients, trained;   /* trained: of the float32 values that AdamW changes */
+};
+void model_size(const struct model_shape *shape, const struct model_options *options,
+                struct model_bytes *bytes);
 
-/* Name, view and gradient (data NULL unless trainable) of weight i, in file order; either view may
- * be NULL when it is not wanted. The one list
- * that loading, publishing, checkpoints and AdamW all walk. */
+/* Name, view and gradient of weight i, in file order; either view may be NULL when it is not
+ * wanted. Data is NULL for a matrix of a frozen model and for a gradient that does not exist. */
 size_t model_n_weights(const struct model *model);
 const char *model_weight(const struct model *model, size_t i, struct tensor *weight,
                          struct tensor *gradient);
+/* The same for what is trained: all weights, or the adapters under PEFT's names. The one list that
+ * AdamW and its state walk. */
+size_t model_n_trained(const struct model *model);
+const char *model_trained(const struct model *model, size_t i, struct tensor *weight,
+                          struct tensor *gradient);
 void model_zero_gradients(struct model *model);
 
-/* Must follow every change of the weights: the packed copies are made anew. */
+/* Must follow every change of the weights. */
 void model_weights_changed(struct model *model);
 
-/* All weights as one safetensors image (F32), and back into a model of the same shape. Reading
- * checks everything before it changes anything, NaN and Inf included. */
+/* All weights as one safetensors image, as products see them (with adapters, BF16 when the model
+ * rounds, else F32), and back into a model of the same shape. Reading checks everything before it
+ * changes anything, NaN and Inf included. */
 int model_write_weights(const struct model *model, struct text *out);
 int model_read_weights(struct model *model, const void *bytes, size_t n, const char *where);
 
-/* config.json and model.safetensors into an existing directory, a piece at a time. dtype is
- * DTYPE_F32 or DTYPE_BF16 (rounded to nearest, ties to even); model_save() writes DTYPE_F32. */
+/* to = alpha * from + (1 - alpha) * to; the models have one shape. */
+int model_mix(struct model *to, const struct model *from, double alpha);
+
+/* config.json and model.safetensors into an existing directory, a piece at a time: float32 masters
+ * with adapters added. dtype is DTYPE_F32 or DTYPE_BF16 (rounded to nearest, ties to even);
+ * model_save() writes DTYPE_F32. */
 int model_save(const struct model *model, int bos_id, int eos_id, const char *directory);
 int model_save_as(const struct model *model, int bos_id, int eos_id, enum dtype dtype,
                   const char *directory);
@@ -86,6 +121,14 @@ int model_save_as(const struct model *model, int bos_id, int eos_id, enum dtype 
 int model_convert(const char *from, const char *to, enum dtype dtype);
 /* The dtype of the weights in a folder: DTYPE_BF16 when all are BF16, else DTYPE_F32. */
 int model_folder_dtype(const char *directory, enum dtype *dtype);
+
+/* The adapters (F32, PEFT's names) as a safetensors image and back; reading checks everything
+ * before it changes anything. The text of PEFT's adapter_config.json; `base` is what it calls the
+ * base model. */
+int model_has_adapters(const struct model *model);
+int model_write_adapters(const struct model *model, struct text *out);
+int model_read_adapters(struct model *model, const void *bytes, size_t n, const char *where);
+void model_print_adapter_config(const struct model_lora *lora, const char *base, struct text *out);
 
 /* ---- Named tensors in a safetensors image, for optimizer state and the like. */
 struct named_tensor {
@@ -113,13 +156,17 @@ struct model_batch {
 struct model_tape; /* activations between forward and backward; memory grows to the largest batch */
 int model_tape_create(struct model_tape **out, struct model *model);
 void model_tape_destroy(struct model_tape **tape);
+/* What a forward pass leaves for model_backward(): nothing; everything; or the input of each layer,
+ * from which the rest is computed again, a layer at a time (Chen et al. 2016), to the same bits. */
+enum tape_keep { TAPE_KEEP_NOTHING, TAPE_KEEP_ALL, TAPE_KEEP_INPUTS };
 /* Bytes of the activations of n_tokens and n_targets: for `hone plan`. */
-size_t model_tape_bytes(const struct model_shape *shape, int n_tokens, int n_targets);
+size_t model_tape_bytes(const struct model_shape *shape, int lora_rank, int n_tokens, int n_targets,
+                        enum tape_keep keep);
 
-/* Fills logprobs[n_targets] (host) at this temperature, and entropy[n_targets] unless NULL. Keeps
- * what model_backward() needs when `keep` is set. */
+/* Fills logprobs[n_targets] (host) at this temperature, and entropy[n_targets] unless NULL. Logits
+ * exist for a few rows at a time: [n_targets, V] never does. */
 int model_forward(struct model *model, struct model_tape *tape, const struct model_batch *batch,
-                  float temperature, int keep, float *logprobs, float *entropy);
+                  float temperature, enum tape_keep keep, float *logprobs, float *entropy);
 /* Adds to the gradients; d_logprobs[n_targets] (host) belongs to the batch of the last forward. */
 int model_backward(struct model *model, struct model_tape *tape, const struct model_batch *batch,
                    float temperature, const float *d_logprobs);

@@ -18,14 +18,53 @@ struct source {
     struct weight_files *files;
 };
 
-static int read_piece(const struct source *source, const struct parameter *parameter,
-                      int64_t first, int64_t n, float *out)
+/* Into staging->host. */
+static int read_rows(const struct source *source, struct staging *staging,
+                     const struct parameter *parameter, enum value_kind kind, int64_t first,
+                     int64_t n)
 {
+    int64_t width = parameter_width(parameter);
+
     if (source->files)
-        return weight_files_read(source->files, parameter, first, n, out);
-    ops_download(source->model->ops, out, tensor_f32(&parameter->value) + first,
-                 (size_t)n * sizeof(float));
-    return ops_sync(source->model->ops);
+        return weight_files_read(source->files, parameter, first * width, n * width,
+                                 staging->host);
+    return values_read(staging, source->model, parameter, kind, first, n);
+}
+
+/* Where the bytes go. */
+struct sink {
+    int (*put)(struct sink *sink, const void *bytes, size_t n);
+    struct text *text;
+    int fd;
+    const char *path;
+};
+
+static int write_values(const struct source *source, enum value_kind kind, enum dtype dtype,
+                        struct sink *sink)
+{
+    struct staging staging;
+    int status = staging_open(&staging, source->model);
+    uint16_t *halves = mem_alloc(staging.n_numbers, sizeof(*halves));
+
+    for (size_t i = 0; status == STATUS_OK && i < source->model->n_parameters; i++) {
+        const struct parameter *parameter = &source->model->parameters[i];
+        int64_t n;
+        for (int64_t first = 0; first < parameter_rows(parameter); first += n) {
+            n = staging_rows(parameter, first);
+            int64_t count = n * parameter_width(parameter);
+            TRY_OUT(read_rows(source, &staging, parameter, kind, first, n));
+            if (dtype == DTYPE_BF16) {
+                floats_to_bf16(halves, staging.host, count);
+                TRY_OUT(sink->put(sink, halves, (size_t)count * sizeof(*halves)));
+            } else {
+                TRY_OUT(sink->put(sink, staging.host, (size_t)count * sizeof(float)));
+            }
+        }
+    }
+out:
+    mem_free(halves);
+    staging_close(&staging);
+    return status;
 }
 
 static int print_header(const struct model *model, enum dtype dtype, struct text *out)
@@ -42,78 +81,56 @@ static int print_header(const struct model *model, enum dtype dtype, struct text
     return status;
 }
 
+static int put_text(struct sink *sink, const void *bytes, size_t n)
+{
+    text_append(sink->text, bytes, n);
+    return sink->text->failed
+               ? status_fail(STATUS_NOMEM, "the weights do not fit into the text's maximum")
+               : STATUS_OK;
+}
+
 int model_write_weights(const struct model *model, struct text *out)
 {
     const struct source source = {.model = model};
-    float *piece = mem_alloc(FLOATS_PIECE, sizeof(*piece));
-    int status = print_header(model, DTYPE_F32, out);
+    struct sink sink = {.put = put_text, .text = out};
+    enum dtype dtype = model->options.bf16 ? DTYPE_BF16 : DTYPE_F32;
 
-    for (size_t i = 0; status == STATUS_OK && i < model->n_parameters; i++) {
-        const struct parameter *parameter = &model->parameters[i];
-        int64_t n = tensor_count(&parameter->value), count;
-        for (int64_t first = 0; status == STATUS_OK && first < n; first += count) {
-            count = floats_piece(n - first);
-            status = read_piece(&source, parameter, first, count, piece);
-            text_append(out, piece, (size_t)count * sizeof(float));
-        }
-    }
-    if (status == STATUS_OK && out->failed)
-        status = status_fail(STATUS_NOMEM, "the weights do not fit into the text's maximum");
-    mem_free(piece);
-    return status;
+    TRY(print_header(model, dtype, out));
+    return write_values(&source, VALUES_SEEN, dtype, &sink);
 }
 
 /* ---- A file. */
 
-static int write_all(int fd, const void *bytes, size_t n, const char *path)
+static int put_file(struct sink *sink, const void *bytes, size_t n)
 {
     const char *at = bytes;
 
     while (n > 0) {
-        ssize_t written = write(fd, at, n);
+        ssize_t written = write(sink->fd, at, n);
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0)
-            return status_fail(STATUS_IO, "cannot write %s: %s", path, strerror(errno));
+            return status_fail(STATUS_IO, "cannot write %s: %s", sink->path,
+                               strerror(errno));
         at += written;
         n -= (size_t)written;
     }
     return STATUS_OK;
 }
 
-static int write_parameter(const struct source *source, const struct parameter *parameter,
-                           enum dtype dtype, float *piece, int fd, const char *path)
-{
-    int64_t n = tensor_count(&parameter->value), count;
-    uint16_t *halves = (uint16_t *)piece + FLOATS_PIECE * 2;   /* the second half of the buffer */
-
-    for (int64_t first = 0; first < n; first += count) {
-        count = floats_piece(n - first);
-        TRY(read_piece(source, parameter, first, count, piece));
-        if (dtype == DTYPE_BF16) {
-            floats_to_bf16(halves, piece, count);
-            TRY(write_all(fd, halves, (size_t)count * sizeof(*halves), path));
-        } else {
-            TRY(write_all(fd, piece, (size_t)count * sizeof(*piece), path));
-        }
-    }
-    return STATUS_OK;
-}
-
 static int write_content(const struct source *source, enum dtype dtype, int fd, const char *path)
 {
-    float *piece = mem_alloc(2 * (size_t)FLOATS_PIECE, sizeof(*piece));
+    struct sink sink = {.put = put_file, .fd = fd, .path = path};
     struct text header = {0};
     int status = print_header(source->model, dtype, &header);
 
     if (status == STATUS_OK)
-        status = write_all(fd, header.data, header.length, path);
-    for (size_t i = 0; status == STATUS_OK && i < source->model->n_parameters; i++)
-        status = write_parameter(source, &source->model->parameters[i], dtype, piece, fd, path);
+        status = put_file(&sink, header.data, header.length);
+    if (status == STATUS_OK)
+        status = write_values(source, VALUES_MASTER, dtype, &sink);
     if (status == STATUS_OK && fsync(fd))
         status = status_fail(STATUS_IO, "cannot sync %s: %s", path, strerror(errno));
     text_release(&header);
-    mem_free(piece);
     return status;
 }
 
@@ -193,7 +210,7 @@ int model_convert(const char *from, const char *to, enum dtype dtype)
     TRY_OUT(folder_read_config(from, &shape, &text));
     TRY_OUT(json_parse(&config, text.data, text.length, from));
     TRY_OUT(weight_files_open(&files, from));
-    model = model_begin(NULL, &shape, 0);   /* the list alone */
+    model = model_begin(NULL, &shape, &model_frozen);   /* the list alone */
     TRY_OUT(weight_files_check(files, model));
     const struct source source = {.model = model, .files = files};
     TRY_OUT(write_folder(&source, id_of(config, "bos_token_id"), id_of(config, "eos_token_id"),
@@ -218,7 +235,7 @@ int model_folder_dtype(const char *directory, enum dtype *dtype)
     *dtype = DTYPE_BF16;
     TRY_OUT(folder_read_config(directory, &shape, &text));
     TRY_OUT(weight_files_open(&files, directory));
-    model = model_begin(NULL, &shape, 0);
+    model = model_begin(NULL, &shape, &model_frozen);
     TRY_OUT(weight_files_check(files, model));
     for (size_t i = 0; i < model->n_parameters; i++) {
         TRY_OUT(weight_files_find(files, &model->parameters[i], &span));

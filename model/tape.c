@@ -29,9 +29,22 @@ struct tensor view_rows(const struct tensor *tensor, int64_t first, int64_t n)
 
 struct layout {
     const struct model_shape *shape;
-    int64_t n_tokens, n_segments, n_targets;
-    int keep;
+    int64_t n_tokens, n_segments, n_targets, lora_rank;
+    enum tape_keep keep;
 };
+
+/* Logits exist for so many rows at a time, in about so many bytes. */
+#define HEAD_BYTES ((int64_t)64 << 20)
+#define HEAD_ROWS_MOST 512
+#define HEAD_ROWS_LEAST 64
+
+static int64_t head_rows(const struct layout *layout)
+{
+    int64_t rows = HEAD_BYTES / (4 * (int64_t)layout->shape->vocab_size);
+
+    rows = rows > HEAD_ROWS_MOST ? HEAD_ROWS_MOST : rows < HEAD_ROWS_LEAST ? HEAD_ROWS_LEAST : rows;
+    return rows < layout->n_targets ? rows : layout->n_targets;
+}
 
 static struct tensor carve(struct ops_arena *arena, int64_t a, int64_t b, int64_t c)
 {
@@ -52,7 +65,6 @@ static void carve_layer(struct ops_arena *arena, const struct layout *layout,
     int64_t N = layout->n_tokens, C = shape->channels, F = shape->hidden_channels;
     int64_t H = shape->n_heads, K = shape->n_kv_heads, D = shape->head_dim;
 
-    a->x = carve(arena, N, C, 0);
     a->attention_rstd = carve(arena, N, 0, 0);
     a->q = carve(arena, N, H, D);
     a->k = carve(arena, N, K, D);
@@ -75,12 +87,11 @@ static void carve_head(struct ops_arena *arena, const struct layout *layout,
                        struct tape_views *views)
 {
     int64_t R = layout->n_targets, C = layout->shape->channels;
-    int64_t chunk = R < MODEL_HEAD_ROWS ? R : MODEL_HEAD_ROWS;
 
     views->gathered = carve(arena, R, C, 0);
     views->final_rstd = carve(arena, R, 0, 0);
     views->final_normed = carve(arena, R, C, 0);
-    views->logits = carve(arena, chunk, layout->shape->vocab_size, 0);
+    views->logits = carve(arena, head_rows(layout), layout->shape->vocab_size, 0);
     views->logprobs = carve(arena, R, 0, 0);
     views->entropy = carve(arena, R, 0, 0);
 }
@@ -106,6 +117,23 @@ static void carve_backward(struct ops_arena *arena, const struct layout *layout,
     views->d_gathered = carve(arena, R, C, 0);
     views->d_final_normed = carve(arena, R, C, 0);
     views->d_logprobs = carve(arena, R, 0, 0);
+    if (layout->lora_rank) {
+        views->low_in = carve(arena, N, layout->lora_rank, 0);
+        views->low_out = carve(arena, N, layout->lora_rank, 0);
+    }
+}
+
+/* Inputs are kept by both kinds, the rest by one; else all layers share the memory of the first. */
+static void carve_layers(struct ops_arena *arena, const struct layout *layout,
+                         struct activations *layers)
+{
+    for (int i = 0; i < layout->shape->n_layers; i++) {
+        layers[i] = layers[0];
+        if (i == 0 || layout->keep != TAPE_KEEP_NOTHING)
+            layers[i].x = carve(arena, layout->n_tokens, layout->shape->channels, 0);
+        if (i == 0 || layout->keep == TAPE_KEEP_ALL)
+            carve_layer(arena, layout, &layers[i]);
+    }
 }
 
 static void carve_tape(struct ops_arena *arena, const struct layout *layout,
@@ -127,18 +155,14 @@ static void carve_tape(struct ops_arena *arena, const struct layout *layout,
     carve_head(arena, layout, views);
     if (layout->keep)
         carve_backward(arena, layout, views);
-    for (int i = 0; i < shape->n_layers; i++) {
-        if (i == 0 || layout->keep)
-            carve_layer(arena, layout, &views->layers[i]);
-        else
-            views->layers[i] = views->layers[0];
-    }
+    carve_layers(arena, layout, views->layers);
 }
 
-size_t model_tape_bytes(const struct model_shape *shape, int n_tokens, int n_targets)
+size_t model_tape_bytes(const struct model_shape *shape, int lora_rank, int n_tokens, int n_targets,
+                        enum tape_keep keep)
 {
     /* Every token a segment of its own is the most that the index arrays can need. */
-    struct layout layout = {shape, n_tokens, n_tokens, n_targets, 1};
+    struct layout layout = {shape, n_tokens, n_tokens, n_targets, lora_rank, keep};
     struct ops_arena arena = {0};
     struct tape_views views = {0};
 
@@ -180,19 +204,23 @@ static int grow_tape(struct model_tape *tape, size_t bytes)
     int status = ops_alloc(ops, bytes, &memory);
     if (status < 0)
         return status_context(status, "activations of %d tokens and %d targets need %.2f GiB: "
-                              "lower the tokens of a micro-batch", tape->n_tokens, tape->n_targets,
+                              "lower optimizer.micro_batch_tokens, or set "
+                              "optimizer.gradient_checkpointing", tape->n_tokens, tape->n_targets,
                               (double)bytes / (1 << 30));
     tape->arena.base = memory;
     tape->arena.capacity = bytes;
     return STATUS_OK;
 }
 
-int tape_prepare(struct model_tape *tape, int n_tokens, int n_segments, int n_targets, int keep)
+int tape_prepare(struct model_tape *tape, int n_tokens, int n_segments, int n_targets,
+                 enum tape_keep keep)
 {
-    struct layout layout = {&tape->model->shape, n_tokens, n_segments, n_targets, keep};
+    struct layout layout = {&tape->model->shape, n_tokens, n_segments, n_targets,
+                            tape->model->options.lora.rank, keep};
     struct ops_arena measure = {0};
 
-    tape->kept = tape->logits_kept = 0;
+    tape->kept = TAPE_KEEP_NOTHING;
+    tape->logits_kept = 0;
     tape->n_tokens = n_tokens;
     tape->n_targets = n_targets;
     carve_tape(&measure, &layout, &tape->views);

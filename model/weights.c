@@ -12,6 +12,8 @@
 #define ALIGN_BYTES 64
 #define INITIAL_DEVIATION 0.02   /* initializer_range of all families */
 
+const struct model_options model_frozen = {0}, model_trainable = {.trainable = 1};
+
 static struct parameter *add_parameter(struct model *model, const char *prefix, const char *name,
                                        int64_t rows, int64_t columns)
 {
@@ -21,9 +23,13 @@ static struct parameter *add_parameter(struct model *model, const char *prefix, 
     if (n < 0 || n >= (int)sizeof(parameter->name))
         BUG("weight name %s%s is too long", prefix, name);
     parameter->value = columns ? tensor_2d(NULL, rows, columns) : tensor_1d(NULL, rows);
-    parameter->gradient = parameter->value;
-    if (columns)
-        parameter->packed = tensor_1d(NULL, ops_packed_count(rows, columns));
+    parameter->gradient = parameter->vector = parameter->value;
+    parameter->matrix = (struct matrix){
+        .form = model->options.trainable ? MATRIX_ROWS : MATRIX_PANELS,
+        .dtype = model->options.bf16 ? DTYPE_BF16 : DTYPE_F32,
+        .M = rows,
+        .C = columns,
+    };
     return parameter;
 }
 
@@ -74,72 +80,142 @@ static void list_parameters(struct model *model)
     if (shape->tied_head)
         return;
     model->head = add_parameter(model, "", "lm_head.weight", shape->vocab_size, shape->channels);
-    model->embedding->packed = tensor_1d(NULL, 0);   /* looked up, never multiplied */
 }
 
-/* Returns the offset behind the view; with base NULL it only measures. */
-static size_t place(struct tensor *view, unsigned char *base, size_t offset)
+static size_t round_up(size_t bytes)
 {
-    size_t bytes = (size_t)tensor_count(view) * sizeof(float);
-
-    if (base)
-        view->data = base + offset;
-    return offset + (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
+    return (bytes + ALIGN_BYTES - 1) / ALIGN_BYTES * ALIGN_BYTES;
 }
 
-static int is_packed(const struct parameter *parameter)
+/* Carves `n` bytes at *used; with base NULL it only measures. */
+static void *place(void *base, size_t *used, size_t n)
 {
-    return parameter->packed.n_dims == 1 && parameter->packed.shape[0] > 0;
+    void *at = base ? (unsigned char *)base + *used : NULL;
+
+    *used += round_up(n);
+    return at;
 }
 
-static void place_all(struct model *model, size_t *weights_bytes, size_t *packed_bytes)
+static void place_trained(struct model *model, struct parameter *parameter, struct model_sizes *used)
 {
-    *weights_bytes = *packed_bytes = 0;
+    size_t bytes = (size_t)tensor_count(&parameter->value) * sizeof(float);
+
+    parameter->value.data = place(model->values, &used->values, bytes);
+    if (model->options.trainable)
+        parameter->gradient.data = place(model->gradients, &used->gradients, bytes);
+    parameter->matrix.data = parameter->value.data;
+    parameter->vector.data = parameter->value.data;
+}
+
+static void place_frozen(struct model *model, struct parameter *parameter, struct model_sizes *used)
+{
+    size_t bytes = (size_t)tensor_count(&parameter->value) * sizeof(float);
+
+    if (parameter->value.n_dims == 2 && parameter->matrix.form == MATRIX_PANELS) {
+        bytes = ops_matrix_bytes(&parameter->matrix);
+        parameter->matrix.data = place(model->panels, &used->panels, bytes);
+        return;
+    }
+    parameter->value.data = place(model->values, &used->values, bytes);
+    parameter->matrix.data = parameter->value.data;
+    parameter->vector.data = parameter->value.data;
+}
+
+static void place_all(struct model *model, struct model_sizes *used)
+{
+    memset(used, 0, sizeof(*used));
     for (size_t i = 0; i < model->n_parameters; i++) {
         struct parameter *parameter = &model->parameters[i];
-        place(&parameter->gradient, model->gradients, *weights_bytes);
-        *weights_bytes = place(&parameter->value, model->weights, *weights_bytes);
-        if (is_packed(parameter))
-            *packed_bytes = place(&parameter->packed, model->packed, *packed_bytes);
+        if (is_trained(model))
+            place_trained(model, parameter, used);
+        else
+            place_frozen(model, parameter, used);
+        if (model->options.trainable && model->options.bf16 && parameter->value.n_dims == 1)
+            parameter->vector.data =
+                place(model->rounded, &used->rounded,
+                      (size_t)tensor_count(&parameter->value) * sizeof(float));
     }
+    for (size_t i = 0; i < model->n_adapters; i++)
+        place_trained(model, &model->adapters[i], used);
+    for (size_t i = 0; i < model->n_parameters; i++) {
+        struct parameter *parameter = &model->parameters[i];
+        if (!parameter->lora_a)
+            continue;
+        parameter->matrix.adapter = (struct adapter){
+            .rank = model->options.lora.rank,
+            .scale = (float)(model->options.lora.alpha / model->options.lora.rank),
+            .a = parameter->lora_a->value.data,
+            .b = parameter->lora_b->value.data,
+        };
+    }
+}
+
+static int allocate_rows(struct model *model)
+{
+    struct ops *ops = model->ops;
+    int V = model->shape.vocab_size, widest = model->shape.channels;
+
+    if (model->shape.head_dim > widest)
+        widest = model->shape.head_dim;
+    TRY(ops_alloc(ops, (size_t)V * sizeof(float), &model->row_logits.data));
+    TRY(ops_alloc(ops, sizeof(int32_t), &model->row_target));
+    TRY(ops_alloc(ops, sizeof(float), &model->row_logprob));
+    model->row_logits = tensor_2d(model->row_logits.data, 1, V);
+    if (model->n_adapters)
+        TRY(ops_alloc(ops, (size_t)widest * sizeof(float), &model->unused_gradient));
+    return STATUS_OK;
 }
 
 int model_allocate(struct model *model)
 {
-    size_t packed_bytes, weights_bytes;
-    int V = model->shape.vocab_size;
+    struct model_sizes *bytes = &model->bytes;
+    struct ops *ops = model->ops;
+    int status = STATUS_OK;
 
-    place_all(model, &weights_bytes, &packed_bytes);
-    model->weights_bytes = weights_bytes;
-    int status = ops_alloc(model->ops, weights_bytes, &model->weights);
+    place_all(model, bytes);
+    if (bytes->values)
+        status = ops_alloc(ops, bytes->values, &model->values);
+    if (status == STATUS_OK && bytes->panels)
+        status = ops_alloc(ops, bytes->panels, &model->panels);
+    if (status == STATUS_OK && bytes->rounded)
+        status = ops_alloc(ops, bytes->rounded, &model->rounded);
+    if (status == STATUS_OK && bytes->gradients)
+        status = ops_alloc(ops, bytes->gradients, &model->gradients);
     if (status == STATUS_OK)
-        status = ops_alloc(model->ops, packed_bytes, &model->packed);
-    if (status == STATUS_OK && model->trainable)
-        status = ops_alloc(model->ops, weights_bytes, &model->gradients);
-    if (status == STATUS_OK)
-        status = ops_alloc(model->ops, (size_t)V * sizeof(float), &model->row_logits.data);
-    if (status == STATUS_OK)
-        status = ops_alloc(model->ops, sizeof(int32_t), &model->row_target);
-    if (status == STATUS_OK)
-        status = ops_alloc(model->ops, sizeof(float), &model->row_logprob);
+        status = allocate_rows(model);
     if (status < 0)
-        return status_context(status, "weights of %lld parameters (%.2f GiB%s)",
-                              (long long)model_shape_parameters(&model->shape),
-                              (double)weights_bytes / (1 << 30),
-                              model->trainable ? ", and as much for gradients" : "");
-    model->row_logits = tensor_2d(model->row_logits.data, 1, V);
-    place_all(model, &weights_bytes, &packed_bytes);
+        return status_context(status, "weights of %lld parameters (%.2f GiB, and %.2f GiB for "
+                              "gradients)", (long long)model_shape_parameters(&model->shape),
+                              (double)(bytes->values + bytes->panels + bytes->rounded) / (1 << 30),
+                              (double)bytes->gradients / (1 << 30));
+    place_all(model, bytes);
     return STATUS_OK;
 }
 
-struct model *model_begin(struct ops *ops, const struct model_shape *shape, int trainable)
+void model_size(const struct model_shape *shape, const struct model_options *options,
+                struct model_bytes *bytes)
+{
+    struct model *model = model_begin(NULL, shape, options);
+
+    place_all(model, &model->bytes);
+    bytes->weights = model->bytes.values + model->bytes.panels + model->bytes.rounded;
+    bytes->gradients = bytes->trained = model->bytes.gradients;
+    model_destroy(&model);
+}
+
+struct model *model_begin(struct ops *ops, const struct model_shape *shape,
+                          const struct model_options *options)
 {
     struct model *model = mem_alloc(1, sizeof(*model));
 
+    if (options->lora.rank && !options->trainable)
+        BUG("adapters of a model that is not trained");
     model->ops = ops;
     model->shape = *shape;
-    model->trainable = trainable;
+    model->options = *options;
     list_parameters(model);
+    if (options->lora.rank)
+        lora_list(model);
     return model;
 }
 
@@ -149,14 +225,15 @@ void model_destroy(struct model **out)
 
     if (!model)
         return;
-    ops_free(model->ops, model->weights);
-    ops_free(model->ops, model->gradients);
-    ops_free(model->ops, model->packed);
-    ops_free(model->ops, model->rope.data);
-    ops_free(model->ops, model->row_logits.data);
-    ops_free(model->ops, model->row_target);
-    ops_free(model->ops, model->row_logprob);
+    if (model->ops) {
+        void *const memory[] = {model->values, model->panels, model->rounded, model->gradients,
+                                model->unused_gradient, model->rope.data, model->row_logits.data,
+                                model->row_target, model->row_logprob};
+        for (size_t i = 0; i < sizeof(memory) / sizeof(memory[0]); i++)
+            ops_free(model->ops, memory[i]);
+    }
     mem_free(model->parameters);
+    mem_free(model->adapters);
     mem_free(model->layers);
     mem_free(model);
     *out = NULL;
@@ -189,25 +266,48 @@ const char *model_weight(const struct model *model, size_t i, struct tensor *wei
     return model->parameters[i].name;
 }
 
-void model_zero_gradients(struct model *model)
+size_t model_n_trained(const struct model *model)
 {
-    if (!model->trainable)
-        BUG("model_zero_gradients: the model was made without gradients");
-    ops_zero(model->ops, model->gradients, model->weights_bytes);
+    if (!model->options.trainable)
+        return 0;
+    return model->n_adapters ? model->n_adapters : model->n_parameters;
 }
 
+const char *model_trained(const struct model *model, size_t i, struct tensor *weight,
+                          struct tensor *gradient)
+{
+    if (i >= model_n_trained(model))
+        BUG("trained weight %zu of %zu", i, model_n_trained(model));
+    const struct parameter *parameter =
+        model->n_adapters ? &model->adapters[i] : &model->parameters[i];
+    if (weight)
+        *weight = parameter->value;
+    if (gradient)
+        *gradient = parameter->gradient;
+    return parameter->name;
+}
+
+void model_zero_gradients(struct model *model)
+{
+    if (!model->options.trainable)
+        BUG("model_zero_gradients: the model was made without gradients");
+    ops_zero(model->ops, model->gradients, model->bytes.gradients);
+}
+
+/* Products round matrices on their way; only the small vectors have copies. */
 void model_weights_changed(struct model *model)
 {
-    for (size_t i = 0; i < model->n_parameters; i++)
-        if (is_packed(&model->parameters[i]))
-            ops_pack(model->ops, &model->parameters[i].packed, &model->parameters[i].value);
+    for (size_t i = 0; i < model->n_parameters; i++) {
+        struct parameter *parameter = &model->parameters[i];
+        if (parameter->value.n_dims == 1 && parameter->vector.data != parameter->value.data)
+            ops_round_bf16(model->ops, &parameter->vector, &parameter->value);
+    }
 }
 
 /* The values a fresh parameter starts with. */
-static void fill_initial(const struct parameter *parameter, float *values,
+static void fill_initial(const struct parameter *parameter, float *values, int64_t n,
                          struct random_stream *stream)
 {
-    int64_t n = tensor_count(&parameter->value);
     int is_bias = strstr(parameter->name, ".bias") != NULL;
 
     for (int64_t i = 0; i < n; i++) {
@@ -218,26 +318,37 @@ static void fill_initial(const struct parameter *parameter, float *values,
     }
 }
 
-int model_create(struct model **out, struct ops *ops, const struct model_shape *shape,
-                 int trainable, uint64_t seed)
+static int fill_all(struct model *model, uint64_t seed)
 {
-    struct model *model = model_begin(ops, shape, trainable);
     struct random_stream stream = {.seed = seed};
-    int status = model_allocate(model);
+    struct staging staging;
+    int status = staging_open(&staging, model);
 
     for (size_t i = 0; status == STATUS_OK && i < model->n_parameters; i++) {
         const struct parameter *parameter = &model->parameters[i];
-        size_t n = (size_t)tensor_count(&parameter->value);
-        float *values = mem_alloc(n, sizeof(float));
-        fill_initial(parameter, values, &stream);
-        ops_upload(ops, parameter->value.data, values, n * sizeof(float));
-        status = ops_sync(ops);   /* values must live until then */
-        mem_free(values);
+        int64_t n, rows = parameter_rows(parameter);
+        for (int64_t first = 0; status == STATUS_OK && first < rows; first += n) {
+            n = staging_rows(parameter, first);
+            fill_initial(parameter, staging.host, n * parameter_width(parameter), &stream);
+            status = values_write(&staging, model, parameter, first, n);
+        }
     }
-    if (status == STATUS_OK) {
-        model_weights_changed(model);
-        status = ops_sync(ops);
-    }
+    staging_close(&staging);
+    return status;
+}
+
+int model_create(struct model **out, struct ops *ops, const struct model_shape *shape,
+                 const struct model_options *options, uint64_t seed)
+{
+    struct model *model = model_begin(ops, shape, options);
+    int status;
+
+    TRY_OUT(model_allocate(model));
+    TRY_OUT(fill_all(model, seed));
+    TRY_OUT(lora_start(model));
+    model_weights_changed(model);
+    status = ops_sync(ops);
+out:
     if (status < 0)
         model_destroy(&model);
     *out = model;

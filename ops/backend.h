@@ -30,11 +30,15 @@ struct ops_table {
     void (*copy)(void *context, void *to, const void *from, size_t bytes);
     void (*zero)(void *context, void *memory, size_t bytes);
 
-    void (*pack)(void *context, struct tensor *packed, const struct tensor *weight);
+    void (*matrix_read)(void *context, struct tensor *rows, const struct matrix *matrix,
+                        int64_t first);
+    void (*matrix_write)(void *context, struct matrix *matrix, const struct tensor *rows,
+                         int64_t first);
+    void (*round_bf16)(void *context, struct tensor *out, const struct tensor *in);
     void (*matmul)(void *context, struct tensor *out, const struct tensor *in,
-                   const struct tensor *packed, const struct tensor *bias);
+                   const struct matrix *weight, const struct tensor *bias);
     void (*matmul_backward_input)(void *context, struct tensor *d_in, const struct tensor *d_out,
-                                  const struct tensor *weight);
+                                  const struct matrix *weight);
     void (*matmul_backward_weight)(void *context, struct tensor *d_weight, struct tensor *d_bias,
                                    const struct tensor *d_out, const struct tensor *in);
     void (*rmsnorm)(void *context, struct tensor *out, struct tensor *rstd,
@@ -51,7 +55,7 @@ struct ops_table {
                             const struct tensor *up);
     void (*add)(void *context, struct tensor *out, const struct tensor *in);
     void (*scale)(void *context, struct tensor *x, float factor);
-    void (*embedding)(void *context, struct tensor *out, const struct tensor *table,
+    void (*embedding)(void *context, struct tensor *out, const struct matrix *table,
                       const struct tensor *tokens);
     void (*embedding_backward)(void *context, struct tensor *d_table, const struct tensor *d_out,
                                const struct tensor *tokens);

@@ -70,35 +70,69 @@ static void check_segments(const struct ops *ops, const char *op, const struct t
             BUG("%s: segment %lld ends before it starts", op, (long long)s);
 }
 
-void ops_pack(struct ops *ops, struct tensor *packed, const struct tensor *weight)
+static void check_matrix(const char *op, const struct matrix *matrix, int64_t M, int64_t C)
 {
-    CHECK_2D(weight, weight->shape[0], weight->shape[1]);
-    CHECK_1D(packed, ops_packed_count(weight->shape[0], weight->shape[1]));
-    ops->table->pack(ops->context, packed, weight);
+    if (matrix->M != M || matrix->C != C)
+        BUG("%s: the weight is [%lld,%lld], not [%lld,%lld]", op, (long long)matrix->M,
+            (long long)matrix->C, (long long)M, (long long)C);
+    if (matrix->dtype != DTYPE_F32 && matrix->dtype != DTYPE_BF16)
+        BUG("%s: the weight has dtype %d", op, (int)matrix->dtype);
+    if (!matrix->data && M > 0 && C > 0)
+        BUG("%s: the weight has no memory", op);
+    if (matrix->adapter.rank && (matrix->form != MATRIX_ROWS || !matrix->adapter.a))
+        BUG("%s: an adapter needs rows, and memory", op);
+}
+
+void ops_matrix_read(struct ops *ops, struct tensor *rows, const struct matrix *matrix,
+                     int64_t first)
+{
+    CHECK_2D(rows, rows->shape[0], matrix->C);
+    check_matrix(__func__, matrix, matrix->M, matrix->C);
+    REQUIRE(first >= 0 && first + rows->shape[0] <= matrix->M);
+    ops->table->matrix_read(ops->context, rows, matrix, first);
+}
+
+void ops_matrix_write(struct ops *ops, struct matrix *matrix, const struct tensor *rows,
+                      int64_t first)
+{
+    int64_t end = first + rows->shape[0];
+
+    CHECK_2D(rows, rows->shape[0], matrix->C);
+    check_matrix(__func__, matrix, matrix->M, matrix->C);
+    REQUIRE(matrix->form == MATRIX_PANELS);
+    REQUIRE(first >= 0 && first % OPS_PANEL == 0 && end <= matrix->M);
+    REQUIRE(end % OPS_PANEL == 0 || end == matrix->M);
+    ops->table->matrix_write(ops->context, matrix, rows, first);
+}
+
+void ops_round_bf16(struct ops *ops, struct tensor *out, const struct tensor *in)
+{
+    check_same(__func__, out, in);
+    ops->table->round_bf16(ops->context, out, in);
 }
 
 void ops_matmul(struct ops *ops, struct tensor *out, const struct tensor *in,
-                const struct tensor *packed, const struct tensor *bias)
+                const struct matrix *weight, const struct tensor *bias)
 {
     int64_t N = in->shape[0], C = in->shape[1], M = out->shape[1];
 
     CHECK_2D(in, N, C);
     CHECK_2D(out, N, M);
-    CHECK_1D(packed, ops_packed_count(M, C));
+    check_matrix(__func__, weight, M, C);
     if (bias)
         CHECK_1D(bias, M);
     if (N > 0 && M > 0)
-        ops->table->matmul(ops->context, out, in, packed, bias);
+        ops->table->matmul(ops->context, out, in, weight, bias);
 }
 
 void ops_matmul_backward_input(struct ops *ops, struct tensor *d_in, const struct tensor *d_out,
-                               const struct tensor *weight)
+                               const struct matrix *weight)
 {
     int64_t N = d_out->shape[0], M = d_out->shape[1], C = d_in->shape[1];
 
     CHECK_2D(d_out, N, M);
     CHECK_2D(d_in, N, C);
-    CHECK_2D(weight, M, C);
+    check_matrix(__func__, weight, M, C);
     if (N > 0 && M > 0 && C > 0)
         ops->table->matmul_backward_input(ops->context, d_in, d_out, weight);
 }
@@ -197,13 +231,13 @@ void ops_scale(struct ops *ops, struct tensor *x, float factor)
     ops->table->scale(ops->context, x, factor);
 }
 
-void ops_embedding(struct ops *ops, struct tensor *out, const struct tensor *table,
+void ops_embedding(struct ops *ops, struct tensor *out, const struct matrix *table,
                    const struct tensor *tokens)
 {
     CHECK_2D(out, out->shape[0], out->shape[1]);
-    CHECK_2D(table, table->shape[0], out->shape[1]);
+    check_matrix(__func__, table, table->M, out->shape[1]);
     CHECK_I32(tokens, out->shape[0]);
-    check_indices(ops, __func__, tokens, table->shape[0]);
+    check_indices(ops, __func__, tokens, table->M);
     ops->table->embedding(ops->context, out, table, tokens);
 }
 

@@ -161,7 +161,18 @@ struct tensor ops_arena_carve(struct ops_arena *arena, enum dtype dtype, int n_d
     return tensor;
 }
 
-int64_t ops_packed_count(int64_t M, int64_t C)
+struct matrix matrix_rows(const void *data, int64_t M, int64_t C)
 {
-    return (M + OPS_PANEL - 1) / OPS_PANEL * OPS_PANEL * C;
+    return (struct matrix){
+        .form = MATRIX_ROWS, .dtype = DTYPE_F32, .M = M, .C = C, .data = (void *)data};
+}
+
+size_t ops_matrix_bytes(const struct matrix *matrix)
+{
+    size_t size = matrix->form == MATRIX_PANELS && matrix->dtype == DTYPE_BF16 ? 2 : 4;
+    int64_t rows = matrix->M;
+
+    if (matrix->form == MATRIX_PANELS)
+        rows = (rows + OPS_PANEL - 1) / OPS_PANEL * OPS_PANEL;
+    return (size_t)(rows * matrix->C) * size;
 }

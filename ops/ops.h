@@ -14,7 +14,7 @@
  *
  * Letters: N rows (tokens), C channels in, M channels out, H query heads, K key/value heads,
  * D head width, V vocabulary, S segments. All tensors are contiguous row-major float32, index
- * arrays int32. "+=" below means that the result is added to what is there.
+ * arrays int32; weights are matrices (below). "+=" below means that the result is added to what is there.
  */
 #ifndef HONE_OPS_OPS_H
 #define HONE_OPS_OPS_H
@@ -71,18 +71,46 @@ struct ops_arena {
 struct tensor ops_arena_carve(struct ops_arena *arena, enum dtype dtype, int n_dims,
                               const int64_t *shape);
 
-/* ---- Products. A weight is [M,C] as in Hugging Face files. The forward product wants it packed:
- * once per weight version, panels of OPS_PANEL outputs, [ceil(M/16)][C][16], zero-filled. */
+/* ---- Weights [M,C], as in Hugging Face files, in the form in which products read them. Both forms
+ * give the same bits.
+ *
+ * MATRIX_ROWS: float32, row after row; it can be trained. An adapter adds scale * b a to it (LoRA,
+ * Hu et al. 2021); with dtype DTYPE_BF16 the sum is rounded to bfloat16 (nearest, ties to even) on
+ * its way into a product.
+ * MATRIX_PANELS: of float32 or bfloat16, in panels of OPS_PANEL outputs, [ceil(M/16)][C][16],
+ * zero-filled: written once, read many times. */
 #define OPS_PANEL 16
-int64_t ops_packed_count(int64_t M, int64_t C);   /* elements of the packed form */
-void ops_pack(struct ops *ops, struct tensor *packed, const struct tensor *weight);
+enum matrix_form { MATRIX_ROWS, MATRIX_PANELS };
+struct adapter {
+    int64_t rank;           /* 0: none */
+    float scale;
+    const float *a, *b;     /* device memory: [rank,C], [M,rank] */
+};
+struct matrix {
+    enum matrix_form form;
+    enum dtype dtype;
+    int64_t M, C;
+    void *data;             /* device memory; the matrix is a view */
+    struct adapter adapter; /* MATRIX_ROWS alone */
+};
+struct matrix matrix_rows(const void *data, int64_t M, int64_t C);   /* float32, no adapter */
+size_t ops_matrix_bytes(const struct matrix *matrix);
+/* Rows first .. first + n - 1 as products see them, into rows[n,C]. */
+void ops_matrix_read(struct ops *ops, struct tensor *rows, const struct matrix *matrix,
+                     int64_t first);
+/* rows[n,C] into MATRIX_PANELS from row `first` on, rounded to its dtype. first is a multiple of
+ * OPS_PANEL, and n as well unless the rows reach M. */
+void ops_matrix_write(struct ops *ops, struct matrix *matrix, const struct tensor *rows,
+                      int64_t first);
+/* out = in rounded to bfloat16, still float32; they may be the same memory. */
+void ops_round_bf16(struct ops *ops, struct tensor *out, const struct tensor *in);
 
-/* out[N,M] = in[N,C] * weight[M,C]^T + bias[M]; bias may be NULL. `packed` is a 1-d view. */
+/* ---- Products. out[N,M] = in[N,C] * weight^T + bias[M]; bias may be NULL. */
 void ops_matmul(struct ops *ops, struct tensor *out, const struct tensor *in,
-                const struct tensor *packed, const struct tensor *bias);
-/* d_in[N,C] += d_out[N,M] * weight[M,C] (weight unpacked) */
+                const struct matrix *weight, const struct tensor *bias);
+/* d_in[N,C] += d_out[N,M] * weight */
 void ops_matmul_backward_input(struct ops *ops, struct tensor *d_in, const struct tensor *d_out,
-                               const struct tensor *weight);
+                               const struct matrix *weight);
 /* d_weight[M,C] += d_out[N,M]^T * in[N,C];  d_bias[M] += sum over rows (may be NULL) */
 void ops_matmul_backward_weight(struct ops *ops, struct tensor *d_weight, struct tensor *d_bias,
                                 const struct tensor *d_out, const struct tensor *in);
@@ -114,7 +142,7 @@ void ops_add(struct ops *ops, struct tensor *out, const struct tensor *in);   /*
 void ops_scale(struct ops *ops, struct tensor *x, float factor);
 
 /* out[N,C] = table[tokens[n]];  backward: d_table[tokens[n]] += d_out[n], rows in order */
-void ops_embedding(struct ops *ops, struct tensor *out, const struct tensor *table,
+void ops_embedding(struct ops *ops, struct tensor *out, const struct matrix *table,
                    const struct tensor *tokens);
 void ops_embedding_backward(struct ops *ops, struct tensor *d_table, const struct tensor *d_out,
                             const struct tensor *tokens);

@@ -13,7 +13,7 @@
 /* What a checkpoint may hold; a file that is not there is left out of the manifest. */
 static const char *const parts[] = {"config.json", "generation_config.json", "model.safetensors",
                                     "tokenizer.json", "optimizer.safetensors",
-                                    "reference.safetensors", NULL};
+                                    "reference.safetensors", "adapter.safetensors", NULL};
 
 static int write_part(const char *directory, const char *name, const void *bytes, size_t n)
 {

@@ -27,11 +27,12 @@ void exchange_destroy(struct exchange **exchange);   /* stops the workers */
 int exchange_set_workers(struct exchange *exchange, const char *stage, const char *settings_hash,
                          int n_rollout, int n_reward);
 
-/* The model that is sampled, and its weights: a safetensors image, copied. Sent to each rollout
- * worker before its first lease of that version. */
+/* The model that is sampled, and its weights: a safetensors image, which the exchange takes over
+ * (*image is empty afterwards). Sent to each rollout worker before its first lease of that
+ * version. */
 int exchange_set_model(struct exchange *exchange, const char *config_json, size_t n_config,
                        const char *tokenizer_json, size_t n_tokenizer);
-int exchange_publish(struct exchange *exchange, uint32_t version, const void *image, size_t n);
+int exchange_publish(struct exchange *exchange, uint32_t version, struct text *image);
 
 struct exchange_job {
     const char *label;                     /* for the progress line */

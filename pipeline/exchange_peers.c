@@ -18,7 +18,6 @@ int exchange_create(struct exchange **out, const struct exchange_config *config)
 
     exchange->config = *config;
     exchange->frame.maximum = exchange->inbox.maximum = WIRE_MAX_FRAME + 4096;
-    exchange->image.maximum = (size_t)1 << 40;
     /* The caller's text may go; the hub knows its own endpoint. */
     exchange->config.endpoint = NULL;
     status = wire_hub_open(&exchange->hub, config->endpoint);
@@ -89,9 +88,17 @@ int exchange_set_workers(struct exchange *exchange, const char *stage, const cha
     return STATUS_OK;
 }
 
+static int is_same(const struct text *text, const char *other, size_t n)
+{
+    return text->length == n && n > 0 && memcmp(text->data, other, n) == 0;
+}
+
 int exchange_set_model(struct exchange *exchange, const char *config_json, size_t n_config,
                        const char *tokenizer_json, size_t n_tokenizer)
 {
+    if (is_same(&exchange->config_json, config_json, n_config) &&
+        is_same(&exchange->tokenizer_json, tokenizer_json, n_tokenizer))
+        return STATUS_OK;   /* the workers have it */
     text_clear(&exchange->config_json);
     text_clear(&exchange->tokenizer_json);
     text_append(&exchange->config_json, config_json, n_config);
@@ -102,13 +109,12 @@ int exchange_set_model(struct exchange *exchange, const char *config_json, size_
                : STATUS_OK;
 }
 
-int exchange_publish(struct exchange *exchange, uint32_t version, const void *image, size_t n)
+int exchange_publish(struct exchange *exchange, uint32_t version, struct text *image)
 {
-    text_clear(&exchange->image);
-    text_append(&exchange->image, image, n);
-    if (exchange->image.failed)
-        return status_fail(STATUS_NOMEM, "no room for %zu bytes of weights to publish", n);
-    digest_of(&exchange->image_digest, image, n);
+    text_release(&exchange->image);
+    exchange->image = *image;
+    *image = (struct text){0};
+    digest_of(&exchange->image_digest, exchange->image.data, exchange->image.length);
     exchange->version = version;
     for (int i = 0; i < exchange->n_peers; i++)
         exchange->peers[i]->n_refusals = 0;

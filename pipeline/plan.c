@@ -189,7 +189,7 @@ static void print_memory(struct text *out, const struct stage_plan *plan)
 
 static void print_model(struct text *out, const struct stage_plan *plan)
 {
-    static const char *const families[] = {"llama", "qwen2", "qwen3"};
+    static const char *const families[] = {"llama", "qwen2", "qwen3", "mistral"};
     const struct model_shape *shape = &plan->shape;
     char number[PLAN_NUMBER_BYTES];
 
@@ -248,12 +248,15 @@ static void print_machine(struct text *out, const struct recipe *recipe,
             most = i;
     }
     text_print(out, "\n");
-    if (most < recipe->n_stages)
-        text_print(out, "Stage %s needs the most memory, %s; this machine has %s%s.\n",
+    if (most < recipe->n_stages) {
+        int fits = plans[most].total_bytes <= here;
+        text_print(out, "Stage %s needs the most memory, %s; this machine has %s%s\n",
                    recipe->stages[most].name, plan_bytes(need, plans[most].total_bytes),
                    plan_bytes(have, here),
-                   plans[most].total_bytes > here ? ": TOO LITTLE for all its processes at once"
-                                                  : "");
+                   fits ? "." : ": TOO LITTLE for all its processes at once. Each of these helps:");
+        if (!fits)
+            plan_print_advice(out, &recipe->stages[most], &plans[most]);
+    }
     if (n_unknown)
         text_print(out, "Stages whose memory is not known, since their models are not here: %d.\n",
                    n_unknown);

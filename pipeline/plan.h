@@ -10,11 +10,10 @@
 /* Bytes of one process, part by part. */
 enum {
     PART_WEIGHTS,
-    PART_PACKED,         /* the copy that products read */
     PART_GRADIENTS,
     PART_MOMENTS,
     PART_ACTIVATIONS,    /* and scratch */
-    PART_REFERENCE,      /* weights, packed copy, activations */
+    PART_REFERENCE,      /* weights and activations */
     PART_CACHE,          /* keys and values */
     PART_TRANSIT,        /* images of weights on their way */
     PART_GROUPS,         /* samples of one step */
@@ -43,5 +42,9 @@ struct stage_plan {
 
 /* Plans of all stages, in order; `run` may be a directory that does not exist. The caller frees. */
 struct stage_plan *plan_sizes(const struct recipe *recipe, const char *run);
+/* Fills the memory of a stage whose shape is known. */
+void plan_size_memory(const struct stage *stage, struct stage_plan *plan);
+/* plan_advice.c: which settings would lower the memory of a stage, and by how much. */
+void plan_print_advice(struct text *out, const struct stage *stage, const struct stage_plan *plan);
 
 #endif

@@ -17,10 +17,10 @@
 #define REWARD_BYTES (64.0 * (1 << 20))
 
 const char *const plan_part_names[N_PARTS] = {
-    "weights", "packed copy", "gradients", "moments", "activations", "reference",
+    "weights", "gradients", "moments", "activations", "reference",
     "KV cache", "in transit", "samples"};
 const char *const plan_part_keys[N_PARTS] = {
-    "weights", "packed", "gradients", "moments", "activations", "reference",
+    "weights", "gradients", "moments", "activations", "reference",
     "kv_cache", "in_transit", "samples"};
 
 /* ---- The shape: of the model section, of a folder, or of the parent. */
@@ -95,16 +95,6 @@ static void find_shape(const struct recipe *recipe, size_t i, const char *run,
 
 /* ---- Memory. */
 
-static double packed_bytes(const struct model_shape *shape)
-{
-    int64_t C = shape->channels, F = shape->hidden_channels, D = shape->head_dim;
-    int64_t q = (int64_t)shape->n_heads * D, kv = (int64_t)shape->n_kv_heads * D;
-    int64_t layer = ops_packed_count(q, C) + 2 * ops_packed_count(kv, C) + ops_packed_count(C, q) +
-                    2 * ops_packed_count(F, C) + ops_packed_count(C, F);
-
-    return 4.0 * (double)(shape->n_layers * layer + ops_packed_count(shape->vocab_size, C));
-}
-
 static int clamp_tokens(int64_t n)
 {
     return (int)(n < 1 ? 1 : n > 1 << 24 ? 1 << 24 : n);
@@ -127,26 +117,44 @@ static void add_up(struct plan_memory *memory)
         memory->total += memory->parts[i];
 }
 
+/* Tokens of the largest micro-batch: no more than a step has, and one sequence at least. */
+static int micro_batch_tokens(const struct stage *stage)
+{
+    const struct stage_settings *settings = &stage->settings;
+    double longest = longest_sequence(stage), step = (double)settings->sft.batch_tokens;
+
+    if (stage->kind->flags & STAGE_IS_RL)
+        step = longest * (double)(settings->grpo.tasks_per_step *
+                                  settings->rollout.num_generations);
+    return clamp_tokens(
+        (int64_t)fmax(longest, fmin(step, (double)settings->optimizer.micro_batch_tokens)));
+}
+
+/* Of an image of all weights. */
+static double image_bytes(const struct stage *stage, const struct stage_plan *plan)
+{
+    return (stage->settings.optimizer.bf16 ? 2.0 : 4.0) * (double)plan->parameters;
+}
+
 static void size_learner(const struct stage *stage, struct stage_plan *plan)
 {
     const struct stage_settings *settings = &stage->settings;
+    const struct model_options options =
+        learner_model_options(&settings->optimizer, &settings->lora, 0);
     struct optimizer_config optimizer = settings->optimizer;
-    double weights = 4.0 * (double)plan->parameters, *parts = plan->learner.parts;
+    double *parts = plan->learner.parts;
     int is_rl = (stage->kind->flags & STAGE_IS_RL) != 0;
+    struct learner_bytes bytes;
 
-    /* A micro-batch holds one sequence at least, however long. */
-    optimizer.micro_batch_tokens =
-        clamp_tokens((int64_t)fmax((double)optimizer.micro_batch_tokens, longest_sequence(stage)));
-    double alone = (double)learner_bytes(&plan->shape, &optimizer, 0);
-    parts[PART_WEIGHTS] = weights;
-    parts[PART_PACKED] = packed_bytes(&plan->shape);
-    parts[PART_GRADIENTS] = weights;
-    parts[PART_MOMENTS] = 2 * weights;
-    parts[PART_ACTIVATIONS] = alone - 3 * weights;
-    if (is_rl && settings->grpo.beta > 0)
-        parts[PART_REFERENCE] = (double)learner_bytes(&plan->shape, &optimizer, 1) - alone;
+    optimizer.micro_batch_tokens = micro_batch_tokens(stage);
+    learner_size(&plan->shape, &options, &optimizer, is_rl && settings->grpo.beta > 0, &bytes);
+    parts[PART_WEIGHTS] = (double)bytes.weights;
+    parts[PART_GRADIENTS] = (double)bytes.gradients;
+    parts[PART_MOMENTS] = (double)bytes.moments;
+    parts[PART_ACTIVATIONS] = (double)bytes.activations;
+    parts[PART_REFERENCE] = (double)bytes.reference;
     if (plan->n_rollout)
-        parts[PART_TRANSIT] = 2 * weights;   /* the image, and the exchange's copy */
+        parts[PART_TRANSIT] = image_bytes(stage, plan);
     if (is_rl)
         parts[PART_GROUPS] = (double)(settings->grpo.tasks_per_step *
                                       settings->rollout.num_generations) *
@@ -158,25 +166,25 @@ static void size_learner(const struct stage *stage, struct stage_plan *plan)
 static void size_rollout(const struct stage *stage, struct stage_plan *plan)
 {
     const struct rollout_config *rollout = &stage->settings.rollout;
-    double weights = 4.0 * (double)plan->parameters, *parts = plan->rollout.parts;
+    const struct model_options options = {.bf16 = stage->settings.optimizer.bf16};
+    double *parts = plan->rollout.parts;
     double n_prompts = (double)((rollout->max_sequences + 1) / 2);
     double rows = n_prompts * (double)rollout->max_prompt_length +
                   (double)(rollout->max_sequences * rollout->max_completion_length);
-    struct model_shape one_layer = plan->shape;
+    struct model_bytes bytes;
 
-    one_layer.n_layers = 1;   /* nothing is kept for a backward pass */
-    parts[PART_WEIGHTS] = weights;
-    parts[PART_PACKED] = packed_bytes(&plan->shape);
-    parts[PART_TRANSIT] = weights;
+    model_size(&plan->shape, &options, &bytes);
+    parts[PART_WEIGHTS] = (double)bytes.weights;
+    parts[PART_TRANSIT] = image_bytes(stage, plan);
     parts[PART_CACHE] = 2.0 * 4.0 * rows * plan->shape.n_layers * plan->shape.n_kv_heads *
                         plan->shape.head_dim;
     parts[PART_ACTIVATIONS] = (double)model_tape_bytes(
-        &one_layer, clamp_tokens((int64_t)n_prompts * rollout->max_prompt_length),
-        clamp_tokens(rollout->max_sequences));
+        &plan->shape, 0, clamp_tokens((int64_t)n_prompts * rollout->max_prompt_length),
+        clamp_tokens(rollout->max_sequences), TAPE_KEEP_NOTHING);
     add_up(&plan->rollout);
 }
 
-static void size_memory(const struct stage *stage, struct stage_plan *plan)
+void plan_size_memory(const struct stage *stage, struct stage_plan *plan)
 {
     const struct stage_settings *settings = &stage->settings;
     int evaluates = settings->eval.n_tasks > 0 && settings->tasks.heldout[0];
@@ -186,6 +194,8 @@ static void size_memory(const struct stage *stage, struct stage_plan *plan)
         plan->n_reward = (int)settings->reward.workers;
         plan->reward_bytes = REWARD_BYTES + (double)settings->sandbox.memory_bytes;
     }
+    memset(&plan->learner, 0, sizeof(plan->learner));
+    memset(&plan->rollout, 0, sizeof(plan->rollout));
     if (!plan->has_shape)
         return;
     size_learner(stage, plan);
@@ -319,7 +329,7 @@ struct stage_plan *plan_sizes(const struct recipe *recipe, const char *run)
     for (size_t i = 0; i < recipe->n_stages; i++) {
         const struct stage *stage = &recipe->stages[i];
         find_shape(recipe, i, run, plans);
-        size_memory(stage, &plans[i]);
+        plan_size_memory(stage, &plans[i]);
         if (stage->kind->flags & STAGE_IS_RL)
             count_rl(stage, &plans[i]);
         else if (stage->kind->flags & STAGE_NEEDS_TEXT)

@@ -68,6 +68,7 @@ struct stage_settings {
     struct tasks_config tasks;
     struct grpo_config grpo;
     struct optimizer_config optimizer;
+    struct lora_config lora;
     struct sft_config sft;
     struct rollout_config rollout;
     struct reward_config reward;
@@ -75,7 +76,7 @@ struct stage_settings {
     struct data_config data;
     struct eval_config eval;
 };
-#define N_STAGE_SECTIONS 10
+#define N_STAGE_SECTIONS 11
 
 struct stage_kind;
 

@@ -116,6 +116,7 @@ void stage_bind(struct stage_settings *settings, struct config_binding bindings[
         {&tasks_config_section, &settings->tasks},
         {&grpo_config_section, &settings->grpo},
         {&optimizer_config_section, &settings->optimizer},
+        {&lora_config_section, &settings->lora},
         {&sft_config_section, &settings->sft},
         {&rollout_config_section, &settings->rollout},
         {&reward_config_section, &settings->reward},

@@ -8,6 +8,7 @@
 #include "pipeline/internal.h"
 
 #define VERSION_BITS 20   /* steps below, the stage's index above */
+#define IMAGE_MAX_BYTES ((size_t)1 << 40)
 
 uint64_t stage_seed(const struct stage_run *run, enum seed_use use)
 {
@@ -57,9 +58,18 @@ void stage_close(struct stage_run *run)
     arena_release(&run->arena);
 }
 
+static struct model_options policy_options(const struct stage_run *run)
+{
+    const struct stage_settings *settings = &run->stage->settings;
+
+    return learner_model_options(&settings->optimizer, &settings->lora,
+                                 stage_seed(run, SEED_ADAPTERS));
+}
+
 static int new_model(struct stage_run *run)
 {
     const struct model_config *config = &run->stage->settings.model;
+    const struct model_options options = policy_options(run);
     const struct model_shape shape = {
         .family = (enum model_family)config->model_type,
         .n_layers = (int)config->num_hidden_layers,
@@ -78,13 +88,17 @@ static int new_model(struct stage_run *run)
         .vocab_size = 0,
     };
 
+    if (options.lora.rank)
+        return status_fail(STATUS_CONFIG, "stage \"%s\" makes a new model, all of which must be "
+                           "trained: set its lora.r to 0, or give it a `from`", run->stage->name);
     if (!config->tokenizer[0])
         return status_fail(STATUS_CONFIG, "stage \"%s\" makes a new model and needs "
                            "model.tokenizer, a folder with tokenizer.json", run->stage->name);
     TRY(tokenizer_load(&run->tokenizer, config->tokenizer));
     struct model_shape full = shape;
     full.vocab_size = tokenizer_vocab_size(run->tokenizer);
-    return model_create(&run->policy, run->pipeline->ops, &full, 1, stage_seed(run, SEED_MODEL));
+    return model_create(&run->policy, run->pipeline->ops, &full, &options,
+                        stage_seed(run, SEED_MODEL));
 }
 
 /* Where stage->from lies on disk, and its checkpoint's row (0 for a folder from outside). */
@@ -160,17 +174,19 @@ static int open_heldout(struct stage_run *run)
 
 static int load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
 {
+    const struct model_options options = policy_options(run);
     char path[FILE_PATH_MAX];
 
     TRY(find_own(run, resume_path));
     if (run->stage->from[0])
         TRY(find_parent(run, path, &run->parent_checkpoint));
     TRY(run_store_rewind_stage(run->pipeline->store, run->id, run->step + 1));
-    if (resume_path[0])
+    /* Adapters stand on what the stage began with, and come back with the learner's state. */
+    if (resume_path[0] && !options.lora.rank)
         snprintf(path, sizeof(path), "%s", resume_path);
     else if (!run->stage->from[0])
         return new_model(run);
-    TRY(model_load(&run->policy, run->pipeline->ops, path, 1));
+    TRY(model_load(&run->policy, run->pipeline->ops, path, &options));
     return tokenizer_load(&run->tokenizer, path);
 }
 
@@ -186,7 +202,8 @@ int stage_load_reference(struct stage_run *run)
     int64_t row;
 
     TRY(find_parent(run, path, &row));
-    return model_load(&run->reference, run->pipeline->ops, path, 0);
+    const struct model_options options = {.bf16 = run->stage->settings.optimizer.bf16};
+    return model_load(&run->reference, run->pipeline->ops, path, &options);
 }
 
 struct prompt_limit {
@@ -407,25 +424,27 @@ int stage_start_workers(struct stage_run *run)
                                 (int)settings->rollout.workers, (int)settings->reward.workers);
 }
 
-static int publish(struct stage_run *run, const char *config, size_t n_config, const char *image,
-                   size_t n_image, uint32_t version)
+/* Takes the image over. */
+static int publish(struct stage_run *run, const struct text *config, struct text *image,
+                   uint32_t version)
 {
     const char *tokenizer;
     size_t n_tokenizer;
 
     tokenizer_json(run->tokenizer, &tokenizer, &n_tokenizer);
-    TRY(exchange_set_model(run->pipeline->exchange, config, n_config, tokenizer, n_tokenizer));
-    return exchange_publish(run->pipeline->exchange, version, image, n_image);
+    TRY(exchange_set_model(run->pipeline->exchange, config->data, config->length, tokenizer,
+                           n_tokenizer));
+    return exchange_publish(run->pipeline->exchange, version, image);
 }
 
 int stage_publish_policy(struct stage_run *run, uint32_t version)
 {
-    struct text image = {.maximum = (size_t)1 << 40}, config = {0};
+    struct text image = {.maximum = IMAGE_MAX_BYTES}, config = {0};
     int status = model_write_weights(run->policy, &image);
 
     model_shape_print(model_shape(run->policy), -1, tokenizer_eos(run->tokenizer), &config);
     if (status == STATUS_OK)
-        status = publish(run, config.data, config.length, image.data, image.length, version);
+        status = publish(run, &config, &image, version);
     text_release(&image);
     text_release(&config);
     return status;
@@ -434,20 +453,16 @@ int stage_publish_policy(struct stage_run *run, uint32_t version)
 int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint32_t version)
 {
     char path[FILE_PATH_MAX];
-    struct text config = {0};
-    struct file_map map;
+    struct text config = {0}, image = {.maximum = IMAGE_MAX_BYTES};
     int status;
 
-    TRY(file_join(path, directory, "config.json"));
-    status = file_read(path, (size_t)1 << 20, &config);
-    if (status == STATUS_OK)
-        status = file_join(path, directory, "model.safetensors");
-    if (status == STATUS_OK)
-        status = file_map_open(&map, path);
-    if (status == STATUS_OK) {
-        status = publish(run, config.data, config.length, (const char *)map.bytes, map.n, version);
-        file_map_close(&map);
-    }
+    TRY_OUT(file_join(path, directory, "config.json"));
+    TRY_OUT(file_read(path, (size_t)1 << 20, &config));
+    TRY_OUT(file_join(path, directory, "model.safetensors"));
+    TRY_OUT(file_read(path, IMAGE_MAX_BYTES, &image));
+    status = publish(run, &config, &image, version);
+out:
+    text_release(&image);
     text_release(&config);
     return status;
 }

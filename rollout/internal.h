@@ -53,9 +53,10 @@ struct policy {
     struct tokenizer *tokenizer;
     struct rollout *rollout;
     uint32_t version;
+    uint64_t model_bytes;          /* of the image that it was built from */
 
     int has_next_model;            /* announced; the next image builds it */
-    struct text next_config, next_tokenizer;
+    struct text next_config, next_tokenizer;   /* the newest, also once it is built */
 
     unsigned char *image;          /* [image_total], of which image_bytes are there */
     uint64_t image_bytes, image_total;

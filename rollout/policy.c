@@ -135,7 +135,7 @@ static int build_policy(struct policy *policy)
     TRY_OUT(tokenizer_parse(&tokenizer, policy->next_tokenizer.data,
                             policy->next_tokenizer.length, "tokenizer.json of the coordinator"));
     TRY_OUT(model_load_memory(&model, policy->ops, policy->next_config.data,
-                              policy->next_config.length, policy->image, policy->image_total, 0));
+                              policy->next_config.length, policy->image, policy->image_total, &model_frozen));
     if (tokenizer_eos(tokenizer) >= model_shape(model)->vocab_size)
         TRY_OUT(status_fail(STATUS_FORMAT, "the end-of-text token %d is outside the model's "
                             "vocabulary of %d", tokenizer_eos(tokenizer),
@@ -149,6 +149,7 @@ static int build_policy(struct policy *policy)
     policy->model = model;
     policy->tokenizer = tokenizer;
     policy->has_next_model = 0;
+    policy->model_bytes = policy->image_total;
     return STATUS_OK;
 out:
     rollout_destroy(&rollout);
@@ -167,9 +168,12 @@ static int read_weights(struct policy *policy)
     return rollout_set_version(policy->rollout, policy->image_version);
 }
 
+/* Weights of another size are of another dtype, in which the model is then held. */
 int policy_apply_image(struct policy *policy)
 {
-    int status = policy->has_next_model ? build_policy(policy) : read_weights(policy);
+    int is_other = policy->model && policy->image_total != policy->model_bytes;
+    int status =
+        policy->has_next_model || is_other ? build_policy(policy) : read_weights(policy);
 
     if (status == STATUS_OK)
         policy->version = policy->image_version;

@@ -23,20 +23,40 @@ struct cpu {
     char description[64];
 };
 
+static inline int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
 /* At least `bytes`, undefined content; NULL (and the sticky status) when there is no memory or an
  * earlier op failed: the op then does nothing. */
 void *cpu_scratch(struct cpu *cpu, enum cpu_scratch which, size_t bytes);
+
+/* Rows first .. first + n - 1 of a matrix as products see them: where they lie when that is what
+ * lies there, else in `scratch` [n,C]. */
+const float *cpu_matrix_rows(struct cpu *cpu, const struct matrix *matrix, int64_t first, int64_t n,
+                             float *scratch);
+/* Panels first .. first + n - 1 of a matrix of MATRIX_ROWS, into `panels` [n][C][16]. `rows` is
+ * scratch of as many floats, for a matrix with an adapter. */
+void cpu_matrix_panels(struct cpu *cpu, const struct matrix *matrix, int64_t first, int64_t n,
+                       float *panels, float *rows);
 
 /* Runs body over [0, n) in ranges that start at multiples of `align`. `cost` is that of one item,
  * in vector instructions or so: small loops stay on the calling thread. */
 void cpu_loop(struct cpu *cpu, int64_t n, int64_t align, double cost,
               void (*body)(void *job, int64_t first, int64_t last), void *job);
 
-void cpu_pack(void *context, struct tensor *packed, const struct tensor *weight);
+void cpu_matrix_read(void *context, struct tensor *rows, const struct matrix *matrix,
+                     int64_t first);
+void cpu_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,
+                      int64_t first);
+void cpu_round_bf16(void *context, struct tensor *out, const struct tensor *in);
+void cpu_embedding(void *context, struct tensor *out, const struct matrix *table,
+                   const struct tensor *tokens);
 void cpu_matmul(void *context, struct tensor *out, const struct tensor *in,
-                const struct tensor *packed, const struct tensor *bias);
+                const struct matrix *weight, const struct tensor *bias);
 void cpu_matmul_backward_input(void *context, struct tensor *d_in, const struct tensor *d_out,
-                               const struct tensor *weight);
+                               const struct matrix *weight);
 void cpu_matmul_backward_weight(void *context, struct tensor *d_weight, struct tensor *d_bias,
                                 const struct tensor *d_out, const struct tensor *in);
 void cpu_rmsnorm(void *context, struct tensor *out, struct tensor *rstd, const struct tensor *in,

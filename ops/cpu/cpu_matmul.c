@@ -2,6 +2,7 @@
 
 #define ROWS_PER_TASK 96      /* a multiple of every tile_rows; their inputs stay in the L2 cache */
 #define STEPS_PER_PASS 512    /* of a backward sum: bounds the packed copies */
+#define PANELS_FLOATS (1 << 20)   /* of a weight, packed at a time: a few megabytes */
 #define TASK_FLOPS 400000.0   /* a task takes some ten microseconds */
 #define INLINE_FLOPS 300000.0
 #define TASKS_PER_THREAD 6
@@ -23,11 +24,6 @@ static void run_cell(void *argument, int64_t i, int thread)
     (void)thread;
     grid->kernels->product(grid->product, row, last_row < grid->n_rows ? last_row : grid->n_rows,
                            panel, last_panel < grid->n_panels ? last_panel : grid->n_panels);
-}
-
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
 }
 
 static void run_product(struct cpu *cpu, const struct product *product, int64_t n_rows)
@@ -67,31 +63,6 @@ struct pack_job {
     int64_t ld, n_steps, n_columns;
 };
 
-static void pack_weight(void *argument, int64_t first, int64_t last)
-{
-    const struct pack_job *job = argument;
-    int64_t M = job->n_columns, C = job->n_steps;
-
-    for (int64_t p = first; p < last; p++) {
-        int64_t n = M - p * OPS_PANEL;
-        job->kernels->transpose_panel(job->to + p * C * OPS_PANEL, job->from + p * OPS_PANEL * C, C,
-                                      n < OPS_PANEL ? n : OPS_PANEL, C);
-    }
-}
-
-void cpu_pack(void *context, struct tensor *packed, const struct tensor *weight)
-{
-    struct cpu *cpu = context;
-    int64_t M = weight->shape[0], C = weight->shape[1];
-    struct pack_job job = {.kernels = cpu->kernels,
-                           .to = tensor_f32(packed),
-                           .from = tensor_f32(weight),
-                           .n_steps = C,
-                           .n_columns = M};
-
-    cpu_loop(cpu, divide_up(M, OPS_PANEL), 1, 2.0 * (double)C, pack_weight, &job);
-}
-
 static void pack_columns(void *argument, int64_t first, int64_t last)
 {
     const struct pack_job *job = argument;
@@ -109,23 +80,57 @@ static void pack_blocks(void *argument, int64_t first, int64_t last)
 }
 
 /* ---- The products. */
+/* Rows become panels for a few columns of the output at a time. */
+static void multiply_rows(struct cpu *cpu, struct product *product, const struct matrix *weight,
+                          int64_t N)
+{
+    int64_t C = weight->C, n_panels = divide_up(weight->M, OPS_PANEL);
+    int64_t most = PANELS_FLOATS / (OPS_PANEL * C) / cpu->kernels->tile_panels;
+    most = (most < 1 ? 1 : most) * cpu->kernels->tile_panels;
+    if (most > n_panels)
+        most = n_panels;
+    size_t bytes = (size_t)(most * OPS_PANEL * C) * sizeof(float);
+    float *panels = cpu_scratch(cpu, CPU_SCRATCH_SHARED, bytes);
+    float *rows = weight->adapter.rank ? cpu_scratch(cpu, CPU_SCRATCH_BLOCKS, bytes) : NULL;
+    float *out = product->out;
+    const float *bias = product->bias;
+
+    if (!panels || (weight->adapter.rank && !rows))
+        return;
+    product->b = panels;
+    for (int64_t first = 0; first < n_panels; first += most) {
+        int64_t n = n_panels - first < most ? n_panels - first : most;
+        int64_t column = first * OPS_PANEL, left = weight->M - column;
+        cpu_matrix_panels(cpu, weight, first, n, panels, rows);
+        product->out = out + column;
+        product->bias = bias ? bias + column : NULL;
+        product->n_columns = left < n * OPS_PANEL ? left : n * OPS_PANEL;
+        run_product(cpu, product, N);
+    }
+}
+
 void cpu_matmul(void *context, struct tensor *out, const struct tensor *in,
-                const struct tensor *packed, const struct tensor *bias)
+                const struct matrix *weight, const struct tensor *bias)
 {
     struct cpu *cpu = context;
     int64_t N = in->shape[0], C = in->shape[1], M = out->shape[1];
+    int is_bf16 = weight->form == MATRIX_PANELS && weight->dtype == DTYPE_BF16;
     struct product product = {.a = tensor_f32(in),
                               .a_block = cpu->kernels->tile_rows * C,
                               .a_row = C,
                               .a_step = 1,
-                              .b = tensor_f32(packed),
+                              .b = weight->data,
+                              .b_bf16 = is_bf16 ? weight->data : NULL,
                               .n_steps = C,
                               .out = tensor_f32(out),
                               .out_row = M,
                               .n_columns = M,
                               .bias = bias ? tensor_f32(bias) : NULL};
 
-    run_product(cpu, &product, N);
+    if (weight->form == MATRIX_PANELS)
+        run_product(cpu, &product, N);
+    else
+        multiply_rows(cpu, &product, weight, N);
 }
 
 static int64_t panel_floats(int64_t n_columns)
@@ -134,17 +139,18 @@ static int64_t panel_floats(int64_t n_columns)
 }
 
 void cpu_matmul_backward_input(void *context, struct tensor *d_in, const struct tensor *d_out,
-                               const struct tensor *weight)
+                               const struct matrix *weight)
 {
     struct cpu *cpu = context;
     int64_t N = d_out->shape[0], M = d_out->shape[1], C = d_in->shape[1];
     float *panels = cpu_scratch(cpu, CPU_SCRATCH_SHARED, (size_t)panel_floats(C) * sizeof(float));
+    float *rows = cpu_scratch(cpu, CPU_SCRATCH_BLOCKS, (size_t)(STEPS_PER_PASS * C) * sizeof(float));
 
-    for (int64_t m = 0; panels && m < M; m += STEPS_PER_PASS) {
+    for (int64_t m = 0; panels && rows && m < M; m += STEPS_PER_PASS) {
         int64_t n_steps = M - m < STEPS_PER_PASS ? M - m : STEPS_PER_PASS;
         struct pack_job job = {.kernels = cpu->kernels,
                                .to = panels,
-                               .from = tensor_f32(weight) + m * C,
+                               .from = cpu_matrix_rows(cpu, weight, m, n_steps, rows),
                                .ld = C,
                                .n_steps = n_steps,
                                .n_columns = C};

@@ -11,11 +11,13 @@
 #include "ops/backend.h"
 
 /* out[r,m] = (accumulate ? out : 0) + sum over k of a[r,k] b[k,m], then + bias[m]. b lies in panels
- * of 16 columns, [panel][n_steps][16]. a: row r is row r % tile_rows of block r / tile_rows. */
+ * of 16 columns, [panel][n_steps][16], as float32, or as bfloat16 in b_bf16 when that is not NULL.
+ * a: row r is row r % tile_rows of block r / tile_rows. */
 struct product {
     const float *a;
     int64_t a_block, a_row, a_step;
     const float *b;
+    const uint16_t *b_bf16;
     int64_t n_steps;
     float *out;
     int64_t out_row, n_columns;
@@ -76,6 +78,11 @@ struct adamw_factors {
                         const float *up, int64_t n))                                               \
     X(add, (float *out, const float *in, int64_t n))                                               \
     X(scale, (float *x, float factor, int64_t n))                                                  \
+    /* out += factor * in */                                                                       \
+    X(add_scaled, (float *out, const float *in, float factor, int64_t n))                          \
+    /* rounded to bfloat16, as float32 and as two bytes */                                         \
+    X(round_bf16, (float *out, const float *in, int64_t n))                                        \
+    X(narrow_bf16, (uint16_t *out, const float *in, int64_t n))                                    \
     /* query rows first .. last-1 of the segment that starts at row `segment` */                   \
     X(attention, (const struct attention_forward *job, int64_t segment, int64_t first,             \
                   int64_t last, int64_t kv_head, float *scratch))                                  \

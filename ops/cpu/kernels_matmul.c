@@ -77,7 +77,8 @@ void KERNEL(product)(const struct product *product, int64_t first_row, int64_t l
         int64_t n_columns = min_i64(end_panel * LANES, x->n_columns) - p * LANES;
         for (int64_t row = first_row; row < last_row; row += TILE_ROWS) {
             struct tile tile = {.a_step = x->a_step,
-                                .b = x->b + p * b_panel,
+                                .b = x->b_bf16 ? NULL : x->b + p * b_panel,
+                            .b_bf16 = x->b_bf16 ? x->b_bf16 + p * b_panel : NULL,
                                 .b_panel = b_panel,
                                 .b_step = LANES,
                                 .n_steps = x->n_steps,

@@ -32,6 +32,8 @@ KERNEL_LIST_VALUES(X)
 #define vector_i32 int32_t __attribute__((vector_size(VECTOR_BYTES)))
 #define vector_u32 uint32_t __attribute__((vector_size(VECTOR_BYTES)))
 
+#define vector_half uint16_t __attribute__((vector_size(VECTOR_BYTES / 2)))
+
 enum { LANES = 16, WIDTH = VECTOR_BYTES / 4, PARTS = LANES / WIDTH };
 
 struct lanes {
@@ -53,6 +55,14 @@ INLINE vector_f32 vector_load(const float *p)
     vector_f32 v;
     memcpy(&v, p, sizeof(v));
     return v;
+}
+
+/* bfloat16 is the upper half of float32. */
+INLINE vector_f32 vector_widen(const uint16_t *p)
+{
+    vector_half halves;
+    memcpy(&halves, p, sizeof(halves));
+    return (vector_f32)(__builtin_convertvector(halves, vector_u32) << 16);
 }
 
 INLINE void vector_store(float *p, vector_f32 v)
@@ -148,6 +158,20 @@ INLINE struct lanes lanes_max(struct lanes a, struct lanes b)
 {
     UNROLL for (int i = 0; i < PARTS; i++) a.part[i] =
         vector_choose(a.part[i] > b.part[i], a.part[i], b.part[i]);
+    return a;
+}
+
+/* To the nearest bfloat16, ties to even; a NaN stays one. */
+INLINE struct lanes lanes_round_bf16(struct lanes a)
+{
+    UNROLL for (int i = 0; i < PARTS; i++)
+    {
+        vector_u32 bits = (vector_u32)a.part[i];
+        vector_u32 rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+        vector_u32 is_number = (vector_u32)(a.part[i] == a.part[i]);
+        bits = (rounded & is_number) | ((bits | 0x400000u) & ~is_number);
+        a.part[i] = (vector_f32)(bits & 0xffff0000u);
+    }
     return a;
 }
 

@@ -20,6 +20,7 @@ struct tile {
     const float *a[8];           /* step k of row r is a[r][k * a_step] */
     int64_t a_step;
     const float *b;              /* panel p, step k: 16 floats at b + p * b_panel + k * b_step */
+    const uint16_t *b_bf16;      /* ... instead, when not NULL */
     int64_t b_panel, b_step;
     int64_t n_steps;
     float *out[8];               /* panel p at out[r] + 16 p */
@@ -43,7 +44,8 @@ enum { MOST_ROWS = 8, MOST_PARTS = 4 };
 #define POINT(r, p) a[r] = tile->a[r < n_rows ? r : 0];
 #define COLUMN(r, p)                                                                               \
     if (p < n_parts)                                                                               \
-        column[p] = vector_load(b + p / PARTS * b_panel + p % PARTS * WIDTH);
+        column[p] = is_bf16 ? vector_widen(b_bf16 + p / PARTS * b_panel + p % PARTS * WIDTH)       \
+                            : vector_load(b + p / PARTS * b_panel + p % PARTS * WIDTH);
 #define MULTIPLY(r, p)                                                                             \
     if (r < n_rows && p < n_parts)                                                                 \
         sum[r][p] = a[r][at] * column[p] + sum[r][p];
@@ -55,11 +57,13 @@ enum { MOST_ROWS = 8, MOST_PARTS = 4 };
         vector_store(tile->out[r] + p * WIDTH, sum[r][p]);
 
 /* Whole panels only: tile_part() sees to the rest. */
-INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_panels)
+INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_panels,
+                     const int is_bf16)
 {
     const int n_parts = n_panels * PARTS;
     vector_f32 sum[MOST_ROWS][MOST_PARTS], column[MOST_PARTS];
     const float *a[MOST_ROWS], *b = tile->b;
+    const uint16_t *b_bf16 = tile->b_bf16;
     int64_t b_panel = tile->b_panel, b_step = tile->b_step, a_step = tile->a_step;
 
     TILE_EACH(ZERO)
@@ -68,8 +72,12 @@ INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_pane
         TILE_EACH(LOAD)
     }
     int64_t end = tile->n_steps * a_step;
-    for (int64_t at = 0; at < end; at += a_step, b += b_step) {
+    for (int64_t at = 0; at < end; at += a_step) {
         TILE_ROW(COLUMN, 0)
+        if (is_bf16)
+            b_bf16 += b_step;
+        else
+            b += b_step;
         TILE_EACH(MULTIPLY)
     }
     if (tile->bias) {
@@ -82,11 +90,19 @@ INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_pane
 #define TILE_FUNCTIONS(rows)                                                                       \
     static __attribute__((noinline)) void tile_##rows##_single(const struct tile *tile)            \
     {                                                                                              \
-        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, 1);                                    \
+        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, 1, 0);                                 \
     }                                                                                              \
     static __attribute__((noinline)) void tile_##rows##_whole(const struct tile *tile)             \
     {                                                                                              \
-        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, TILE_PANELS);                          \
+        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, TILE_PANELS, 0);                       \
+    }                                                                                              \
+    static __attribute__((noinline)) void tile_##rows##_bf16(const struct tile *tile)              \
+    {                                                                                              \
+        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, 1, 1);                                 \
+    }                                                                                              \
+    static __attribute__((noinline)) void tile_##rows##_bf16_whole(const struct tile *tile)        \
+    {                                                                                              \
+        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, TILE_PANELS, 1);                       \
     }
 TILE_FUNCTIONS(1)
 TILE_FUNCTIONS(2)
@@ -97,13 +113,13 @@ TILE_FUNCTIONS(6)
 TILE_FUNCTIONS(7)
 TILE_FUNCTIONS(8)
 
-static void (*const tile_single[])(const struct tile *tile) = {
-    tile_1_single, tile_2_single, tile_3_single, tile_4_single,
-    tile_5_single, tile_6_single, tile_7_single, tile_8_single,
-};
-static void (*const tile_whole[])(const struct tile *tile) = {
-    tile_1_whole, tile_2_whole, tile_3_whole, tile_4_whole,
-    tile_5_whole, tile_6_whole, tile_7_whole, tile_8_whole,
+/* [bf16][as wide as a tile][rows - 1] */
+#define TILE_TABLE(suffix)                                                                         \
+    {tile_1##suffix, tile_2##suffix, tile_3##suffix, tile_4##suffix,                               \
+     tile_5##suffix, tile_6##suffix, tile_7##suffix, tile_8##suffix}
+static void (*const tile_functions[2][2][8])(const struct tile *tile) = {
+    {TILE_TABLE(_single), TILE_TABLE(_whole)},
+    {TILE_TABLE(_bf16), TILE_TABLE(_bf16_whole)},
 };
 
 /* The last panel, of which n < 16 columns exist: through a copy. */
@@ -123,7 +139,7 @@ static __attribute__((unused, noinline)) void tile_part(struct tile *tile, int64
         memcpy(bias, tile->bias, (size_t)n * sizeof(float));
         tile->bias = bias;
     }
-    tile_single[n_rows - 1](tile);
+    tile_functions[tile->b_bf16 != NULL][0][n_rows - 1](tile);
     for (int64_t r = 0; r < n_rows; r++)
         memcpy(out[r], copy[r], (size_t)n * sizeof(float));
     tile->bias = NULL;
@@ -136,12 +152,12 @@ static __attribute__((unused, noinline)) void tile_multiply(struct tile *tile, i
 
     while (left >= LANES) {
         int64_t n_panels = min_i64(TILE_PANELS, left / LANES);
-        if (n_panels == TILE_PANELS)
-            tile_whole[n_rows - 1](tile);
-        else
-            tile_single[n_rows - 1](tile);
+        tile_functions[tile->b_bf16 != NULL][n_panels == TILE_PANELS][n_rows - 1](tile);
         left -= n_panels * LANES;
-        tile->b += n_panels * tile->b_panel;
+        if (tile->b_bf16)
+            tile->b_bf16 += n_panels * tile->b_panel;
+        else
+            tile->b += n_panels * tile->b_panel;
         for (int64_t r = 0; r < n_rows; r++)
             tile->out[r] += n_panels * LANES;
         if (tile->bias)

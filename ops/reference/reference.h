@@ -5,11 +5,15 @@
 
 #include "ops/backend.h"
 
-void reference_pack(void *context, struct tensor *packed, const struct tensor *weight);
+void reference_matrix_read(void *context, struct tensor *rows, const struct matrix *matrix,
+                           int64_t first);
+void reference_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,
+                            int64_t first);
+void reference_round_bf16(void *context, struct tensor *out, const struct tensor *in);
 void reference_matmul(void *context, struct tensor *out, const struct tensor *in,
-                      const struct tensor *packed, const struct tensor *bias);
+                      const struct matrix *weight, const struct tensor *bias);
 void reference_matmul_backward_input(void *context, struct tensor *d_in,
-                                     const struct tensor *d_out, const struct tensor *weight);
+                                     const struct tensor *d_out, const struct matrix *weight);
 void reference_matmul_backward_weight(void *context, struct tensor *d_weight,
                                       struct tensor *d_bias, const struct tensor *d_out,
                                       const struct tensor *in);
@@ -27,7 +31,7 @@ void reference_swiglu_backward(void *context, struct tensor *d_gate, struct tens
                                const struct tensor *up);
 void reference_add(void *context, struct tensor *out, const struct tensor *in);
 void reference_scale(void *context, struct tensor *x, float factor);
-void reference_embedding(void *context, struct tensor *out, const struct tensor *table,
+void reference_embedding(void *context, struct tensor *out, const struct matrix *table,
                          const struct tensor *tokens);
 void reference_embedding_backward(void *context, struct tensor *d_table,
                                   const struct tensor *d_out, const struct tensor *tokens);

@@ -128,12 +128,6 @@ void reference_scatter_add_rows(void *context, struct tensor *d_in, const struct
             tensor_f32(d_in)[row[n] * C + c] += tensor_f32(d_out)[n * C + c];
 }
 
-void reference_embedding(void *context, struct tensor *out, const struct tensor *table,
-                         const struct tensor *tokens)
-{
-    reference_gather_rows(context, out, table, tokens);
-}
-
 void reference_embedding_backward(void *context, struct tensor *d_table,
                                   const struct tensor *d_out, const struct tensor *tokens)
 {

@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     }
     if (total == SIZE_MAX)   /* never; it makes the bytes count */
         abort();
-    if (model_load_memory(&model, ops, config, sizeof(config) - 1, data, n, 0) < 0)
+    if (model_load_memory(&model, ops, config, sizeof(config) - 1, data, n, &model_frozen) < 0)
         return 0;
     /* What loads is written, and reads back. */
     if (model_write_weights(model, &back) < 0 ||

@@ -36,7 +36,8 @@ static void *place(struct trial *t, const void *host, size_t bytes)
 
     assert_true(t->n_operands < MOST_OPERANDS);
     assert_int_equal(ops_alloc(t->ops, bytes, &memory), 0);
-    ops_upload(t->ops, memory, host, bytes);
+    if (host)
+        ops_upload(t->ops, memory, host, bytes);
     assert_int_equal(ops_sync(t->ops), 0);
     t->memory[t->n_operands++] = memory;
     return memory;
@@ -117,26 +118,65 @@ static struct tensor segments(struct trial *t, int64_t N)
 }
 
 /* ---- One function per op. */
+/* The forms in which a product may read a weight. */
+enum { FORM_ROWS, FORM_PANELS, FORM_PANELS_BF16, FORM_ROUNDED, FORM_ADAPTER, FORM_ADAPTER_ROUNDED };
+
+static struct matrix weight_of_form(struct trial *t, int64_t M, int64_t C, int64_t form)
+{
+    struct tensor rows = input(t, M, C, 0);
+    struct matrix matrix = matrix_rows(rows.data, M, C);
+
+    if (form == FORM_PANELS_BF16 || form == FORM_ROUNDED || form == FORM_ADAPTER_ROUNDED)
+        matrix.dtype = DTYPE_BF16;
+    if (form == FORM_ADAPTER || form == FORM_ADAPTER_ROUNDED) {
+        struct tensor a = input(t, 3, C, 0), b = input(t, M, 3, 0);
+        matrix.adapter = (struct adapter){3, 0.25f, tensor_f32(&a), tensor_f32(&b)};
+    }
+    if (form == FORM_PANELS || form == FORM_PANELS_BF16) {
+        /* Two writes: whole panels, then what is left. */
+        int64_t first = M / 2 / OPS_PANEL * OPS_PANEL;
+        struct tensor head = tensor_2d(rows.data, first, C);
+        struct tensor tail = tensor_2d(tensor_f32(&rows) + first * C, M - first, C);
+        matrix.form = MATRIX_PANELS;
+        matrix.data = place(t, NULL, ops_matrix_bytes(&matrix));
+        ops_matrix_write(t->ops, &matrix, &head, 0);
+        ops_matrix_write(t->ops, &matrix, &tail, first);
+    }
+    return matrix;
+}
+
 static void run_matmul(struct trial *t)
 {
     int64_t N = t->s[0], C = t->s[1], M = t->s[2];
-    struct tensor in = input(t, N, C, 0), weight = input(t, M, C, 0);
-    struct tensor packed = output(t, ops_packed_count(M, C), 0, 0), bias = input(t, M, 0, 0);
+    struct matrix weight = weight_of_form(t, M, C, t->s[3]);
+    struct tensor in = input(t, N, C, 0), bias = input(t, M, 0, 0);
     struct tensor with = output(t, N, M, 0), without = output(t, N, M, 0);
+    struct tensor rows = output(t, M, C, 0), last = output(t, 1, C, 0);
 
-    ops_pack(t->ops, &packed, &weight);
-    ops_matmul(t->ops, &with, &in, &packed, &bias);
-    ops_matmul(t->ops, &without, &in, &packed, NULL);
+    ops_matmul(t->ops, &with, &in, &weight, &bias);
+    ops_matmul(t->ops, &without, &in, &weight, NULL);
+    ops_matrix_read(t->ops, &rows, &weight, 0);
+    ops_matrix_read(t->ops, &last, &weight, M - 1);
 }
 
 static void run_matmul_backward(struct trial *t)
 {
     int64_t N = t->s[0], C = t->s[1], M = t->s[2];
-    struct tensor in = input(t, N, C, 0), weight = input(t, M, C, 0), d_out = input(t, N, M, 0);
+    struct matrix weight = weight_of_form(t, M, C, t->s[3]);
+    struct tensor in = input(t, N, C, 0), d_out = input(t, N, M, 0);
     struct tensor d_in = sum(t, N, C, 0), d_weight = sum(t, M, C, 0), d_bias = sum(t, M, 0, 0);
 
     ops_matmul_backward_input(t->ops, &d_in, &d_out, &weight);
     ops_matmul_backward_weight(t->ops, &d_weight, &d_bias, &d_out, &in);
+}
+
+static void run_round_bf16(struct trial *t)
+{
+    struct tensor in = input(t, t->s[0], 0, 0), out = output(t, t->s[0], 0, 0);
+    struct tensor same = sum(t, t->s[0], 0, 0);
+
+    ops_round_bf16(t->ops, &out, &in);
+    ops_round_bf16(t->ops, &same, &same);
 }
 
 static void run_rmsnorm(struct trial *t)
@@ -185,7 +225,8 @@ static void run_add_and_scale(struct trial *t)
 static void run_embedding(struct trial *t)
 {
     int64_t N = t->s[0], C = t->s[1], V = t->s[2];
-    struct tensor table = input(t, V, C, 0), tokens = indices(t, N, V), d_out = input(t, N, C, 0);
+    struct matrix table = weight_of_form(t, V, C, t->s[3]);
+    struct tensor tokens = indices(t, N, V), d_out = input(t, N, C, 0);
     struct tensor out = output(t, N, C, 0), d_table = sum(t, V, C, 0);
 
     ops_embedding(t->ops, &out, &table, &tokens);
@@ -282,11 +323,25 @@ static const struct row {
     {"matmul 7,33,50", run_matmul, {7, 33, 50}, 2e-6},
     {"matmul 64,96,256", run_matmul, {64, 96, 256}, 2e-6},
     {"matmul 131,257,300", run_matmul, {131, 257, 300}, 4e-6},
+    {"matmul of panels 1,1,1", run_matmul, {1, 1, 1, FORM_PANELS}, 1e-6},
+    {"matmul of panels 131,257,300", run_matmul, {131, 257, 300, FORM_PANELS}, 4e-6},
+    {"matmul of bf16 panels 1,1,1", run_matmul, {1, 1, 1, FORM_PANELS_BF16}, 1e-6},
+    {"matmul of bf16 panels 9,33,50", run_matmul, {9, 33, 50, FORM_PANELS_BF16}, 2e-6},
+    {"matmul of bf16 panels 131,257,300", run_matmul, {131, 257, 300, FORM_PANELS_BF16}, 4e-6},
+    {"matmul of rounded rows 131,257,300", run_matmul, {131, 257, 300, FORM_ROUNDED}, 4e-6},
+    {"matmul of a few panels at a time", run_matmul, {5, 9000, 300}, 1e-5},
+    {"matmul with adapter 31,57,100", run_matmul, {31, 57, 100, FORM_ADAPTER}, 4e-6},
+    {"matmul with adapter, rounded", run_matmul, {31, 57, 100, FORM_ADAPTER_ROUNDED}, 4e-3},
+    {"round_bf16 1", run_round_bf16, {1}, 0},
+    {"round_bf16 50001", run_round_bf16, {50001}, 0},
     {"matmul_backward 1,1,1", run_matmul_backward, {1, 1, 1}, 1e-6},
     {"matmul_backward 5,17,19", run_matmul_backward, {5, 17, 19}, 2e-6},
     {"matmul_backward 100,96,64", run_matmul_backward, {100, 96, 64}, 4e-6},
     {"matmul_backward 1030,40,33", run_matmul_backward, {1030, 40, 33}, 1e-5},
     {"matmul_backward 33,40,1030", run_matmul_backward, {33, 40, 1030}, 1e-5},
+    {"matmul_backward, rounded", run_matmul_backward, {33, 40, 1030, FORM_ROUNDED}, 1e-5},
+    {"matmul_backward, bf16 panels", run_matmul_backward, {33, 40, 50, FORM_PANELS_BF16}, 1e-5},
+    {"matmul_backward, adapter", run_matmul_backward, {33, 40, 1030, FORM_ADAPTER}, 1e-5},
     {"rmsnorm 3,1", run_rmsnorm, {3, 1}, 4e-6},
     {"rmsnorm 200,16", run_rmsnorm, {200, 16}, 4e-6},
     {"rmsnorm 67,100", run_rmsnorm, {67, 100}, 4e-6},
@@ -301,6 +356,9 @@ static const struct row {
     {"add_and_scale 200003", run_add_and_scale, {200003}, 1e-6},
     {"embedding 9,7,5", run_embedding, {9, 7, 5}, 2e-6},
     {"embedding 2000,256,300", run_embedding, {2000, 256, 300}, 4e-6},
+    {"embedding of panels", run_embedding, {20, 17, 50, FORM_PANELS}, 2e-6},
+    {"embedding of bf16 panels", run_embedding, {20, 17, 50, FORM_PANELS_BF16}, 2e-6},
+    {"embedding, rounded", run_embedding, {20, 17, 50, FORM_ROUNDED}, 2e-6},
     {"rows 3,5,11", run_rows, {3, 5, 11}, 1e-6},
     {"rows 300,96,1000", run_rows, {300, 96, 1000}, 1e-6},
     {"attention 1,1,1,1", run_attention, {1, 1, 1, 1}, 4e-6},

@@ -49,19 +49,18 @@ static int64_t matmul_outputs(const int64_t *s)
 
 static void matmul_forward(struct ops *ops, const int64_t *s, float *const *in, float *out)
 {
-    static float packed_data[MOST];
-    struct tensor x = tensor_2d(in[0], s[0], s[1]), weight = tensor_2d(in[1], s[2], s[1]);
-    struct tensor packed = tensor_1d(packed_data, ops_packed_count(s[2], s[1]));
+    struct matrix weight = matrix_rows(in[1], s[2], s[1]);
+    struct tensor x = tensor_2d(in[0], s[0], s[1]);
     struct tensor y = tensor_2d(out, s[0], s[2]), bias = tensor_1d(in[2], s[2]);
 
-    ops_pack(ops, &packed, &weight);
-    ops_matmul(ops, &y, &x, &packed, &bias);
+    ops_matmul(ops, &y, &x, &weight, &bias);
 }
 
 static void matmul_backward(struct ops *ops, const int64_t *s, float *const *in,
                             const float *d_out, float *const *d_in)
 {
-    struct tensor x = tensor_2d(in[0], s[0], s[1]), weight = tensor_2d(in[1], s[2], s[1]);
+    struct matrix weight = matrix_rows(in[1], s[2], s[1]);
+    struct tensor x = tensor_2d(in[0], s[0], s[1]);
     struct tensor dy = tensor_2d((void *)d_out, s[0], s[2]), dx = tensor_2d(d_in[0], s[0], s[1]);
     struct tensor dw = tensor_2d(d_in[1], s[2], s[1]), db = tensor_1d(d_in[2], s[2]);
 
@@ -177,7 +176,8 @@ static int64_t embedding_inputs(const int64_t *s, int i)
 
 static void embedding_forward(struct ops *ops, const int64_t *s, float *const *in, float *out)
 {
-    struct tensor table = tensor_2d(in[0], 5, s[1]), y = tensor_2d(out, s[0], s[1]);
+    struct matrix table = matrix_rows(in[0], 5, s[1]);
+    struct tensor y = tensor_2d(out, s[0], s[1]);
     struct tensor tokens = tensor_i32(some_indices, s[0]);
 
     ops_embedding(ops, &y, &table, &tokens);

@@ -56,7 +56,7 @@ static void make_checkpoint(void)
     assert_int_equal(tokenizer_load(&tokenizer, path), STATUS_OK);
     shape.vocab_size = tokenizer_vocab_size(tokenizer);
     assert_int_equal(ops_create(&ops, "cpu", 1), STATUS_OK);
-    assert_int_equal(model_create(&model, ops, &shape, 0, 1), STATUS_OK);
+    assert_int_equal(model_create(&model, ops, &shape, &model_frozen, 1), STATUS_OK);
     assert_int_equal(checkpoint_save(in_run(CHECKPOINT), model, tokenizer, NULL, digest),
                      STATUS_OK);
     model_destroy(&model);

@@ -104,9 +104,9 @@ static struct outcome_of_steps run_case(const json_t *row, int64_t passes, int64
         .steps_per_generation = 1, .tasks_per_step = 3};
     struct optimizer_config optimizer = optimizer_config(micro_tokens);
 
-    assert_int_equal(model_load(&policy, ops, MODEL, 1), 0);
+    assert_int_equal(model_load(&policy, ops, MODEL, &model_trainable), 0);
     if (with_reference) {
-        assert_int_equal(model_load(&reference, ops, MODEL, 0), 0);
+        assert_int_equal(model_load(&reference, ops, MODEL, &model_trainable), 0);
         for (size_t i = 0; i < model_n_weights(reference); i++) {
             struct tensor weight;
             model_weight(reference, i, &weight, NULL);
@@ -136,7 +136,7 @@ static void check_watched(const struct text *image, const json_t *row)
 
     assert_int_equal(file_read(MODEL "/config.json", 1 << 20, &config), 0);
     assert_int_equal(model_load_memory(&model, ops, config.data, config.length, image->data,
-                                       image->length, 0), 0);
+                                       image->length, &model_trainable), 0);
     json_object_foreach(json_object_get(row, "watched"), name, values) {
         for (size_t i = 0; i < model_n_weights(model); i++) {
             struct tensor weight;
@@ -243,7 +243,7 @@ static void masked_and_zero_advantage_samples_move_nothing(void **state)
             groups[g].samples[i].masked = g == 0;
             groups[g].samples[i].reward = 0.25f;
         }
-    assert_int_equal(model_load(&policy, ops, MODEL, 1), 0);
+    assert_int_equal(model_load(&policy, ops, MODEL, &model_trainable), 0);
     assert_int_equal(model_write_weights(policy, &before), 0);
     assert_int_equal(learner_create(&learner, policy, NULL, &grpo, &optimizer, 1), 0);
     struct learner_batch batch = {groups, n_groups, 1.0f, 1, 0, 10};
@@ -274,7 +274,7 @@ static void saved_state_goes_on_bit_for_bit(void **state)
     optimizer.lr_scheduler_type = 2;
     optimizer.warmup_ratio = 0.3;
     assert_non_null(mkdtemp(directory));
-    assert_int_equal(model_load(&policy, ops, MODEL, 1), 0);
+    assert_int_equal(model_load(&policy, ops, MODEL, &model_trainable), 0);
     assert_int_equal(learner_create(&learner, policy, NULL, &no_grpo, &optimizer, 6), 0);
     for (int step = 0; step < 6; step++) {
         if (step == 3) {
@@ -286,7 +286,7 @@ static void saved_state_goes_on_bit_for_bit(void **state)
     assert_int_equal(model_write_weights(policy, &straight), 0);
     learner_destroy(&learner);
     model_destroy(&policy);
-    assert_int_equal(model_load(&policy, ops, directory, 1), 0);
+    assert_int_equal(model_load(&policy, ops, directory, &model_trainable), 0);
     assert_int_equal(learner_create(&learner, policy, NULL, &no_grpo, &optimizer, 6), 0);
     assert_int_equal(learner_load_state(learner, directory), 0);
     assert_int_equal(learner_updates(learner), 3);
@@ -316,8 +316,8 @@ static void the_reference_follows_when_the_config_says_so(void **state)
     struct sample_group *groups = load_groups(&n_groups);
 
     (void)state;
-    assert_int_equal(model_load(&policy, ops, MODEL, 1), 0);
-    assert_int_equal(model_load(&reference, ops, MODEL, 0), 0);
+    assert_int_equal(model_load(&policy, ops, MODEL, &model_trainable), 0);
+    assert_int_equal(model_load(&reference, ops, MODEL, &model_frozen), 0);
     assert_int_equal(learner_create(&learner, policy, reference, &grpo, &optimizer, 3), 0);
     for (int64_t step = 0; step < 3; step++) {
         struct learner_batch batch = {groups, n_groups, 1.0f, 1, step, 10};
@@ -345,7 +345,7 @@ static void a_gradient_that_is_not_finite_is_refused_and_changes_nothing(void **
     struct tensor weight;
 
     (void)state;
-    assert_int_equal(model_load(&policy, ops, MODEL, 1), 0);
+    assert_int_equal(model_load(&policy, ops, MODEL, &model_trainable), 0);
     model_weight(policy, 0, &weight, NULL);
     tensor_f32(&weight)[33] = NAN;
     model_weights_changed(policy);

@@ -146,10 +146,10 @@ static void segments_do_not_see_each_other(void **state)
     float before[N_TARGETS], after[N_TARGETS];
 
     REQUIRE_OK(model_tape_create(&tape, model));
-    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, 0, before, NULL));
+    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, before, NULL));
     for (int i = 0; i < 7; i++)   /* the first two segments */
         tokens[i] = (tokens[i] + 13) % 50;
-    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, 0, after, NULL));
+    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, after, NULL));
     for (int i = 0; i < N_TARGETS; i++) {
         if (rows[i] >= 7)
             assert_true(memcmp(&before[i], &after[i], sizeof(float)) == 0);
@@ -185,7 +185,7 @@ static void many_targets_give_the_same_as_a_few_at_a_time(void **state)
         at[i] = i % 650;
     struct model_batch batch = {N, 2, N, tokens, at, bounds, places, next};
     REQUIRE_OK(model_tape_create(&tape, model));
-    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, 1, together, NULL));
+    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_ALL, together, NULL));
     REQUIRE_OK(model_backward(model, tape, &batch, 1.0f, d_logprobs));
     model_weight(model, 0, &weight, &gradient);
     float *whole = values_of(ops, &gradient);
@@ -194,7 +194,7 @@ static void many_targets_give_the_same_as_a_few_at_a_time(void **state)
         batch.n_targets = 325;
         batch.target_rows = places + first;
         batch.targets = next + first;
-        REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, 1, apart + first, NULL));
+        REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_ALL, apart + first, NULL));
         REQUIRE_OK(model_backward(model, tape, &batch, 1.0f, d_logprobs));
     }
     assert_memory_equal(together, apart, sizeof(together));
@@ -220,7 +220,7 @@ static void a_batch_without_targets_is_no_work(void **state)
 
     batch.n_targets = 0;
     REQUIRE_OK(model_tape_create(&tape, model));
-    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, 1, NULL, NULL));
+    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_ALL, NULL, NULL));
     REQUIRE_OK(model_backward(model, tape, &batch, 1.0f, NULL));
     model_weight(model, 0, &weight, &gradient);
     assert_true(ops_sum_squares(ops, &gradient) == 0.0);
@@ -241,21 +241,72 @@ static void tokens_outside_of_the_vocabulary_are_refused(void **state)
 
     REQUIRE_OK(model_tape_create(&tape, model));
     tokens[5] = 50;
-    assert_int_equal(model_forward(model, tape, &batch, 1.0f, 0, logprobs, NULL), STATUS_FORMAT);
+    assert_int_equal(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL), STATUS_FORMAT);
     tokens[5] = 5;
     memcpy(wrong, targets, sizeof(wrong));
     wrong[1] = -3;
     batch.targets = wrong;
-    assert_int_equal(model_forward(model, tape, &batch, 1.0f, 0, logprobs, NULL), STATUS_FORMAT);
+    assert_int_equal(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL), STATUS_FORMAT);
     batch.targets = targets;
     memcpy(far, positions, sizeof(far));
     far[0] = 700;
     batch.positions = far;
-    assert_int_equal(model_forward(model, tape, &batch, 1.0f, 0, logprobs, NULL), STATUS_CONFIG);
+    assert_int_equal(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL), STATUS_CONFIG);
     batch.positions = positions;
-    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, 0, logprobs, NULL));
+    REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL));
     model_tape_destroy(&tape);
     model_destroy(&model);
+    ops_destroy(&ops);
+}
+
+/* All gradients of one batch, one behind the other. */
+static float *gradients_of(struct model *model, enum tape_keep keep, size_t *n)
+{
+    struct model_tape *tape = NULL;
+    int32_t tokens[N_TOKENS];
+    struct model_batch batch = make_batch(tokens, 6);
+    float logprobs[N_TARGETS], d_logprobs[N_TARGETS], *all;
+
+    for (int i = 0; i < N_TARGETS; i++)
+        d_logprobs[i] = 0.1f * (float)(i - 3);
+    REQUIRE_OK(model_tape_create(&tape, model));
+    model_zero_gradients(model);
+    REQUIRE_OK(model_forward(model, tape, &batch, 0.8f, keep, logprobs, NULL));
+    REQUIRE_OK(model_backward(model, tape, &batch, 0.8f, d_logprobs));
+    *n = 0;
+    for (size_t i = 0; i < model_n_trained(model); i++) {
+        struct tensor weight;
+        model_trained(model, i, &weight, NULL);
+        *n += (size_t)tensor_count(&weight);
+    }
+    all = mem_alloc(*n, sizeof(*all));
+    for (size_t i = 0, at = 0; i < model_n_trained(model); i++) {
+        struct tensor gradient;
+        model_trained(model, i, NULL, &gradient);
+        ops_download(model_ops(model), all + at, gradient.data,
+                     (size_t)tensor_count(&gradient) * sizeof(float));
+        at += (size_t)tensor_count(&gradient);
+    }
+    REQUIRE_OK(ops_sync(model_ops(model)));
+    model_tape_destroy(&tape);
+    return all;
+}
+
+static void activations_computed_again_give_the_same_gradients(void **state)
+{
+    (void)state;
+    struct ops *ops = open_device("cpu");
+
+    for (int family = MODEL_LLAMA; family <= MODEL_MISTRAL; family++) {
+        struct model *model = make_model(ops, (enum model_family)family);
+        size_t n;
+        float *kept = gradients_of(model, TAPE_KEEP_ALL, &n);
+        float *again = gradients_of(model, TAPE_KEEP_INPUTS, &n);
+        assert_memory_equal(kept, again, n * sizeof(*kept));
+        mem_free(kept);
+        mem_free(again);
+        model_destroy(&model);
+    }
     ops_destroy(&ops);
 }
 
@@ -263,11 +314,15 @@ static void the_tape_grows_with_the_batch(void **state)
 {
     (void)state;
     struct model_shape shape = small_shape(MODEL_QWEN3);
-    size_t small = model_tape_bytes(&shape, 10, 5), large = model_tape_bytes(&shape, 1000, 500);
+    size_t small = model_tape_bytes(&shape, 0, 10, 5, TAPE_KEEP_ALL);
+    size_t large = model_tape_bytes(&shape, 0, 1000, 500, TAPE_KEEP_ALL);
+    size_t inputs = model_tape_bytes(&shape, 0, 1000, 500, TAPE_KEEP_INPUTS);
+    size_t nothing = model_tape_bytes(&shape, 0, 1000, 500, TAPE_KEEP_NOTHING);
 
     assert_true(small > 10 * 20 * sizeof(float));
     assert_true(large > 20 * small);
-    assert_true(model_tape_bytes(&shape, 1000, 100000) <
+    assert_true(nothing < inputs && inputs < large);
+    assert_true(model_tape_bytes(&shape, 0, 1000, 100000, TAPE_KEEP_ALL) <
                 large + (size_t)100000 * (4 * 20 + 20) * sizeof(float));
 }
 
@@ -280,6 +335,7 @@ int main(void)
         cmocka_unit_test(many_targets_give_the_same_as_a_few_at_a_time),
         cmocka_unit_test(a_batch_without_targets_is_no_work),
         cmocka_unit_test(tokens_outside_of_the_vocabulary_are_refused),
+        cmocka_unit_test(activations_computed_again_give_the_same_gradients),
         cmocka_unit_test(the_tape_grows_with_the_batch),
     };
 

@@ -233,7 +233,7 @@ static void tokens_and_positions_out_of_range_are_refused(void **state)
     float logits[50];
 
     shape.max_positions = 5;
-    REQUIRE_OK(model_create(&model, ops, &shape, 0, 1));
+    REQUIRE_OK(model_create(&model, ops, &shape, &model_frozen, 1));
     REQUIRE_OK(model_cache_create(&cache, model, 1, 8, 1, 8));
     assert_int_equal(model_prefill(model, cache, 1, tokens, segments, &slot, logits),
                      STATUS_FORMAT);

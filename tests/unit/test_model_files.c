@@ -27,7 +27,7 @@ static void release_image(struct image *image)
 static int load_image(struct model **model, struct ops *ops, const struct image *image)
 {
     return model_load_memory(model, ops, image->config.data, image->config.length,
-                             image->weights.data, image->weights.length, 0);
+                             image->weights.data, image->weights.length, &model_frozen);
 }
 
 static void assert_refused(struct ops *ops, const struct image *image, const char *reason)
@@ -61,7 +61,7 @@ static void saving_and_loading_gives_the_same_bytes(void **state)
         struct model *model = make_model(ops, (enum model_family)family), *back = NULL;
         struct text first = {0}, second = {0};
         REQUIRE_OK(model_save(model, -1, 1, directory));
-        REQUIRE_OK(model_load(&back, ops, directory, 0));
+        REQUIRE_OK(model_load(&back, ops, directory, &model_frozen));
         REQUIRE_OK(model_write_weights(model, &first));
         REQUIRE_OK(model_write_weights(back, &second));
         assert_int_equal(first.length, second.length);
@@ -85,7 +85,7 @@ static void reading_weights_replaces_those_that_were_there(void **state)
     struct text back = {0};
 
     make_image(&image, ops, MODEL_QWEN2);
-    REQUIRE_OK(model_create(&model, ops, &shape, 0, 99));
+    REQUIRE_OK(model_create(&model, ops, &shape, &model_frozen, 99));
     REQUIRE_OK(model_read_weights(model, image.weights.data, image.weights.length, "image"));
     REQUIRE_OK(model_write_weights(model, &back));
     assert_int_equal(back.length, image.weights.length);
@@ -206,7 +206,7 @@ static void files_that_are_missing_are_named(void **state)
     char directory[] = "/tmp/hone_test_model_XXXXXX", path[FILE_PATH_MAX];
 
     assert_non_null(mkdtemp(directory));
-    assert_int_equal(model_load(&model, ops, directory, 0), STATUS_IO);
+    assert_int_equal(model_load(&model, ops, directory, &model_frozen), STATUS_IO);
     assert_non_null(strstr(status_reason(), "config.json"));
     REQUIRE_OK(file_join(path, directory, "config.json"));
     struct model_shape shape = small_shape(MODEL_LLAMA);
@@ -214,7 +214,7 @@ static void files_that_are_missing_are_named(void **state)
     model_shape_print(&shape, -1, 1, &config);
     REQUIRE_OK(file_write_atomic(path, config.data, config.length));
     text_release(&config);
-    assert_int_equal(model_load(&model, ops, directory, 0), STATUS_IO);
+    assert_int_equal(model_load(&model, ops, directory, &model_frozen), STATUS_IO);
     assert_non_null(strstr(status_reason(), "model.safetensors"));
     assert_null(model);
     REQUIRE_OK(file_remove_tree(directory));
@@ -231,7 +231,7 @@ static void fresh_weights_depend_on_the_seed_alone(void **state)
     uint64_t seeds[3] = {11, 11, 12};
 
     for (int i = 0; i < 3; i++) {
-        REQUIRE_OK(model_create(&model, ops, &shape, 0, seeds[i]));
+        REQUIRE_OK(model_create(&model, ops, &shape, &model_frozen, seeds[i]));
         REQUIRE_OK(model_write_weights(model, &images[i]));
         model_destroy(&model);
     }

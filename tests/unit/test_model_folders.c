@@ -80,7 +80,7 @@ static void assert_refused(int status, const char *reason)
     struct ops *ops = open_device("reference");
     struct model *model = NULL;
 
-    assert_int_equal(model_load(&model, ops, directory, 0), status);
+    assert_int_equal(model_load(&model, ops, directory, &model_frozen), status);
     assert_null(model);
     if (!strstr(status_reason(), reason))
         fail_msg("\"%s\" has no \"%s\"", status_reason(), reason);
@@ -168,8 +168,8 @@ static void assert_same_weights(const char *a, const char *b)
     struct model *first = NULL, *second = NULL;
     struct text x = {0}, y = {0};
 
-    REQUIRE_OK(model_load(&first, ops, a, 0));
-    REQUIRE_OK(model_load(&second, ops, b, 0));
+    REQUIRE_OK(model_load(&first, ops, a, &model_frozen));
+    REQUIRE_OK(model_load(&second, ops, b, &model_frozen));
     REQUIRE_OK(model_write_weights(first, &x));
     REQUIRE_OK(model_write_weights(second, &y));
     assert_int_equal(x.length, y.length);
@@ -192,7 +192,7 @@ static void saving_and_converting_write_the_same_files(void **state)
         struct ops *ops = open_device("reference");
         struct model *model = NULL;
         struct text saved = {0}, converted = {0};
-        REQUIRE_OK(model_load(&model, ops, folders[i / 2], 0));
+        REQUIRE_OK(model_load(&model, ops, folders[i / 2], &model_frozen));
         REQUIRE_OK(model_save_as(model, -1, 1, dtypes[i % 2], directory));
         REQUIRE_OK(model_convert(folders[i / 2], other, dtypes[i % 2]));
         read_text(directory, "model.safetensors", &saved);
@@ -242,7 +242,7 @@ static void bfloat16_rounds_to_nearest_and_ties_to_even(void **state)
     uint16_t rounded[20];
 
     (void)state;
-    REQUIRE_OK(model_create(&model, ops, &shape, 0, 1));
+    REQUIRE_OK(model_create(&model, ops, &shape, &model_frozen, 1));
     size_t last = model_n_weights(model) - 2;
     assert_string_equal(model_weight(model, last, &norm, NULL), "model.norm.weight");
     for (size_t i = 0; i < N; i++)

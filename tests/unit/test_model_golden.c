@@ -36,7 +36,7 @@ static void open_golden(struct golden *golden, const char *device, const char *d
 
     memset(golden, 0, sizeof(*golden));
     golden->ops = open_device(device);
-    REQUIRE_OK(model_load(&golden->model, golden->ops, directory, 1));
+    REQUIRE_OK(model_load(&golden->model, golden->ops, directory, &model_trainable));
     REQUIRE_OK(model_tape_create(&golden->tape, golden->model));
     REQUIRE_OK(file_join(path, directory, "golden.safetensors"));
     REQUIRE_OK(file_map_open(&golden->map, path));

@@ -69,7 +69,7 @@ static inline struct model *make_model(struct ops *ops, enum model_family family
     struct model_shape shape = small_shape(family);
     struct model *model = NULL;
 
-    REQUIRE_OK(model_create(&model, ops, &shape, 1, 3));
+    REQUIRE_OK(model_create(&model, ops, &shape, &model_trainable, 3));
     widen_weights(model, 5);
     return model;
 }

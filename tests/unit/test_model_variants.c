@@ -31,7 +31,7 @@ static void open_golden(struct golden *golden, const char *device, const char *n
     memset(golden, 0, sizeof(*golden));
     golden->ops = open_device(device);
     REQUIRE_OK(file_join(directory, "tests/golden", name));
-    REQUIRE_OK(model_load(&golden->model, golden->ops, directory, 1));
+    REQUIRE_OK(model_load(&golden->model, golden->ops, directory, &model_trainable));
     REQUIRE_OK(file_join(path, directory, "golden.safetensors"));
     REQUIRE_OK(file_map_open(&golden->map, path));
     REQUIRE_OK(safetensors_open(&golden->file, golden->map.bytes, golden->map.n, path));

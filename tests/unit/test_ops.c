@@ -169,9 +169,9 @@ static int32_t pool_of_indices[] = {0, 7, -1};
 static void call_matmul_of_wrong_width(struct ops *ops)
 {
     struct tensor in = tensor_2d(pool_of_floats, 2, 3), out = tensor_2d(pool_of_floats, 2, 2);
-    struct tensor packed = tensor_1d(pool_of_floats, 32);
+    struct matrix weight = matrix_rows(pool_of_floats, 2, 4);
 
-    ops_matmul(ops, &out, &in, &packed, NULL);
+    ops_matmul(ops, &out, &in, &weight, NULL);
 }
 
 static void call_norm_of_wrong_rows(struct ops *ops)
@@ -184,7 +184,8 @@ static void call_norm_of_wrong_rows(struct ops *ops)
 
 static void call_embedding_of_unknown_token(struct ops *ops)
 {
-    struct tensor table = tensor_2d(pool_of_floats, 5, 2), out = tensor_2d(pool_of_floats, 2, 2);
+    struct matrix table = matrix_rows(pool_of_floats, 5, 2);
+    struct tensor out = tensor_2d(pool_of_floats, 2, 2);
     struct tensor tokens = tensor_i32(pool_of_indices, 2);
 
     ops_embedding(ops, &out, &table, &tokens);
@@ -265,10 +266,10 @@ static void ops_of_no_rows_do_nothing(void **state)
     struct tensor targets = tensor_i32(NULL, 0);
     static const int32_t bounds[] = {0};
     struct tensor heads = tensor_3d(NULL, 0, 2, 2), segments = tensor_i32(bounds, 1);
-    struct tensor packed = tensor_1d(pool_of_floats, 64);
+    struct matrix weight = matrix_rows(pool_of_floats, 4, 4);
 
     (void)state;
-    ops_matmul(ops, &none, &none, &packed, NULL);
+    ops_matmul(ops, &none, &none, &weight, NULL);
     ops_swiglu(ops, &none, &none, &none);
     ops_token_logprob(ops, &vector, NULL, &none, &targets, 1);
     ops_token_logprob_backward(ops, &none, &vector, &targets, 1);

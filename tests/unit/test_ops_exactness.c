@@ -58,8 +58,9 @@ struct row_results {
 };
 
 struct row_inputs {
-    float *x, *weight, *packed, *bias, *norm_weight, *gate, *up, *logits, *heads, *table;
+    float *x, *weight, *bias, *norm_weight, *gate, *up, *logits, *heads, *table;
     int32_t *targets, *positions;
+    struct matrix panels;   /* of weight */
 };
 
 static void make_inputs(struct ops *ops, struct row_inputs *in)
@@ -75,17 +76,18 @@ static void make_inputs(struct ops *ops, struct row_inputs *in)
     in->table = random_floats(50 * D, 9);
     in->targets = random_indices(N, V);
     in->positions = random_indices(N, 50);
-    in->packed = calloc((size_t)ops_packed_count(M, C), sizeof(float));
-    struct tensor packed = tensor_1d(in->packed, ops_packed_count(M, C));
+    in->panels = (struct matrix){
+        .form = MATRIX_PANELS, .dtype = DTYPE_F32, .M = M, .C = C};
+    in->panels.data = calloc(1, ops_matrix_bytes(&in->panels));
     struct tensor weight = tensor_2d(in->weight, M, C);
-    ops_pack(ops, &packed, &weight);
+    ops_matrix_write(ops, &in->panels, &weight, 0);
 }
 
 static void free_inputs(struct row_inputs *in)
 {
     free(in->x);
     free(in->weight);
-    free(in->packed);
+    free(in->panels.data);
     free(in->bias);
     free(in->norm_weight);
     free(in->gate);
@@ -121,7 +123,6 @@ static void run_rows(struct ops *ops, const struct row_inputs *in, int first, in
     out->rope = calloc((size_t)n * H * D, sizeof(float));
     memcpy(out->rope, in->heads + first * H * D, (size_t)n * H * D * sizeof(float));
     struct tensor x = tensor_2d(in->x + first * C, n, C), y = tensor_2d(out->matmul, n, M);
-    struct tensor packed = tensor_1d(in->packed, ops_packed_count(M, C));
     struct tensor bias = tensor_1d(in->bias, M), norm_weight = tensor_1d(in->norm_weight, C);
     struct tensor norm = tensor_2d(out->norm, n, C), rstd = tensor_1d(out->rstd, n);
     struct tensor gate = tensor_2d(in->gate + first * C, n, C);
@@ -133,7 +134,7 @@ static void run_rows(struct ops *ops, const struct row_inputs *in, int first, in
     struct tensor heads = tensor_3d(out->rope, n, H, D), table = tensor_3d(in->table, 50, 2, D / 2);
     struct tensor positions = tensor_i32(in->positions + first, n);
 
-    ops_matmul(ops, &y, &x, &packed, &bias);
+    ops_matmul(ops, &y, &x, &in->panels, &bias);
     ops_rmsnorm(ops, &norm, &rstd, &x, &norm_weight, 1e-6f);
     ops_swiglu(ops, &swiglu, &gate, &up);
     ops_token_logprob(ops, &logprob, &entropy, &logits, &targets, 0.9f);
@@ -197,7 +198,8 @@ static struct tensor keep(struct everything *all, const float *from, int n_dims,
 static void run_backward(struct ops *ops, const struct row_inputs *in, struct everything *all)
 {
     float *g = random_floats(N * C, 20);
-    struct tensor x = tensor_2d(in->x, N, C), weight = tensor_2d(in->weight, M, C);
+    struct matrix weight = matrix_rows(in->weight, M, C);
+    struct tensor x = tensor_2d(in->x, N, C);
     struct tensor d_out = tensor_2d(in->logits, N, M), d_in = KEEP(in->gate, N, C);
     struct tensor d_weight = KEEP(in->up, M, C), d_bias = KEEP(in->bias, M);
     struct tensor dy = tensor_2d(g, N, C);
@@ -398,6 +400,43 @@ static void entropy_does_not_change_the_logprob(void **state)
     ops_destroy(&ops);
 }
 
+/* Rows that a product makes panels of, and panels that were made before. */
+static void forms_of_a_weight_give_the_same_bits(void **state)
+{
+    struct ops *ops = open_ops(*state, 2);
+    float *values = random_floats(M * C, 60), *in = random_floats(N * C, 61);
+    float *a = random_floats(3 * C, 62), *b = random_floats(M * 3, 63);
+    float *first = calloc(N * M, sizeof(*first)), *second = calloc(N * M, sizeof(*second));
+    float *seen = calloc(M * C, sizeof(*seen));
+
+    for (int form = 0; form < 4; form++) {
+        struct matrix rows = matrix_rows(values, M, C), panels;
+        struct tensor x = tensor_2d(in, N, C), all = tensor_2d(seen, M, C);
+        struct tensor out = tensor_2d(first, N, M), again = tensor_2d(second, N, M);
+        rows.dtype = form % 2 ? DTYPE_BF16 : DTYPE_F32;
+        if (form >= 2)
+            rows.adapter = (struct adapter){3, 0.5f, a, b};
+        ops_matrix_read(ops, &all, &rows, 0);
+        panels = rows;
+        panels.form = MATRIX_PANELS;
+        panels.adapter.rank = 0;
+        panels.data = calloc(1, ops_matrix_bytes(&panels));
+        ops_matrix_write(ops, &panels, &all, 0);
+        ops_matmul(ops, &out, &x, &rows, NULL);
+        ops_matmul(ops, &again, &x, &panels, NULL);
+        assert_same_bits(first, second, N * M);
+        free(panels.data);
+    }
+    free(values);
+    free(in);
+    free(a);
+    free(b);
+    free(first);
+    free(second);
+    free(seen);
+    ops_destroy(&ops);
+}
+
 #define ON(test, device) {#test " on " device, test, NULL, NULL, (void *)(uintptr_t)(device)}
 
 int main(void)
@@ -406,6 +445,9 @@ int main(void)
         ON(rows_do_not_depend_on_their_number, "cpu"),
         ON(rows_do_not_depend_on_their_number, "cpu:avx2"),
         ON(rows_do_not_depend_on_their_number, "cpu:baseline"),
+        ON(forms_of_a_weight_give_the_same_bits, "cpu"),
+        ON(forms_of_a_weight_give_the_same_bits, "cpu:avx2"),
+        ON(forms_of_a_weight_give_the_same_bits, "cpu:baseline"),
         ON(threads_change_nothing, "cpu"),
         ON(threads_change_nothing, "cpu:avx2"),
         ON(threads_change_nothing, "cpu:baseline"),

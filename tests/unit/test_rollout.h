@@ -55,7 +55,7 @@ static inline int create_tiny_model(struct model **out, struct ops *ops, uint64_
     struct model_shape shape = tiny_shape();
     struct tensor weight, gradient;
 
-    TRY(model_create(out, ops, &shape, 0, seed));
+    TRY(model_create(out, ops, &shape, &model_trainable, seed));
     for (size_t i = 0; i < model_n_weights(*out); i++) {
         model_weight(*out, i, &weight, &gradient);
         if (weight.n_dims > 1)
