@@ -120,6 +120,7 @@ fuzzers: $(FUZZERS:%=$(OUT)/fuzz/%)
 
 golden:   ## golden files anew from PyTorch and transformers (developers; see tools/README.md)
 	tools/make_golden.py
+	tools/make_golden_precision.py
 	tools/make_golden_grpo.py
 	tools/make_golden_chat.py
 

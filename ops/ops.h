@@ -14,7 +14,8 @@
  *
  * Letters: N rows (tokens), C channels in, M channels out, H query heads, K key/value heads,
  * D head width, V vocabulary, S segments. All tensors are contiguous row-major float32, index
- * arrays int32; weights are matrices (below). "+=" below means that the result is added to what is there.
+ * arrays int32; weights are matrices (below). "+=" means that the result is added to what is
+ * there.
  */
 #ifndef HONE_OPS_OPS_H
 #define HONE_OPS_OPS_H

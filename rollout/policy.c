@@ -135,7 +135,8 @@ static int build_policy(struct policy *policy)
     TRY_OUT(tokenizer_parse(&tokenizer, policy->next_tokenizer.data,
                             policy->next_tokenizer.length, "tokenizer.json of the coordinator"));
     TRY_OUT(model_load_memory(&model, policy->ops, policy->next_config.data,
-                              policy->next_config.length, policy->image, policy->image_total, &model_frozen));
+                              policy->next_config.length, policy->image, policy->image_total,
+                              &model_frozen));
     if (tokenizer_eos(tokenizer) >= model_shape(model)->vocab_size)
         TRY_OUT(status_fail(STATUS_FORMAT, "the end-of-text token %d is outside the model's "
                             "vocabulary of %d", tokenizer_eos(tokenizer),

@@ -241,17 +241,20 @@ static void tokens_outside_of_the_vocabulary_are_refused(void **state)
 
     REQUIRE_OK(model_tape_create(&tape, model));
     tokens[5] = 50;
-    assert_int_equal(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL), STATUS_FORMAT);
+    assert_int_equal(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL),
+                     STATUS_FORMAT);
     tokens[5] = 5;
     memcpy(wrong, targets, sizeof(wrong));
     wrong[1] = -3;
     batch.targets = wrong;
-    assert_int_equal(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL), STATUS_FORMAT);
+    assert_int_equal(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL),
+                     STATUS_FORMAT);
     batch.targets = targets;
     memcpy(far, positions, sizeof(far));
     far[0] = 700;
     batch.positions = far;
-    assert_int_equal(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL), STATUS_CONFIG);
+    assert_int_equal(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL),
+                     STATUS_CONFIG);
     batch.positions = positions;
     REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_NOTHING, logprobs, NULL));
     model_tape_destroy(&tape);

@@ -1,88 +1,7 @@
 /* Tiny models whose numbers PyTorch and transformers have computed: tools/make_golden.py. */
-#include "test_model_support.h"
+#include "test_model_golden.h"
 
 #define TOLERANCE 1e-5
-
-struct golden {
-    struct ops *ops;
-    struct model *model;
-    struct model_tape *tape;
-    struct file_map map;
-    struct safetensors *file;
-    struct model_batch batch;
-    int32_t *indices[5];
-};
-
-static int golden_numbers(struct golden *golden, const char *name, int32_t **out, int n)
-{
-    struct tensor like = tensor_i32(NULL, n);
-    const unsigned char *bytes = NULL;
-
-    if (safetensors_get(golden->file, name, &like, &bytes) < 0)
-        return 0;
-    *out = mem_alloc((size_t)n, sizeof(int32_t));
-    memcpy(*out, bytes, (size_t)n * sizeof(int32_t));
-    return 1;
-}
-
-/* The shapes are those of SEGMENTS in the tool: 7 + 1 + 12 tokens, every row but 2 of 5. */
-#define N_TOKENS 20
-#define N_SEGMENTS 3
-#define N_TARGETS 16
-
-static void open_golden(struct golden *golden, const char *device, const char *directory)
-{
-    char path[FILE_PATH_MAX];
-
-    memset(golden, 0, sizeof(*golden));
-    golden->ops = open_device(device);
-    REQUIRE_OK(model_load(&golden->model, golden->ops, directory, &model_trainable));
-    REQUIRE_OK(model_tape_create(&golden->tape, golden->model));
-    REQUIRE_OK(file_join(path, directory, "golden.safetensors"));
-    REQUIRE_OK(file_map_open(&golden->map, path));
-    REQUIRE_OK(safetensors_open(&golden->file, golden->map.bytes, golden->map.n, path));
-    assert_true(golden_numbers(golden, "tokens", &golden->indices[0], N_TOKENS));
-    assert_true(golden_numbers(golden, "positions", &golden->indices[1], N_TOKENS));
-    assert_true(golden_numbers(golden, "segments", &golden->indices[2], N_SEGMENTS + 1));
-    assert_true(golden_numbers(golden, "target_rows", &golden->indices[3], N_TARGETS));
-    assert_true(golden_numbers(golden, "targets", &golden->indices[4], N_TARGETS));
-    golden->batch = (struct model_batch){
-        .n_tokens = N_TOKENS, .n_segments = N_SEGMENTS, .n_targets = N_TARGETS,
-        .tokens = golden->indices[0], .positions = golden->indices[1],
-        .segments = golden->indices[2], .target_rows = golden->indices[3],
-        .targets = golden->indices[4],
-    };
-}
-
-static void close_golden(struct golden *golden)
-{
-    for (int i = 0; i < 5; i++)
-        mem_free(golden->indices[i]);
-    safetensors_close(&golden->file);
-    file_map_close(&golden->map);
-    model_tape_destroy(&golden->tape);
-    model_destroy(&golden->model);
-    ops_destroy(&golden->ops);
-}
-
-/* Within the tolerance of the tensor's largest element, or of 1 when `absolute` is set. */
-static void assert_near(struct golden *golden, const char *name, const struct tensor *like,
-                        const float *values, double tolerance, int absolute)
-{
-    const unsigned char *bytes = NULL;
-    double largest = absolute ? 1.0 : 1e-30, worst = 0.0;
-
-    REQUIRE_OK(safetensors_get(golden->file, name, like, &bytes));
-    for (int64_t i = 0; i < tensor_count(like); i++) {
-        float expected;
-        memcpy(&expected, bytes + 4 * i, sizeof(expected));
-        largest = fmax(largest, fabs(expected));
-        double error = fabs((double)values[i] - expected);
-        worst = error <= worst ? worst : error;   /* a NaN is the worst */
-    }
-    if (!(worst <= tolerance * largest))
-        fail_msg("%s on %s: off by %g, largest %g", name, ops_name(golden->ops), worst, largest);
-}
 
 static double mean_loss(const float *logprobs)
 {
@@ -110,25 +29,12 @@ static void check_forward(struct golden *golden)
     assert_near(golden, "entropy_0.7", &targets, entropy, TOLERANCE, 1);
 }
 
-/* Logits of every target row, each by a prefill of the tokens up to it. */
 static void check_logits(struct golden *golden)
 {
-    const struct model_batch *batch = &golden->batch;
-    int V = model_shape(golden->model)->vocab_size;
-    float *logits = mem_alloc((size_t)N_TARGETS * (size_t)V, sizeof(float));
-    struct tensor like = tensor_2d(NULL, N_TARGETS, V);
-    struct model_cache *cache = NULL;
+    struct tensor like = tensor_2d(NULL, N_TARGETS, model_shape(golden->model)->vocab_size);
+    float *logits = golden_logits(golden);
 
-    REQUIRE_OK(model_cache_create(&cache, golden->model, 1, N_TOKENS, 0, 0));
-    for (int i = 0; i < N_TARGETS; i++) {
-        int32_t row = batch->target_rows[i], slot = 0;
-        int32_t start = row - batch->positions[row];
-        int32_t segments[2] = {0, batch->positions[row] + 1};
-        REQUIRE_OK(model_prefill(golden->model, cache, 1, batch->tokens + start, segments, &slot,
-                                 logits + (size_t)i * (size_t)V));
-    }
     assert_near(golden, "logits", &like, logits, TOLERANCE, 1);
-    model_cache_destroy(&cache);
     mem_free(logits);
 }
 
@@ -246,7 +152,7 @@ static void for_each_model(void (*check)(struct golden *))
 
     for (size_t i = 0; i < 8; i++) {
         struct golden golden;
-        open_golden(&golden, devices[i / 4], directories[i % 4]);
+        open_golden(&golden, devices[i / 4], directories[i % 4], &model_trainable);
         check(&golden);
         close_golden(&golden);
     }
