@@ -96,7 +96,8 @@ static void *place(void *base, size_t *used, size_t n)
     return at;
 }
 
-static void place_trained(struct model *model, struct parameter *parameter, struct model_sizes *used)
+static void place_trained(struct model *model, struct parameter *parameter,
+                          struct model_sizes *used)
 {
     size_t bytes = (size_t)tensor_count(&parameter->value) * sizeof(float);
 
@@ -107,7 +108,8 @@ static void place_trained(struct model *model, struct parameter *parameter, stru
     parameter->vector.data = parameter->value.data;
 }
 
-static void place_frozen(struct model *model, struct parameter *parameter, struct model_sizes *used)
+static void place_frozen(struct model *model, struct parameter *parameter,
+                         struct model_sizes *used)
 {
     size_t bytes = (size_t)tensor_count(&parameter->value) * sizeof(float);
 

@@ -144,7 +144,8 @@ void cpu_matmul_backward_input(void *context, struct tensor *d_in, const struct 
     struct cpu *cpu = context;
     int64_t N = d_out->shape[0], M = d_out->shape[1], C = d_in->shape[1];
     float *panels = cpu_scratch(cpu, CPU_SCRATCH_SHARED, (size_t)panel_floats(C) * sizeof(float));
-    float *rows = cpu_scratch(cpu, CPU_SCRATCH_BLOCKS, (size_t)(STEPS_PER_PASS * C) * sizeof(float));
+    float *rows =
+        cpu_scratch(cpu, CPU_SCRATCH_BLOCKS, (size_t)(STEPS_PER_PASS * C) * sizeof(float));
 
     for (int64_t m = 0; panels && rows && m < M; m += STEPS_PER_PASS) {
         int64_t n_steps = M - m < STEPS_PER_PASS ? M - m : STEPS_PER_PASS;
