@@ -13,6 +13,7 @@
 #define QUIET_MS 2000
 #define TERMINAL_EVERY_MS 200
 #define PIPE_EVERY_MS 10000
+#define ETA_BYTES 48
 #define BAR_CELLS 24
 
 static enum log_level threshold = LOG_INFO;
@@ -90,16 +91,21 @@ void progress_begin(struct progress *progress, const char *label, int64_t done, 
     progress->shown_ms = progress->started_ms;
 }
 
-static long seconds_left(const struct progress *progress, int64_t now_ms)
+/* "ETA 1:05", or why there is none. */
+static void print_eta(const struct progress *progress, int64_t now_ms, char out[ETA_BYTES])
 {
     int64_t done = progress->done - progress->done_before;
     double elapsed = (double)(now_ms - progress->started_ms) / 1000.0;
 
-    return done > 0 ? (long)(elapsed * (double)(progress->total - progress->done) / (double)done)
-                    : 0;
+    if (done <= 0) {
+        snprintf(out, ETA_BYTES, "for %ld:%02ld", (long)elapsed / 60, (long)elapsed % 60);
+        return;
+    }
+    long left = (long)(elapsed * (double)(progress->total - progress->done) / (double)done);
+    snprintf(out, ETA_BYTES, "ETA %ld:%02ld", left / 60, left % 60);
 }
 
-static void draw(const struct progress *progress, const char *tail, long eta)
+static void draw(const struct progress *progress, const char *tail, const char *eta)
 {
     double share = progress->total > 0 ? (double)progress->done / (double)progress->total : 0.0;
     char bar[BAR_CELLS + 1];
@@ -108,8 +114,8 @@ static void draw(const struct progress *progress, const char *tail, long eta)
     for (int i = 0; i < BAR_CELLS; i++)
         bar[i] = i < filled ? '#' : '.';
     bar[BAR_CELLS] = '\0';
-    fprintf(stderr, "\r\033[K%s [%s] %lld/%lld ETA %ld:%02ld %s", progress->label, bar,
-            (long long)progress->done, (long long)progress->total, eta / 60, eta % 60, tail);
+    fprintf(stderr, "\r\033[K%s [%s] %lld/%lld %s %s", progress->label, bar,
+            (long long)progress->done, (long long)progress->total, eta, tail);
     fflush(stderr);
     bar_on_screen = 1;
 }
@@ -119,7 +125,7 @@ void progress_update(struct progress *progress, int64_t done, const char *tail_f
     int on_terminal = !as_json && isatty(STDERR_FILENO);
     int64_t now = clock_ms();
     int64_t every = on_terminal ? TERMINAL_EVERY_MS : PIPE_EVERY_MS;
-    char tail[256];
+    char tail[256], eta[ETA_BYTES];
     va_list arguments;
 
     progress->done = done;
@@ -131,12 +137,12 @@ void progress_update(struct progress *progress, int64_t done, const char *tail_f
     va_end(arguments);
     progress->shown = 1;
     progress->shown_ms = now;
-    long eta = seconds_left(progress, now);
+    print_eta(progress, now, eta);
     if (on_terminal) {
         draw(progress, tail, eta);
     } else {
-        log_info("%s %lld/%lld ETA %ld:%02ld %s", progress->label, (long long)done,
-                 (long long)progress->total, eta / 60, eta % 60, tail);
+        log_info("%s %lld/%lld %s %s", progress->label, (long long)done,
+                 (long long)progress->total, eta, tail);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/random.h"
 #include "common/status.h"
 #include "learner/batch.h"
@@ -238,14 +239,21 @@ static int train_minibatch(struct learner *learner, const struct learner_batch *
 {
     struct denominators all = {.n_completions = (double)n};
     struct micro_batch *micros;
+    struct progress progress;
     size_t n_micros;
+    int status = STATUS_OK;
 
     for (size_t i = 0; i < n; i++)
         all.n_tokens += items[i].sequence.n_completion;
     TRY(pack_items(learner, items, n, &micros, &n_micros));
     model_zero_gradients(learner->policy);
-    for (size_t i = 0; i < n_micros; i++)
-        TRY(train_micro(learner, batch, &micros[i], items, &all, n_micros, fresh, totals));
+    progress_begin(&progress, "learn", 0, (int64_t)n_micros);
+    for (size_t i = 0; i < n_micros && status == STATUS_OK; i++) {
+        status = train_micro(learner, batch, &micros[i], items, &all, n_micros, fresh, totals);
+        progress_update(&progress, (int64_t)i + 1, "micro-batches");
+    }
+    progress_end(&progress);
+    TRY(status);
     TRY(optimizer_update(learner->optimizer, &totals->grad_norm, &totals->learning_rate));
     totals->updates++;
     totals->grad_norm_sum += totals->grad_norm;

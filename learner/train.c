@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "common/log.h"
 #include "common/status.h"
 #include "learner/batch.h"
 #include "learner/internal.h"
@@ -59,8 +60,10 @@ int learner_train(struct learner *learner, const struct sequence *sequences, siz
 {
     struct learner_totals totals = {0};
     struct micro_batch *micros;
+    struct progress progress;
     size_t n_micros;
     double n_tokens = 0.0;
+    int status = STATUS_OK;
 
     arena_rewind(&learner->arena);
     for (size_t i = 0; i < n; i++)
@@ -70,8 +73,13 @@ int learner_train(struct learner *learner, const struct sequence *sequences, siz
     TRY(batch_pack(sequences, n, (size_t)learner->config.micro_batch_tokens, &learner->arena,
                    &micros, &n_micros));
     model_zero_gradients(learner->policy);
-    for (size_t i = 0; i < n_micros; i++)
-        TRY(train_micro_batch(learner, &micros[i], n_tokens, &totals));
+    progress_begin(&progress, "learn", 0, (int64_t)n_micros);
+    for (size_t i = 0; i < n_micros && status == STATUS_OK; i++) {
+        status = train_micro_batch(learner, &micros[i], n_tokens, &totals);
+        progress_update(&progress, (int64_t)i + 1, "micro-batches");
+    }
+    progress_end(&progress);
+    TRY(status);
     TRY(optimizer_update(learner->optimizer, &totals.grad_norm, &totals.learning_rate));
     totals.updates = 1;
     totals.grad_norm_sum = totals.grad_norm;

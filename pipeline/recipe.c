@@ -148,7 +148,8 @@ static void print_stage(struct text *out, const struct stage *stage,
     config_print(out, bindings, N_STAGE_SECTIONS, indent);
 }
 
-/* The hash leaves out what changes speed alone, so that a run may go on with other workers. */
+/* The hash leaves out what changes speed and memory alone, so that a run may go on with other
+ * workers. */
 static void hash_stage(struct stage *stage)
 {
     struct stage_settings settings = stage->settings;
@@ -157,6 +158,7 @@ static void hash_stage(struct stage *stage)
 
     settings.rollout.workers = settings.rollout.threads = settings.rollout.max_sequences = 1;
     settings.reward.workers = 1;
+    settings.optimizer.gradient_checkpointing = 0;
     print_stage(&text, stage, &settings, "", 0);
     digest_of(&digest, text.data, text.length);
     digest_hex(&digest, stage->hash);
