@@ -132,6 +132,7 @@ struct model_options learner_model_options(const struct optimizer_config *optimi
     struct model_options options = {.trainable = 1, .bf16 = optimizer->bf16};
 
     if (lora->r)
-        options.lora = (struct model_lora){(int)lora->r, lora->lora_alpha, lora_targets(lora), seed};
+        options.lora =
+            (struct model_lora){(int)lora->r, lora->lora_alpha, lora_targets(lora), seed};
     return options;
 }

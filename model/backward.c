@@ -1,5 +1,6 @@
 /* The backward pass: forward.c from its end to its start. Norms and the SwiGLU product are computed
- * again instead of kept, whole layers when only their inputs were; gate and up are overwritten by their own gradients. */
+ * again instead of kept, whole layers when only their inputs were; gate and up are overwritten by
+ * their own gradients. */
 #include "common/status.h"
 #include "model/internal.h"
 
@@ -97,7 +98,8 @@ static void mlp_backward(struct model *model, const struct layer *layer, struct 
 
     ops_swiglu(ops, &views->hidden, &a->gate, &a->up);
     zero(ops, &views->d_hidden);
-    project_backward(model, views, &views->d_hidden, &views->d_x, &views->hidden, layer->down, NULL);
+    project_backward(model, views, &views->d_hidden, &views->d_x, &views->hidden, layer->down,
+                     NULL);
     ops_swiglu_backward(ops, &a->gate, &a->up, &views->d_hidden, &a->gate, &a->up);
     norm_again(model, &views->normed, &a->middle, layer->mlp_norm);
     zero(ops, &views->d_normed);
