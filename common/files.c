@@ -77,31 +77,49 @@ static int write_all(int fd, const char *bytes, size_t n)
     return 0;
 }
 
-int file_write_atomic(const char *path, const void *bytes, size_t n)
+int file_sink_open(struct file_sink *sink, const char *path)
 {
-    char temporary[FILE_PATH_MAX];
-    int length = snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-
+    sink->fd = -1;
+    int length = snprintf(sink->temporary, sizeof(sink->temporary), "%s.tmp", path);
     if (length < 0 || length >= FILE_PATH_MAX)
         return status_fail(STATUS_CONFIG, "path is longer than %d bytes: %s", FILE_PATH_MAX, path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return status_fail(STATUS_IO, "cannot create %s: %s", temporary, strerror(errno));
-    int failed = write_all(fd, bytes, n) || fsync(fd);
-    int error = errno;
-    if (close(fd) && !failed) {
-        failed = 1;
-        error = errno;
-    }
-    if (!failed && rename(temporary, path)) {
-        failed = 1;
-        error = errno;
-    }
-    if (failed) {
-        unlink(temporary);
-        return status_fail(STATUS_IO, "cannot write %s (%zu bytes): %s", path, n, strerror(error));
-    }
+    snprintf(sink->path, sizeof(sink->path), "%s", path);
+    sink->fd = open(sink->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (sink->fd < 0)
+        return status_fail(STATUS_IO, "cannot create %s: %s", sink->temporary, strerror(errno));
     return STATUS_OK;
+}
+
+int file_sink_put(struct file_sink *sink, const void *bytes, size_t n)
+{
+    if (write_all(sink->fd, bytes, n))
+        return status_fail(STATUS_IO, "cannot write %s: %s", sink->path, strerror(errno));
+    return STATUS_OK;
+}
+
+int file_sink_close(struct file_sink *sink, int status)
+{
+    if (sink->fd < 0)
+        return status;
+    if (status == STATUS_OK && fsync(sink->fd))
+        status = status_fail(STATUS_IO, "cannot write %s: %s", sink->path, strerror(errno));
+    if (close(sink->fd) && status == STATUS_OK)
+        status = status_fail(STATUS_IO, "cannot write %s: %s", sink->path, strerror(errno));
+    if (status == STATUS_OK && rename(sink->temporary, sink->path))
+        status = status_fail(STATUS_IO, "cannot rename %s to %s: %s", sink->temporary, sink->path,
+                             strerror(errno));
+    if (status < 0)
+        unlink(sink->temporary);
+    sink->fd = -1;
+    return status;
+}
+
+int file_write_atomic(const char *path, const void *bytes, size_t n)
+{
+    struct file_sink sink;
+
+    TRY(file_sink_open(&sink, path));
+    return file_sink_close(&sink, file_sink_put(&sink, bytes, n));
 }
 
 int file_make_directories(const char *path)

@@ -24,6 +24,16 @@ int file_read(const char *path, size_t max_bytes, struct text *out);
 
 int file_write_atomic(const char *path, const void *bytes, size_t n);
 
+/* The same a piece at a time. close() keeps the file when `status` is STATUS_OK, else nothing of it
+ * is left; it returns `status` or its own failure. */
+struct file_sink {
+    int fd;
+    char path[FILE_PATH_MAX], temporary[FILE_PATH_MAX];
+};
+int file_sink_open(struct file_sink *sink, const char *path);
+int file_sink_put(struct file_sink *sink, const void *bytes, size_t n);
+int file_sink_close(struct file_sink *sink, int status);
+
 int file_make_directories(const char *path);     /* mkdir -p */
 int file_remove_tree(const char *path);          /* rm -r; no error when absent */
 int file_sync_directory(const char *path);       /* makes renames inside durable */

@@ -196,27 +196,21 @@ static void release_state(struct state_names *state)
     mem_free(state->names);
 }
 
-int optimizer_save(const struct optimizer *optimizer, struct text *out)
+int optimizer_save(const struct optimizer *optimizer, const char *path)
 {
     struct ops *ops = model_ops(optimizer->model);
     struct state_names state;
-    int status = STATUS_OK;
+    void *updates = NULL;
 
     list_state(optimizer, &state);
-    /* The file is written from host memory. */
-    void **host = mem_alloc(state.n, sizeof(*host));
-    for (size_t i = 0; i + 1 < state.n; i++) {
-        size_t bytes = (size_t)tensor_count(&state.tensors[i].tensor) * sizeof(float);
-        host[i] = mem_alloc(bytes, 1);
-        ops_download(ops, host[i], state.tensors[i].tensor.data, bytes);
-        state.tensors[i].tensor.data = host[i];
+    struct named_tensor *last = &state.tensors[state.n - 1];
+    int status = ops_alloc(ops, sizeof(state.updates), &updates);
+    if (status == STATUS_OK) {
+        ops_upload(ops, updates, &state.updates, sizeof(state.updates));
+        last->tensor.data = updates;
+        status = safetensors_save(ops, state.tensors, state.n, path);
     }
-    status = ops_sync(ops);
-    if (status == STATUS_OK)
-        status = safetensors_write(out, state.tensors, state.n);
-    for (size_t i = 0; i < state.n; i++)
-        mem_free(host[i]);
-    mem_free(host);
+    ops_free(ops, updates);
     release_state(&state);
     return status;
 }

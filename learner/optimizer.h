@@ -21,7 +21,7 @@ double optimizer_learning_rate(const struct optimizer_config *config, int64_t up
 int optimizer_update(struct optimizer *optimizer, double *grad_norm, double *learning_rate);
 
 int64_t optimizer_updates(const struct optimizer *optimizer);
-int optimizer_save(const struct optimizer *optimizer, struct text *out);   /* safetensors */
+int optimizer_save(const struct optimizer *optimizer, const char *path);   /* safetensors */
 int optimizer_load(struct optimizer *optimizer, const void *bytes, size_t n, const char *where);
 
 #endif

@@ -1,7 +1,5 @@
 /* What a checkpoint holds beside the weights: optimizer.safetensors, and where they exist
  * reference.safetensors and adapter.safetensors. */
-#include <string.h>
-
 #include "common/files.h"
 #include "common/status.h"
 #include "learner/internal.h"
@@ -11,34 +9,21 @@
 #define REFERENCE_FILE "reference.safetensors"
 #define ADAPTER_FILE "adapter.safetensors"
 
-static int write_file(const char *directory, const char *name, const struct text *text)
+int learner_save_state(const struct learner *learner, const char *directory)
 {
     char path[FILE_PATH_MAX];
 
-    TRY(file_join(path, directory, name));
-    return file_write_atomic(path, text->data, text->length);
-}
-
-int learner_save_state(const struct learner *learner, const char *directory)
-{
-    struct text image = {.maximum = (size_t)1 << 40};
-    int status;
-
-    TRY_OUT(optimizer_save(learner->optimizer, &image));
-    TRY_OUT(write_file(directory, OPTIMIZER_FILE, &image));
+    TRY(file_join(path, directory, OPTIMIZER_FILE));
+    TRY(optimizer_save(learner->optimizer, path));
     if (learner->reference) {
-        text_clear(&image);
-        TRY_OUT(model_write_weights(learner->reference, &image));
-        TRY_OUT(write_file(directory, REFERENCE_FILE, &image));
+        TRY(file_join(path, directory, REFERENCE_FILE));
+        TRY(model_save_weights(learner->reference, path));
     }
     if (model_has_adapters(learner->policy)) {
-        text_clear(&image);
-        TRY_OUT(model_write_adapters(learner->policy, &image));
-        TRY_OUT(write_file(directory, ADAPTER_FILE, &image));
+        TRY(file_join(path, directory, ADAPTER_FILE));
+        TRY(model_save_adapters(learner->policy, path));
     }
-out:
-    text_release(&image);
-    return status;
+    return STATUS_OK;
 }
 
 /* One file of the directory, read by one of the functions below. */

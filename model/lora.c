@@ -102,25 +102,14 @@ void model_print_adapter_config(const struct model_lora *lora, const char *base,
                     "  \"use_rslora\": false\n}\n");
 }
 
-int model_write_adapters(const struct model *model, struct text *out)
+int model_save_adapters(const struct model *model, const char *path)
 {
     size_t n = model->n_adapters;
     struct named_tensor *list = mem_alloc(n, sizeof(*list));
-    int status;
 
-    for (size_t i = 0; i < n; i++) {
-        const struct tensor *value = &model->adapters[i].value;
-        size_t bytes = (size_t)tensor_count(value) * sizeof(float);
-        list[i].name = model->adapters[i].name;
-        list[i].tensor = *value;
-        list[i].tensor.data = mem_alloc(bytes, 1);
-        ops_download(model->ops, list[i].tensor.data, value->data, bytes);
-    }
-    status = ops_sync(model->ops);
-    if (status == STATUS_OK)
-        status = safetensors_write(out, list, n);
     for (size_t i = 0; i < n; i++)
-        mem_free(list[i].tensor.data);
+        list[i] = (struct named_tensor){model->adapters[i].name, model->adapters[i].value};
+    int status = safetensors_save(model->ops, list, n, path);
     mem_free(list);
     return status;
 }

@@ -106,6 +106,7 @@ void model_weights_changed(struct model *model);
  * changes anything, NaN and Inf included. */
 int model_write_weights(const struct model *model, struct text *out);
 int model_read_weights(struct model *model, const void *bytes, size_t n, const char *where);
+int model_save_weights(const struct model *model, const char *path);   /* the image as a file */
 
 /* to = alpha * from + (1 - alpha) * to; the models have one shape. */
 int model_mix(struct model *to, const struct model *from, double alpha);
@@ -122,11 +123,11 @@ int model_convert(const char *from, const char *to, enum dtype dtype);
 /* The dtype of the weights in a folder: DTYPE_BF16 when all are BF16, else DTYPE_F32. */
 int model_folder_dtype(const char *directory, enum dtype *dtype);
 
-/* The adapters (F32, PEFT's names) as a safetensors image and back; reading checks everything
- * before it changes anything. The text of PEFT's adapter_config.json; `base` is what it calls the
+/* The adapters (F32, PEFT's names) as a safetensors file, and back from an image; reading checks
+ * everything before it changes anything. The text of PEFT's adapter_config.json; `base` is what it calls the
  * base model. */
 int model_has_adapters(const struct model *model);
-int model_write_adapters(const struct model *model, struct text *out);
+int model_save_adapters(const struct model *model, const char *path);
 int model_read_adapters(struct model *model, const void *bytes, size_t n, const char *where);
 void model_print_adapter_config(const struct model_lora *lora, const char *base, struct text *out);
 
@@ -136,6 +137,9 @@ struct named_tensor {
     struct tensor tensor;   /* F32, BF16 or I32, host memory */
 };
 int safetensors_write(struct text *out, const struct named_tensor *tensors, size_t n);
+/* The same into a file, of tensors on the device, a piece at a time. */
+int safetensors_save(struct ops *ops, const struct named_tensor *tensors, size_t n,
+                     const char *path);
 /* Finds `name` with exactly this dtype and shape and returns where its bytes lie (unaligned). */
 struct safetensors;
 int safetensors_open(struct safetensors **out, const void *bytes, size_t n, const char *where);

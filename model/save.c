@@ -2,15 +2,13 @@
  * Weights out: to a message, to a folder, and from folder to folder in another dtype. They pass
  * through the host a piece at a time; a folder's file appears whole or not at all.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/files.h"
 #include "common/status.h"
 #include "model/internal.h"
+
+#define PIECE_BYTES ((size_t)1 << 20)
 
 /* Where the numbers come from: the model's device, or files. */
 struct source {
@@ -31,16 +29,24 @@ static int read_rows(const struct source *source, struct staging *staging,
     return values_read(staging, source->model, parameter, kind, first, n);
 }
 
-/* Where the bytes go. */
+/* Where the bytes go: one of the two. */
 struct sink {
-    int (*put)(struct sink *sink, const void *bytes, size_t n);
     struct text *text;
-    int fd;
-    const char *path;
+    struct file_sink *file;
 };
 
+static int put(const struct sink *sink, const void *bytes, size_t n)
+{
+    if (sink->file)
+        return file_sink_put(sink->file, bytes, n);
+    text_append(sink->text, bytes, n);
+    return sink->text->failed
+               ? status_fail(STATUS_NOMEM, "the weights do not fit into the text's maximum")
+               : STATUS_OK;
+}
+
 static int write_values(const struct source *source, enum value_kind kind, enum dtype dtype,
-                        struct sink *sink)
+                        const struct sink *sink)
 {
     struct staging staging;
     int status = staging_open(&staging, source->model);
@@ -55,9 +61,9 @@ static int write_values(const struct source *source, enum value_kind kind, enum 
             TRY_OUT(read_rows(source, &staging, parameter, kind, first, n));
             if (dtype == DTYPE_BF16) {
                 floats_to_bf16(halves, staging.host, count);
-                TRY_OUT(sink->put(sink, halves, (size_t)count * sizeof(*halves)));
+                TRY_OUT(put(sink, halves, (size_t)count * sizeof(*halves)));
             } else {
-                TRY_OUT(sink->put(sink, staging.host, (size_t)count * sizeof(float)));
+                TRY_OUT(put(sink, staging.host, (size_t)count * sizeof(float)));
             }
         }
     }
@@ -81,19 +87,16 @@ static int print_header(const struct model *model, enum dtype dtype, struct text
     return status;
 }
 
-static int put_text(struct sink *sink, const void *bytes, size_t n)
+static enum dtype seen_dtype(const struct model *model)
 {
-    text_append(sink->text, bytes, n);
-    return sink->text->failed
-               ? status_fail(STATUS_NOMEM, "the weights do not fit into the text's maximum")
-               : STATUS_OK;
+    return model->options.bf16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
 int model_write_weights(const struct model *model, struct text *out)
 {
     const struct source source = {.model = model};
-    struct sink sink = {.put = put_text, .text = out};
-    enum dtype dtype = model->options.bf16 ? DTYPE_BF16 : DTYPE_F32;
+    const struct sink sink = {.text = out};
+    enum dtype dtype = seen_dtype(model);
 
     TRY(print_header(model, dtype, out));
     return write_values(&source, VALUES_SEEN, dtype, &sink);
@@ -101,57 +104,71 @@ int model_write_weights(const struct model *model, struct text *out)
 
 /* ---- A file. */
 
-static int put_file(struct sink *sink, const void *bytes, size_t n)
+static int write_content(const struct source *source, enum value_kind kind, enum dtype dtype,
+                         struct file_sink *file)
 {
-    const char *at = bytes;
-
-    while (n > 0) {
-        ssize_t written = write(sink->fd, at, n);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return status_fail(STATUS_IO, "cannot write %s: %s", sink->path,
-                               strerror(errno));
-        at += written;
-        n -= (size_t)written;
-    }
-    return STATUS_OK;
-}
-
-static int write_content(const struct source *source, enum dtype dtype, int fd, const char *path)
-{
-    struct sink sink = {.put = put_file, .fd = fd, .path = path};
+    const struct sink sink = {.file = file};
     struct text header = {0};
     int status = print_header(source->model, dtype, &header);
 
     if (status == STATUS_OK)
-        status = put_file(&sink, header.data, header.length);
+        status = put(&sink, header.data, header.length);
     if (status == STATUS_OK)
-        status = write_values(source, VALUES_MASTER, dtype, &sink);
-    if (status == STATUS_OK && fsync(fd))
-        status = status_fail(STATUS_IO, "cannot sync %s: %s", path, strerror(errno));
+        status = write_values(source, kind, dtype, &sink);
     text_release(&header);
     return status;
 }
 
-static int write_file(const struct source *source, enum dtype dtype, const char *path)
+static int write_file(const struct source *source, enum value_kind kind, enum dtype dtype,
+                      const char *path)
 {
-    char temporary[FILE_PATH_MAX];
+    struct file_sink file;
 
-    if (snprintf(temporary, sizeof(temporary), "%s.tmp", path) >= (int)sizeof(temporary))
-        return status_fail(STATUS_CONFIG, "path is too long: %s", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return status_fail(STATUS_IO, "cannot create %s: %s", temporary, strerror(errno));
-    int status = write_content(source, dtype, fd, temporary);
-    if (close(fd) && status == STATUS_OK)
-        status = status_fail(STATUS_IO, "cannot close %s: %s", temporary, strerror(errno));
-    if (status == STATUS_OK && rename(temporary, path))
-        status = status_fail(STATUS_IO, "cannot rename %s to %s: %s", temporary, path,
-                             strerror(errno));
-    if (status < 0)
-        unlink(temporary);
+    TRY(file_sink_open(&file, path));
+    return file_sink_close(&file, write_content(source, kind, dtype, &file));
+}
+
+int model_save_weights(const struct model *model, const char *path)
+{
+    const struct source source = {.model = model};
+
+    return write_file(&source, VALUES_SEEN, seen_dtype(model), path);
+}
+
+/* The tensors' bytes through one piece of host memory. */
+static int put_tensors(struct ops *ops, const struct named_tensor *tensors, size_t n,
+                       struct file_sink *file)
+{
+    unsigned char *piece = mem_alloc(PIECE_BYTES, 1);
+    struct text header = {0};
+    int status = safetensors_write_header(&header, tensors, n);
+
+    if (status == STATUS_OK)
+        status = file_sink_put(file, header.data, header.length);
+    for (size_t i = 0; i < n; i++) {
+        const unsigned char *data = tensors[i].tensor.data;
+        size_t left = (size_t)tensor_count(&tensors[i].tensor) *
+                      (tensors[i].tensor.dtype == DTYPE_BF16 ? 2 : 4);
+        for (size_t count; status == STATUS_OK && left > 0; data += count, left -= count) {
+            count = left < PIECE_BYTES ? left : PIECE_BYTES;
+            ops_download(ops, piece, data, count);
+            status = ops_sync(ops);
+            if (status == STATUS_OK)
+                status = file_sink_put(file, piece, count);
+        }
+    }
+    text_release(&header);
+    mem_free(piece);
     return status;
+}
+
+int safetensors_save(struct ops *ops, const struct named_tensor *tensors, size_t n,
+                     const char *path)
+{
+    struct file_sink file;
+
+    TRY(file_sink_open(&file, path));
+    return file_sink_close(&file, put_tensors(ops, tensors, n, &file));
 }
 
 /* ---- Folders. */
@@ -167,7 +184,7 @@ static int write_folder(const struct source *source, int bos_id, int eos_id, enu
         BUG("weights are written as float32 or bfloat16, not as %d", (int)dtype);
     TRY(file_join(config_path, directory, "config.json"));
     TRY(file_join(weights_path, directory, "model.safetensors"));
-    TRY(write_file(source, dtype, weights_path));
+    TRY(write_file(source, VALUES_MASTER, dtype, weights_path));
     shape_print(&source->model->shape, bos_id, eos_id, dtype, &config);
     status = file_write_atomic(config_path, config.data, config.length);
     text_release(&config);

@@ -1,4 +1,7 @@
 /* bfloat16 weights and adapters against PyTorch and PEFT: tools/make_golden_precision.py. */
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "test_model_golden.h"
 
 #define EXACT 1e-5      /* the same arithmetic: float32 on rounded weights */
@@ -188,30 +191,39 @@ static void float32_weights_are_not_read_into_a_bf16_model(void **state)
     close_golden(&golden);
 }
 
+static void save_and_read(const struct model *model, const char *path, struct text *out)
+{
+    REQUIRE_OK(model_save_adapters(model, path));
+    text_clear(out);
+    REQUIRE_OK(file_read(path, 1 << 24, out));
+}
+
 static void adapters_come_back_as_they_were_written(void **state)
 {
     const struct model_options options = {.trainable = 1, .lora = {3, 8.0, 0x7f, 5}};
     struct model_options other = options;
     struct text first = {0}, second = {0};
+    char path[] = "/tmp/hone-adapter-XXXXXX";
     struct golden golden;
 
     (void)state;
+    assert_true(close(mkstemp(path)) == 0);
     open_golden(&golden, "cpu", "tests/golden/qwen3", &options);
-    REQUIRE_OK(model_write_adapters(golden.model, &first));
+    save_and_read(golden.model, path, &first);
     close_golden(&golden);
     other.lora.seed = 6;
     open_golden(&golden, "cpu", "tests/golden/qwen3", &other);
-    REQUIRE_OK(model_write_adapters(golden.model, &second));
+    save_and_read(golden.model, path, &second);
     assert_memory_not_equal(first.data, second.data, first.length);
     REQUIRE_OK(model_read_adapters(golden.model, first.data, first.length, "first"));
-    text_clear(&second);
-    REQUIRE_OK(model_write_adapters(golden.model, &second));
+    save_and_read(golden.model, path, &second);
     assert_int_equal(first.length, second.length);
     assert_memory_equal(first.data, second.data, first.length);
     memset(first.data + first.length - 4, 0xff, 4);   /* a NaN */
     assert_int_equal(model_read_adapters(golden.model, first.data, first.length, "bad"),
                      STATUS_FORMAT);
     assert_int_equal(model_read_adapters(golden.model, first.data, 20, "cut"), STATUS_FORMAT);
+    unlink(path);
     text_release(&first);
     text_release(&second);
     close_golden(&golden);
