@@ -124,8 +124,8 @@ int model_convert(const char *from, const char *to, enum dtype dtype);
 int model_folder_dtype(const char *directory, enum dtype *dtype);
 
 /* The adapters (F32, PEFT's names) as a safetensors file, and back from an image; reading checks
- * everything before it changes anything. The text of PEFT's adapter_config.json; `base` is what it calls the
- * base model. */
+ * everything before it changes anything. The text of PEFT's adapter_config.json; `base` is what it
+ * calls the base model. */
 int model_has_adapters(const struct model *model);
 int model_save_adapters(const struct model *model, const char *path);
 int model_read_adapters(struct model *model, const void *bytes, size_t n, const char *where);

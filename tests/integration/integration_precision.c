@@ -5,7 +5,7 @@
 
 static struct place place;
 
-/* zero trains adapters, rl adapters on rounded weights against a reference, align rounded weights. */
+/* zero trains adapters, rl adapters on rounded weights against a reference, align rounded ones. */
 #define PRECISION                                                                                  \
     "--set", "zero:lora.r=4", "--set", "zero:grpo.tasks_per_step=32", "--set", "rl:lora.r=2",      \
         "--set", "rl:lora.target_modules=q_proj,down_proj", "--set", "rl:optimizer.bf16=true",     \
