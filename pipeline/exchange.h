@@ -27,10 +27,9 @@ void exchange_destroy(struct exchange **exchange);   /* stops the workers */
 int exchange_set_workers(struct exchange *exchange, const char *stage, const char *settings_hash,
                          int n_rollout, int n_reward);
 
-/* The model that is sampled, and its weights: a safetensors image, copied. Sent to each rollout
- * worker before its first lease of that version. */
-int exchange_set_model(struct exchange *exchange, const char *config_json, size_t n_config,
-                       const char *tokenizer_json, size_t n_tokenizer);
+/* The model that is sampled, and its weights: a safetensors image; both are copied. Sent to each
+ * rollout worker before its first lease of that version. */
+int exchange_set_model(struct exchange *exchange, const struct wire_model *model);
 int exchange_publish(struct exchange *exchange, uint32_t version, const void *image, size_t n);
 
 struct exchange_job {

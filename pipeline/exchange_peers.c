@@ -18,6 +18,7 @@ int exchange_create(struct exchange **out, const struct exchange_config *config)
 
     exchange->config = *config;
     exchange->frame.maximum = exchange->inbox.maximum = WIRE_MAX_FRAME + 4096;
+    exchange->model.maximum = WIRE_MAX_FRAME + 4096;
     exchange->image.maximum = (size_t)1 << 40;
     /* The caller's text may go; the hub knows its own endpoint. */
     exchange->config.endpoint = NULL;
@@ -52,8 +53,7 @@ void exchange_destroy(struct exchange **exchange)
         mem_free(old->peers[i]);
     text_release(&old->frame);
     text_release(&old->inbox);
-    text_release(&old->config_json);
-    text_release(&old->tokenizer_json);
+    text_release(&old->model);
     text_release(&old->image);
     mem_free(old);
 }
@@ -89,17 +89,12 @@ int exchange_set_workers(struct exchange *exchange, const char *stage, const cha
     return STATUS_OK;
 }
 
-int exchange_set_model(struct exchange *exchange, const char *config_json, size_t n_config,
-                       const char *tokenizer_json, size_t n_tokenizer)
+int exchange_set_model(struct exchange *exchange, const struct wire_model *model)
 {
-    text_clear(&exchange->config_json);
-    text_clear(&exchange->tokenizer_json);
-    text_append(&exchange->config_json, config_json, n_config);
-    text_append(&exchange->tokenizer_json, tokenizer_json, n_tokenizer);
+    text_clear(&exchange->model);
+    TRY(wire_encode_model(model, &exchange->model));
     exchange->model_serial++;
-    return exchange->config_json.failed || exchange->tokenizer_json.failed
-               ? status_fail(STATUS_NOMEM, "the tokenizer is too large to send")
-               : STATUS_OK;
+    return STATUS_OK;
 }
 
 int exchange_publish(struct exchange *exchange, uint32_t version, const void *image, size_t n)
@@ -184,13 +179,7 @@ int peer_send(struct exchange *exchange, struct peer *peer, const struct text *f
 
 static int send_model(struct exchange *exchange, struct peer *peer)
 {
-    const struct wire_model message = {
-        {exchange->config_json.data, (uint32_t)exchange->config_json.length},
-        {exchange->tokenizer_json.data, (uint32_t)exchange->tokenizer_json.length}};
-
-    text_clear(&exchange->frame);
-    TRY(wire_encode_model(&message, &exchange->frame));
-    TRY(peer_send(exchange, peer, &exchange->frame));
+    TRY(peer_send(exchange, peer, &exchange->model));
     peer->model_serial = exchange->model_serial;
     peer->has_version = 0;
     return STATUS_OK;

@@ -50,6 +50,7 @@ void stage_close(struct stage_run *run)
     model_destroy(&run->policy);
     model_destroy(&run->reference);
     tokenizer_destroy(&run->tokenizer);
+    model_notes_release(&run->notes);
     task_set_close(&run->train);
     task_set_close(&run->heldout);
     chat_template_release(&run->chat);
@@ -146,11 +147,23 @@ void stage_bind_template(struct stage_run *run)
     text_release(&text);
 }
 
+/* A completion ends where the model's folder says, at the end of text, and at the end of a turn. */
+static int add_stops(const struct stage_run *run, struct model_notes *notes)
+{
+    const int32_t ids[] = {tokenizer_eos(run->tokenizer),
+                           tokenizer_find(run->tokenizer, run->chat.turn_end)};
+
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+        TRY(model_notes_add_stop(notes, ids[i]));
+    return STATUS_OK;
+}
+
 static int open_heldout(struct stage_run *run)
 {
     const struct stage_settings *settings = &run->stage->settings;
 
     stage_bind_template(run);
+    TRY(add_stops(run, &run->notes));
     /* All kinds, whatever tasks.kinds says: stages are compared on the same tasks. */
     if (settings->eval.n_tasks > 0 && settings->tasks.heldout[0])
         return task_set_open(&run->heldout, settings->tasks.heldout, "", &run->chat,
@@ -171,6 +184,7 @@ static int load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
     else if (!run->stage->from[0])
         return new_model(run);
     TRY(model_load(&run->policy, run->pipeline->ops, path, 1));
+    TRY(model_notes_read(&run->notes, path));
     return tokenizer_load(&run->tokenizer, path);
 }
 
@@ -318,7 +332,7 @@ static int save_checkpoint(struct stage_run *run)
         return STATUS_OK;
     checkpoint_name(run, run->step, relative);
     TRY(file_join(path, run->pipeline->options.run, relative));
-    TRY(checkpoint_save(path, run->policy, run->tokenizer, run->learner, hex));
+    TRY(checkpoint_save(path, run->policy, run->tokenizer, &run->notes, run->learner, hex));
     TRY(run_store_put_checkpoint(run->pipeline->store, run->id, run->step, relative, hex, &row));
     TRY(run_store_put_parent(run->pipeline->store, "checkpoint", row, "stage", run->id));
     run->saved_step = run->step;
@@ -407,14 +421,17 @@ int stage_start_workers(struct stage_run *run)
                                 (int)settings->rollout.workers, (int)settings->reward.workers);
 }
 
-static int publish(struct stage_run *run, const char *config, size_t n_config, const char *image,
-                   size_t n_image, uint32_t version)
+static int publish(struct stage_run *run, const struct text *config, struct model_notes *notes,
+                   const char *image, size_t n_image, uint32_t version)
 {
     const char *tokenizer;
     size_t n_tokenizer;
 
     tokenizer_json(run->tokenizer, &tokenizer, &n_tokenizer);
-    TRY(exchange_set_model(run->pipeline->exchange, config, n_config, tokenizer, n_tokenizer));
+    const struct wire_model model = {{config->data, (uint32_t)config->length},
+                                     {tokenizer, (uint32_t)n_tokenizer},
+                                     (uint32_t)notes->n_stops, notes->stop_ids};
+    TRY(exchange_set_model(run->pipeline->exchange, &model));
     return exchange_publish(run->pipeline->exchange, version, image, n_image);
 }
 
@@ -425,7 +442,7 @@ int stage_publish_policy(struct stage_run *run, uint32_t version)
 
     model_shape_print(model_shape(run->policy), -1, tokenizer_eos(run->tokenizer), &config);
     if (status == STATUS_OK)
-        status = publish(run, config.data, config.length, image.data, image.length, version);
+        status = publish(run, &config, &run->notes, image.data, image.length, version);
     text_release(&image);
     text_release(&config);
     return status;
@@ -434,20 +451,20 @@ int stage_publish_policy(struct stage_run *run, uint32_t version)
 int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint32_t version)
 {
     char path[FILE_PATH_MAX];
-    struct text config = {0};
+    struct model_notes notes;
     struct file_map map;
     int status;
 
-    TRY(file_join(path, directory, "config.json"));
-    status = file_read(path, (size_t)1 << 20, &config);
+    TRY(model_notes_read(&notes, directory));
+    status = add_stops(run, &notes);
     if (status == STATUS_OK)
         status = file_join(path, directory, "model.safetensors");
     if (status == STATUS_OK)
         status = file_map_open(&map, path);
     if (status == STATUS_OK) {
-        status = publish(run, config.data, config.length, (const char *)map.bytes, map.n, version);
+        status = publish(run, &notes.config, &notes, (const char *)map.bytes, map.n, version);
         file_map_close(&map);
     }
-    text_release(&config);
+    model_notes_release(&notes);
     return status;
 }

@@ -122,6 +122,44 @@ static void a_run_that_is_done_is_left_as_it_is(void **state)
     mem_free(after);
 }
 
+/* A folder as a user brings it: several ids end a completion, and there is more in its files. */
+static void a_folder_with_several_stop_ids_ends_samples_there_and_keeps_its_words(void **state)
+{
+    struct program program;
+    struct text text = {0};
+    const char *digits = "SELECT count(*) FROM v_sample WHERE text GLOB '*[0-9]*'";
+
+    (void)state;
+    char *path = ask(&place, "run/debug", "SELECT 'run/debug/' || path FROM checkpoint c JOIN "
+                     "stage s ON s.id = c.stage_id WHERE s.name = 'base' ORDER BY step DESC "
+                     "LIMIT 1");
+    path[strcspn(path, "\n")] = '\0';
+    place_copy(&place, path, "model");
+    mem_free(path);
+    /* The toy tokenizer's first ids: the end of text, tags, bytes up to the digit 9. */
+    text_print(&text, "{\"eos_token_id\": [0");
+    for (int id = 1; id < 63; id++)
+        text_print(&text, ",%d", id);
+    text_print(&text, "], \"temperature\": 0.6}");
+    place_write(&place, "model/generation_config.json", text.data);
+    place_write(&place, "stops.yaml",
+                "tasks: {train: run/debug/world/train.jsonl, template_name: toy}\n"
+                "rollout: {num_generations: 4, max_completion_length: 24, workers: 1}\n"
+                "grpo: {tasks_per_step: 6, max_steps: 2}\n"
+                "stages: [{name: zero, stage: zero, from: ./model}]\n");
+    HONE(&program, &place, "run", "stops.yaml", "--run", "run/stops");
+    assert_ends(&program, 0, "stage zero is done");
+    assert_int_equal(ask_number(&place, "run/stops", digits), 0);
+    assert_true(ask_number(&place, "run/debug", digits) > 0);
+    text_clear(&text);
+    assert_int_equal(file_read(in_place(&place,
+                               "run/stops/checkpoints/zero/step-000002/generation_config.json"),
+                               1 << 16, &text), STATUS_OK);
+    assert_non_null(strstr(text.data, "\"eos_token_id\": [0,1,2,"));
+    assert_non_null(strstr(text.data, "\"temperature\": 0.6"));
+    text_release(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -130,6 +168,7 @@ int main(void)
         cmocka_unit_test(every_checkpoint_and_dataset_names_its_parents),
         cmocka_unit_test(the_preference_reward_joins_for_the_last_steps_alone),
         cmocka_unit_test(a_run_that_is_done_is_left_as_it_is),
+        cmocka_unit_test(a_folder_with_several_stop_ids_ends_samples_there_and_keeps_its_words),
     };
 
     return cmocka_run_group_tests_name("integration_recipe", tests, make_place, remove_place);

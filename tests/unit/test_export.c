@@ -47,6 +47,7 @@ static void make_checkpoint(void)
                                 .max_positions = 64, .qkv_bias = 1, .tied_head = 1,
                                 .rope_base = 10000, .norm_eps = 1e-6};
     char digest[DIGEST_HEX_BYTES];
+    struct model_notes notes = {.stop_ids = {0}, .n_stops = 1};
     struct tokenizer *tokenizer;
     struct model *model;
     struct ops *ops;
@@ -57,7 +58,7 @@ static void make_checkpoint(void)
     shape.vocab_size = tokenizer_vocab_size(tokenizer);
     assert_int_equal(ops_create(&ops, "cpu", 1), STATUS_OK);
     assert_int_equal(model_create(&model, ops, &shape, 0, 1), STATUS_OK);
-    assert_int_equal(checkpoint_save(in_run(CHECKPOINT), model, tokenizer, NULL, digest),
+    assert_int_equal(checkpoint_save(in_run(CHECKPOINT), model, tokenizer, &notes, NULL, digest),
                      STATUS_OK);
     model_destroy(&model);
     ops_destroy(&ops);
