@@ -27,6 +27,7 @@ struct tasks_config {
     int format;                         /* of task files: auto, gsm8k, math, verl, trl, hone */
     char columns[CONFIG_TEXT_BYTES];    /* list: "question=problem,reference=extra.answer" */
     char reference_columns[CONFIG_TEXT_BYTES];   /* list: columns that make up the reference */
+    char verifier_columns[CONFIG_TEXT_BYTES];    /* list: further ones that verifiers get; "*" */
     int on_bad_record;                  /* 0: fail, 1: skip */
 };
 extern const struct config_section tasks_config_section;   /* section "tasks" */

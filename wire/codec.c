@@ -31,6 +31,7 @@ static void put_task(struct writer *writer, const struct task *task)
     writer_text(writer, &task->prompt, "task.prompt is missing");
     writer_text(writer, &task->prefill, "task.prefill is missing");
     writer_text(writer, &task->reference, "task.reference is missing");
+    writer_text(writer, &task->columns, "task.columns is missing");
 }
 
 static void take_task(struct reader *reader, struct task *task)
@@ -43,6 +44,7 @@ static void take_task(struct reader *reader, struct task *task)
     reader_text(reader, &task->prompt);
     reader_text(reader, &task->prefill);
     reader_text(reader, &task->reference);
+    reader_text(reader, &task->columns);
 }
 
 static void put_sampling(struct writer *writer, const struct sampling *sampling)

@@ -40,6 +40,7 @@ struct task {                        /* one prompt with its way of being judged 
     struct wire_text prompt;         /* what the model reads: question in its template */
     struct wire_text prefill;        /* the end of `prompt` that belongs to the answer: "<think>" */
     struct wire_text reference;      /* what the verifier compares with */
+    struct wire_text columns;        /* the record's other ones, a JSON object; "" for none */
 };
 
 enum sample_finish { SAMPLE_FINISH_EOS, SAMPLE_FINISH_LENGTH };

@@ -23,6 +23,7 @@ static const struct task full_task = {
     .prompt = TEXT("User: 1+1?\nAssistant: <think>"),
     .prefill = TEXT("<think>"),
     .reference = TEXT("2\0and a NUL"),
+    .columns = TEXT("{\"level\":3}"),
 };
 
 static int32_t tokens[3] = {0, 151643, INT32_MAX};
@@ -225,6 +226,7 @@ static void a_decoded_group_has_every_field(void **state)
     assert_int_equal(out.group.task.reference.bytes, full_task.reference.bytes);
     assert_memory_equal(out.group.task.reference.data, full_task.reference.data,
                         full_task.reference.bytes + 1);
+    assert_string_equal(out.group.task.columns.data, "{\"level\":3}");
     assert_int_equal(out.group.n_prompt, 3);
     assert_memory_equal(out.group.prompt_tokens, tokens, sizeof(tokens));
     assert_int_equal(out.group.n_rewards, 2);
