@@ -82,8 +82,8 @@ static void assert_unknown(const char *template)
 
 #define DATE_OF_TODAY "{% set date_string = strftime_now(\"%d %b %Y\") %}"
 #define DATED(today)                                                                               \
-    "{{ bos_token }}<|start_header_id|><|eot_id|> | trim Cutting Knowledge Date: December 2023\\n " \
-    today "{% set date_string = \"26 Jul 2024\" %}"
+    "{{ bos_token }}<|start_header_id|><|eot_id|> | trim Cutting Knowledge Date: December "        \
+    "2023\\n" today "{% set date_string = \"26 Jul 2024\" %}"
 
 static void families_are_told_by_their_text(void **state)
 {
