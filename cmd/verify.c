@@ -14,6 +14,7 @@ static const struct option_row options[] = {
     {"pred", "TEXT", "what the model wrote, whole: the answer is looked for in it"},
     {"bare", NULL, "the prediction is the answer alone: judged as if in <answer> tags"},
     {"question", "TEXT", "for verifiers that look at it"},
+    {"columns", "JSON", "the record's other columns, for verifiers that look at them"},
     {"language", "L", "wanted in the reasoning (default: en)"},
     {"jsonl", NULL, "read {\"id\", \"gold\", \"pred\"} lines (also question, language, verifier)"},
     {"plugin", "FILE", "load a verifier from a shared object; may be repeated"},
@@ -23,7 +24,7 @@ static const struct option_row options[] = {
 };
 
 struct question {
-    const char *verifier, *gold, *pred, *question, *language;
+    const char *verifier, *gold, *pred, *question, *language, *columns;
     int is_bare;
 };
 
@@ -36,7 +37,8 @@ static int judge(struct reward *reward, const struct question *question, struct 
 {
     struct task task = {.id = 1, .question = wire_text_of(question->question),
                         .reference = wire_text_of(question->gold),
-                        .prompt = wire_text_of(question->question), .prefill = wire_text_of("")};
+                        .prompt = wire_text_of(question->question), .prefill = wire_text_of(""),
+                        .columns = wire_text_of(question->columns)};
     struct text completion = {0};
 
     if (strlen(question->verifier) >= sizeof(task.verifier))
@@ -200,6 +202,7 @@ static int answer(struct reward *reward, const struct arguments *arguments)
         .pred = argument_get(arguments, "pred"),
         .question = argument_or(arguments, "question", ""),
         .language = argument_or(arguments, "language", "en"),
+        .columns = argument_or(arguments, "columns", ""),
         .is_bare = argument_get(arguments, "bare") != NULL,
     };
 

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/memory.h"
+#include "model/notes.h"
 #include "model/tokenizer.h"
 #include "ops/ops.h"
 
@@ -118,7 +119,7 @@ int model_save(const struct model *model, int bos_id, int eos_id, const char *di
 int model_save_as(const struct model *model, int bos_id, int eos_id, enum dtype dtype,
                   const char *directory);
 /* The same from folder to folder, without a device. Shards become one file; the keys of config.json
- * that hone does not read stay behind. */
+ * that hone does not read stay behind: see model_notes_put_config(). */
 int model_convert(const char *from, const char *to, enum dtype dtype);
 /* The dtype of the weights in a folder: DTYPE_BF16 when all are BF16, else DTYPE_F32. */
 int model_folder_dtype(const char *directory, enum dtype *dtype);

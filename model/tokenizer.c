@@ -92,7 +92,8 @@ int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *text)
 
 int32_t tokenizer_eos(const struct tokenizer *tokenizer)
 {
-    static const char *const names[] = {"<|endoftext|>", "<|im_end|>", "</s>", "<|end_of_text|>",
+    static const char *const names[] = {"<|endoftext|>", "<|im_end|>",
+                                        "<｜end▁of▁sentence｜>", "</s>", "<|end_of_text|>",
                                         "<|eot_id|>"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

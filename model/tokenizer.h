@@ -23,8 +23,8 @@ void tokenizer_destroy(struct tokenizer **tokenizer);
 int tokenizer_vocab_size(const struct tokenizer *tokenizer);   /* largest id + 1 */
 /* The id of a token by its text ("<|endoftext|>"), or -1. */
 int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *text);
-/* The end-of-text token: <|endoftext|>, <|im_end|>, </s>, <|end_of_text|>, <|eot_id|>: the first
- * that exists, or -1. */
+/* The end-of-text token: <|endoftext|>, <|im_end|>, DeepSeek's <｜end▁of▁sentence｜>, </s>,
+ * <|end_of_text|>, <|eot_id|>: the first that exists, or -1. */
 int32_t tokenizer_eos(const struct tokenizer *tokenizer);
 
 struct token_list {

@@ -8,6 +8,7 @@
 #include "common/status.h"
 
 #define MANIFEST "manifest.json"
+#define CONFIG_MAX_BYTES ((size_t)4 << 20)
 #define MANIFEST_MAX_BYTES ((size_t)1 << 20)
 
 /* What a checkpoint may hold; a file that is not there is left out of the manifest. */
@@ -23,22 +24,45 @@ static int write_part(const char *directory, const char *name, const void *bytes
     return file_write_atomic(path, bytes, n);
 }
 
-static int write_parts(const char *directory, const struct model *model,
-                       const struct tokenizer *tokenizer, const struct learner *learner)
+int checkpoint_put_notes(const char *directory, const struct model_notes *notes)
 {
-    int32_t eos = tokenizer_eos(tokenizer);
-    struct text generation = {0};
-    const char *json;
-    size_t n;
+    char path[FILE_PATH_MAX];
+    struct text config = {0};
     int status;
 
-    TRY(model_save(model, -1, eos, directory));
+    TRY_OUT(file_join(path, directory, "config.json"));
+    TRY_OUT(file_read(path, CONFIG_MAX_BYTES, &config));
+    TRY_OUT(model_notes_put_config(notes, &config));
+    TRY_OUT(file_write_atomic(path, config.data, config.length));
+out:
+    text_release(&config);
+    return status;
+}
+
+static int write_generation(const char *directory, const struct model_notes *notes)
+{
+    struct text generation = {0};
+    int status = model_notes_print_generation(notes, &generation);
+
+    if (status == STATUS_OK)
+        status =
+            write_part(directory, "generation_config.json", generation.data, generation.length);
+    text_release(&generation);
+    return status;
+}
+
+static int write_parts(const char *directory, const struct model *model,
+                       const struct tokenizer *tokenizer, const struct model_notes *notes,
+                       const struct learner *learner)
+{
+    const char *json;
+    size_t n;
+
+    TRY(model_save(model, -1, tokenizer_eos(tokenizer), directory));
+    TRY(checkpoint_put_notes(directory, notes));
     tokenizer_json(tokenizer, &json, &n);
     TRY(write_part(directory, "tokenizer.json", json, n));
-    text_print(&generation, "{\n  \"do_sample\": true,\n  \"eos_token_id\": %d\n}\n", eos);
-    status = write_part(directory, "generation_config.json", generation.data, generation.length);
-    text_release(&generation);
-    TRY(status);
+    TRY(write_generation(directory, notes));
     return learner ? learner_save_state(learner, directory) : STATUS_OK;
 }
 
@@ -81,8 +105,8 @@ static int parent_of(const char *path, char *out)
 }
 
 int checkpoint_save(const char *directory, const struct model *model,
-                    const struct tokenizer *tokenizer, const struct learner *learner,
-                    char digest_hex_out[DIGEST_HEX_BYTES])
+                    const struct tokenizer *tokenizer, const struct model_notes *notes,
+                    const struct learner *learner, char digest_hex_out[DIGEST_HEX_BYTES])
 {
     char temporary[FILE_PATH_MAX], parent[FILE_PATH_MAX];
 
@@ -91,7 +115,7 @@ int checkpoint_save(const char *directory, const struct model *model,
     TRY(parent_of(directory, parent));
     TRY(file_remove_tree(temporary));
     TRY(file_make_directories(temporary));
-    int status = write_parts(temporary, model, tokenizer, learner);
+    int status = write_parts(temporary, model, tokenizer, notes, learner);
     if (status == STATUS_OK)
         status = write_manifest(temporary, digest_hex_out);
     if (status == STATUS_OK)

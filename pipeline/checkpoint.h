@@ -12,10 +12,14 @@
 #include "learner/learner.h"
 #include "model/model.h"
 
-/* `learner` may be NULL: weights alone. Fills the manifest's digest in hex. */
+/* `notes` go into config.json and generation_config.json. `learner` may be NULL: weights alone.
+ * Fills the manifest's digest in hex. */
 int checkpoint_save(const char *directory, const struct model *model,
-                    const struct tokenizer *tokenizer, const struct learner *learner,
-                    char digest_hex[DIGEST_HEX_BYTES]);
+                    const struct tokenizer *tokenizer, const struct model_notes *notes,
+                    const struct learner *learner, char digest_hex[DIGEST_HEX_BYTES]);
+
+/* Puts the notes into a folder's config.json. */
+int checkpoint_put_notes(const char *directory, const struct model_notes *notes);
 
 /* Compares every file with the manifest; a damaged or missing one is named. */
 int checkpoint_verify(const char *directory);

@@ -51,8 +51,7 @@ void exchange_destroy(struct exchange **exchange)
         mem_free(old->peers[i]);
     text_release(&old->frame);
     text_release(&old->inbox);
-    text_release(&old->config_json);
-    text_release(&old->tokenizer_json);
+    text_release(&old->model);
     text_release(&old->image);
     mem_free(old);
 }
@@ -88,25 +87,20 @@ int exchange_set_workers(struct exchange *exchange, const char *stage, const cha
     return STATUS_OK;
 }
 
-static int is_same(const struct text *text, const char *other, size_t n)
+int exchange_set_model(struct exchange *exchange, const struct wire_model *model)
 {
-    return text->length == n && n > 0 && memcmp(text->data, other, n) == 0;
-}
+    struct text frame = {.maximum = WIRE_MAX_FRAME + 4096};
+    int status = wire_encode_model(model, &frame);
 
-int exchange_set_model(struct exchange *exchange, const char *config_json, size_t n_config,
-                       const char *tokenizer_json, size_t n_tokenizer)
-{
-    if (is_same(&exchange->config_json, config_json, n_config) &&
-        is_same(&exchange->tokenizer_json, tokenizer_json, n_tokenizer))
-        return STATUS_OK;   /* the workers have it */
-    text_clear(&exchange->config_json);
-    text_clear(&exchange->tokenizer_json);
-    text_append(&exchange->config_json, config_json, n_config);
-    text_append(&exchange->tokenizer_json, tokenizer_json, n_tokenizer);
+    if (status < 0 || (frame.length == exchange->model.length &&
+                       memcmp(frame.data, exchange->model.data, frame.length) == 0)) {
+        text_release(&frame);
+        return status;   /* the workers have it */
+    }
+    text_release(&exchange->model);
+    exchange->model = frame;
     exchange->model_serial++;
-    return exchange->config_json.failed || exchange->tokenizer_json.failed
-               ? status_fail(STATUS_NOMEM, "the tokenizer is too large to send")
-               : STATUS_OK;
+    return STATUS_OK;
 }
 
 int exchange_publish(struct exchange *exchange, uint32_t version, struct text *image)
@@ -190,13 +184,7 @@ int peer_send(struct exchange *exchange, struct peer *peer, const struct text *f
 
 static int send_model(struct exchange *exchange, struct peer *peer)
 {
-    const struct wire_model message = {
-        {exchange->config_json.data, (uint32_t)exchange->config_json.length},
-        {exchange->tokenizer_json.data, (uint32_t)exchange->tokenizer_json.length}};
-
-    text_clear(&exchange->frame);
-    TRY(wire_encode_model(&message, &exchange->frame));
-    TRY(peer_send(exchange, peer, &exchange->frame));
+    TRY(peer_send(exchange, peer, &exchange->model));
     peer->model_serial = exchange->model_serial;
     peer->has_version = 0;
     return STATUS_OK;

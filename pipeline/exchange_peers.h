@@ -31,7 +31,8 @@ struct exchange {
     struct text frame, inbox;
 
     uint32_t model_serial;
-    struct text config_json, tokenizer_json, image;
+    struct text model;         /* the frame that announces it */
+    struct text image;
     struct digest image_digest;
     uint32_t version;
 };

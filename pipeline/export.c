@@ -50,6 +50,17 @@ static void append_jinja(struct text *out, const char *text)
     text_append(out, "'", 1);
 }
 
+/* What opens a turn behind an answer. */
+static void append_next_start(struct text *out, const struct chat_template *chat)
+{
+    struct text start = {0};
+
+    text_print(&start, "%s%s", chat->user_before ? chat->turn_gap : "",
+               chat->user_before ? chat->user_before : chat->before);
+    append_jinja(out, start.data);
+    text_release(&start);
+}
+
 /* Each user message opens a turn: before + question + after. The prefill, with which every answer
  * begins, is part of the assistant's message and of the generation prompt. */
 static void print_chat_template(struct text *out, const struct chat_template *chat)
@@ -71,7 +82,7 @@ static void print_chat_template(struct text *out, const struct chat_template *ch
     text_print(out, "{%% if message['role'] == 'user' %%}{{ ns.start + message['content'] + ");
     append_jinja(out, after.data ? after.data : "");
     text_print(out, " }}{%% set ns.start = ");
-    append_jinja(out, chat->before);
+    append_next_start(out, chat);
     text_print(out, " %%}{%% elif message['role'] == 'assistant' %%}"
                     "{{ message['content'] + eos_token }}{%% endif %%}{%% endfor %%}");
     if (chat->prefill[0]) {
@@ -82,41 +93,60 @@ static void print_chat_template(struct text *out, const struct chat_template *ch
     text_release(&after);
 }
 
+static int has_token(const void *tokenizer, const char *token)
+{
+    return tokenizer_find(tokenizer, token) >= 0;
+}
+
+static void print_token(struct text *out, const char *key, const char *token)
+{
+    text_print(out, "  \"%s\": ", key);
+    json_append_string(out, token, strlen(token));
+    text_print(out, ",\n");
+}
+
+/* The token that ends an answer is the tokenizer's eos_token; the end of text pads. */
+static void print_tokenizer_config(struct text *out, const struct tokenizer *tokenizer,
+                                   struct chat_template *chat)
+{
+    struct text jinja = {0}, eos = {0};
+    int32_t id = tokenizer_eos(tokenizer);
+
+    if (id >= 0)
+        tokenizer_decode(tokenizer, &id, 1, 0, &eos);
+    print_chat_template(&jinja, chat);
+    chat_template_bind(chat, has_token, tokenizer, eos.data ? eos.data : "");
+    text_print(out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
+                    "  \"model_input_names\": [\"input_ids\", \"attention_mask\"],\n");
+    if (chat->closing[0] || eos.length)
+        print_token(out, "eos_token", chat->closing[0] ? chat->closing : eos.data);
+    if (chat->closing[0] || eos.length)
+        print_token(out, "pad_token", eos.length ? eos.data : chat->closing);
+    text_print(out, "  \"clean_up_tokenization_spaces\": false,\n  \"chat_template\": ");
+    json_append_string(out, jinja.data, jinja.length);
+    text_print(out, "\n}\n");
+    text_release(&jinja);
+    text_release(&eos);
+}
+
 static int write_tokenizer_config(const struct stage *stage, const char *checkpoint,
                                   const char *directory)
 {
-    struct text out = {0}, jinja = {0}, eos = {0};
     struct tokenizer *tokenizer;
     struct chat_template chat;
+    struct text out = {0};
     char path[FILE_PATH_MAX];
-    int32_t id;
 
     TRY(file_join(path, directory, "tokenizer_config.json"));
     TRY(chat_template_init(&chat, stage->settings.tasks.template_name));
     int status = tokenizer_load(&tokenizer, checkpoint);
     if (status == STATUS_OK) {
-        print_chat_template(&jinja, &chat);
-        text_print(&out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
-                         "  \"model_input_names\": [\"input_ids\", \"attention_mask\"],\n");
-        id = tokenizer_eos(tokenizer);
-        if (id >= 0) {
-            tokenizer_decode(tokenizer, &id, 1, 0, &eos);
-            text_print(&out, "  \"eos_token\": ");
-            json_append_string(&out, eos.data, eos.length);
-            text_print(&out, ",\n  \"pad_token\": ");
-            json_append_string(&out, eos.data, eos.length);
-            text_print(&out, ",\n");
-        }
-        text_print(&out, "  \"clean_up_tokenization_spaces\": false,\n  \"chat_template\": ");
-        json_append_string(&out, jinja.data, jinja.length);
-        text_print(&out, "\n}\n");
+        print_tokenizer_config(&out, tokenizer, &chat);
         status = file_write_atomic(path, out.data, out.length);
         tokenizer_destroy(&tokenizer);
     }
     chat_template_release(&chat);
     text_release(&out);
-    text_release(&jinja);
-    text_release(&eos);
     return status;
 }
 
@@ -174,6 +204,17 @@ static int copy_tokenizer_files(const struct model_source *source, const char *d
     return STATUS_OK;
 }
 
+/* Of config.json what conversion leaves behind. */
+static int carry_notes(const char *from, const char *to)
+{
+    struct model_notes notes;
+
+    TRY(model_notes_read(&notes, from));
+    int status = checkpoint_put_notes(to, &notes);
+    model_notes_release(&notes);
+    return status;
+}
+
 static int write_model(const struct model_source *source, const char *directory)
 {
     enum dtype dtype;
@@ -181,6 +222,7 @@ static int write_model(const struct model_source *source, const char *directory)
     TRY(choose_dtype(source->dtype, source->folder, &dtype));
     TRY(file_make_directories(directory));
     TRY(model_convert(source->folder, directory, dtype));
+    TRY(carry_notes(source->folder, directory));
     TRY(copy_file(source->folder, directory, "generation_config.json", 1));
     TRY(copy_file(source->folder, directory, "tokenizer.json", source->stage == NULL));
     if (has_same_template(source))

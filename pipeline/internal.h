@@ -37,6 +37,7 @@ struct stage_run {
     struct tensorboard *board;
     struct model *policy, *reference;
     struct tokenizer *tokenizer;
+    struct model_notes notes;        /* of the policy's folder; its stop ids are this stage's */
     struct learner *learner;
     struct chat_template chat;
     struct task_set *train, *heldout;

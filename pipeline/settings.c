@@ -36,7 +36,7 @@ const struct config_section run_config_section = {
     "run", "the run as a whole: identity, processes, checkpoints", run_fields, NULL};
 
 /* The order is that of enum model_family. */
-static const char *const model_types[] = {"llama", "qwen2", "qwen3", NULL};
+static const char *const model_types[] = {"llama", "qwen2", "qwen3", "mistral", NULL};
 
 #define MODEL(key, type, text, low, high, choices, help)                                           \
     {#key, type, offsetof(struct model_config, key), text, low, high, choices, help}

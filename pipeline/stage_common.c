@@ -51,6 +51,7 @@ void stage_close(struct stage_run *run)
     model_destroy(&run->policy);
     model_destroy(&run->reference);
     tokenizer_destroy(&run->tokenizer);
+    model_notes_release(&run->notes);
     task_set_close(&run->train);
     task_set_close(&run->heldout);
     chat_template_release(&run->chat);
@@ -160,11 +161,23 @@ void stage_bind_template(struct stage_run *run)
     text_release(&text);
 }
 
+/* A completion ends where the model's folder says, at the end of text, and at the end of a turn. */
+static int add_stops(const struct stage_run *run, struct model_notes *notes)
+{
+    const int32_t ids[] = {tokenizer_eos(run->tokenizer),
+                           tokenizer_find(run->tokenizer, run->chat.turn_end)};
+
+    for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
+        TRY(model_notes_add_stop(notes, ids[i]));
+    return STATUS_OK;
+}
+
 static int open_heldout(struct stage_run *run)
 {
     const struct stage_settings *settings = &run->stage->settings;
 
     stage_bind_template(run);
+    TRY(add_stops(run, &run->notes));
     /* All kinds, whatever tasks.kinds says: stages are compared on the same tasks. */
     if (settings->eval.n_tasks > 0 && settings->tasks.heldout[0])
         return task_set_open(&run->heldout, settings->tasks.heldout, "", &run->chat,
@@ -187,6 +200,7 @@ static int load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
     else if (!run->stage->from[0])
         return new_model(run);
     TRY(model_load(&run->policy, run->pipeline->ops, path, &options));
+    TRY(model_notes_read(&run->notes, path));
     return tokenizer_load(&run->tokenizer, path);
 }
 
@@ -335,7 +349,7 @@ static int save_checkpoint(struct stage_run *run)
         return STATUS_OK;
     checkpoint_name(run, run->step, relative);
     TRY(file_join(path, run->pipeline->options.run, relative));
-    TRY(checkpoint_save(path, run->policy, run->tokenizer, run->learner, hex));
+    TRY(checkpoint_save(path, run->policy, run->tokenizer, &run->notes, run->learner, hex));
     TRY(run_store_put_checkpoint(run->pipeline->store, run->id, run->step, relative, hex, &row));
     TRY(run_store_put_parent(run->pipeline->store, "checkpoint", row, "stage", run->id));
     run->saved_step = run->step;
@@ -425,15 +439,17 @@ int stage_start_workers(struct stage_run *run)
 }
 
 /* Takes the image over. */
-static int publish(struct stage_run *run, const struct text *config, struct text *image,
-                   uint32_t version)
+static int publish(struct stage_run *run, const struct text *config,
+                   struct model_notes *notes, struct text *image, uint32_t version)
 {
     const char *tokenizer;
     size_t n_tokenizer;
 
     tokenizer_json(run->tokenizer, &tokenizer, &n_tokenizer);
-    TRY(exchange_set_model(run->pipeline->exchange, config->data, config->length, tokenizer,
-                           n_tokenizer));
+    const struct wire_model model = {{config->data, (uint32_t)config->length},
+                                     {tokenizer, (uint32_t)n_tokenizer},
+                                     (uint32_t)notes->n_stops, notes->stop_ids};
+    TRY(exchange_set_model(run->pipeline->exchange, &model));
     return exchange_publish(run->pipeline->exchange, version, image);
 }
 
@@ -444,7 +460,7 @@ int stage_publish_policy(struct stage_run *run, uint32_t version)
 
     model_shape_print(model_shape(run->policy), -1, tokenizer_eos(run->tokenizer), &config);
     if (status == STATUS_OK)
-        status = publish(run, &config, &image, version);
+        status = publish(run, &config, &run->notes, &image, version);
     text_release(&image);
     text_release(&config);
     return status;
@@ -453,16 +469,17 @@ int stage_publish_policy(struct stage_run *run, uint32_t version)
 int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint32_t version)
 {
     char path[FILE_PATH_MAX];
-    struct text config = {0}, image = {.maximum = IMAGE_MAX_BYTES};
+    struct text image = {.maximum = IMAGE_MAX_BYTES};
+    struct model_notes notes;
     int status;
 
-    TRY_OUT(file_join(path, directory, "config.json"));
-    TRY_OUT(file_read(path, (size_t)1 << 20, &config));
+    TRY(model_notes_read(&notes, directory));
+    TRY_OUT(add_stops(run, &notes));
     TRY_OUT(file_join(path, directory, "model.safetensors"));
     TRY_OUT(file_read(path, IMAGE_MAX_BYTES, &image));
-    status = publish(run, &config, &image, version);
+    status = publish(run, &notes.config, &notes, &image, version);
 out:
     text_release(&image);
-    text_release(&config);
+    model_notes_release(&notes);
     return status;
 }

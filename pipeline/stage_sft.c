@@ -39,6 +39,21 @@ static void append_token(struct token_list *list, int32_t id)
     list->ids[list->n++] = id;
 }
 
+/* Behind a document that has no end of its own. */
+static int append_end(const struct stage_run *run, struct token_list *tokens)
+{
+    int32_t eos = tokenizer_eos(run->tokenizer);
+
+    if (eos < 0 && run->notes.n_stops)
+        eos = run->notes.stop_ids[0];
+    if (eos < 0)
+        return status_fail(STATUS_UNSUPPORTED, "stage \"%s\": its tokenizer has no end-of-text "
+                           "token (<|endoftext|>, </s>, ...), and its model's config.json names no "
+                           "\"eos_token_id\"", run->stage->name);
+    append_token(tokens, eos);
+    return STATUS_OK;
+}
+
 static int encode_document(const struct stage_run *run, const struct document *document,
                            struct token_list *tokens, struct extent *extent)
 {
@@ -49,7 +64,8 @@ static int encode_document(const struct stage_run *run, const struct document *d
     extent->completion = tokens->n;
     TRY(tokenizer_encode(run->tokenizer, document->completion.data, document->completion.bytes,
                          tokens));
-    append_token(tokens, tokenizer_eos(run->tokenizer));
+    if (!document->is_ended)
+        TRY(append_end(run, tokens));
     if (tokens->n - extent->prompt > longest)
         tokens->n = extent->prompt + longest;
     if (extent->completion > tokens->n)

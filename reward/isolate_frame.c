@@ -6,7 +6,7 @@
 #include "common/status.h"
 #include "reward/isolate.h"
 
-#define N_TEXTS 6
+#define N_TEXTS 7
 
 struct frame_head {
     uint32_t kind, bytes;
@@ -114,6 +114,7 @@ static void list_texts(const struct verifier_task *task, struct verifier_text te
     texts[3] = task->language;
     texts[4] = task->prefill;
     texts[5] = task->kind;
+    texts[6] = task->columns;
 }
 
 void frame_write_task(const struct verifier_task *task, struct text *out)
@@ -147,6 +148,7 @@ int frame_read_task(const struct text *frame, struct verifier_task *task)
     *task = (struct verifier_task){.size = sizeof(*task), .task_id = head.task_id,
                                    .question = texts[0], .completion = texts[1],
                                    .reference = texts[2], .language = texts[3],
-                                   .prefill = texts[4], .kind = texts[5]};
+                                   .prefill = texts[4], .kind = texts[5],
+                                   .columns = texts[6]};
     return STATUS_OK;
 }

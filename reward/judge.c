@@ -100,14 +100,16 @@ static struct verifier_task describe_task(const struct task *task, const char *c
         .language = name_of(task->language),
         .prefill = text_of(&task->prefill),
         .kind = name_of(task->kind),
+        .columns = text_of(&task->columns),
     };
 }
 
 static void make_key(struct digest *key, const struct registry_entry *entry,
                      const struct verifier_task *task)
 {
-    const struct verifier_text texts[] = {task->question, task->reference, task->language,
-                                          task->prefill,  task->kind,      task->completion};
+    const struct verifier_text texts[] = {task->question, task->reference,  task->language,
+                                          task->prefill,  task->kind,       task->columns,
+                                          task->completion};
     struct digest_state *state = digest_begin();
 
     digest_add(state, &entry->key, sizeof(entry->key));

@@ -43,6 +43,8 @@ struct verifier_task {
     struct verifier_text language;     /* wanted in the reasoning: "en"; may be empty */
     struct verifier_text prefill;      /* written for the model: stands before the completion */
     struct verifier_text kind;         /* of task: "code" */
+    /* end of the first one; what follows is asked for with VERIFIER_HAS */
+    struct verifier_text columns;      /* other ones of the record, a JSON object; may be empty */
 };
 
 enum verifier_outcome {                /* travels as uint32_t */

@@ -115,8 +115,9 @@ int group_result(const struct running_group *group, const struct tokenizer *toke
     memcpy(out->prompt_tokens, group->prompt_tokens, group->n_prompt * sizeof(int32_t));
     for (uint32_t i = 0; i < out->n_samples; i++) {
         const struct running_sample *sample = &group->samples[i];
+        size_t n_text = sample->n_tokens - (sample->finish == SAMPLE_FINISH_EOS);
         text_clear(decoded);
-        tokenizer_decode(tokenizer, sample->tokens, sample->n_tokens, 1, decoded);
+        tokenizer_decode(tokenizer, sample->tokens, n_text, 1, decoded);
         TRY(copy_sample(&out->samples[i], sample, group->sampling.weight_version, decoded, arena));
     }
     return STATUS_OK;

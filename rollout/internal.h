@@ -57,6 +57,8 @@ struct policy {
 
     int has_next_model;            /* announced; the next image builds it */
     struct text next_config, next_tokenizer;   /* the newest, also once it is built */
+    int32_t next_stops[WIRE_MAX_STOPS];
+    size_t n_next_stops;
 
     unsigned char *image;          /* [image_total], of which image_bytes are there */
     uint64_t image_bytes, image_total;

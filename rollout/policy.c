@@ -31,6 +31,9 @@ int policy_announce(struct policy *policy, const struct wire_model *model)
     text_clear(&policy->next_tokenizer);
     text_append(&policy->next_config, model->config_json.data, model->config_json.bytes);
     text_append(&policy->next_tokenizer, model->tokenizer_json.data, model->tokenizer_json.bytes);
+    for (uint32_t i = 0; i < model->n_stops; i++)
+        policy->next_stops[i] = model->stop_ids[i];
+    policy->n_next_stops = model->n_stops;
     policy->has_next_model = 1;
     return STATUS_OK;
 }
@@ -137,12 +140,9 @@ static int build_policy(struct policy *policy)
     TRY_OUT(model_load_memory(&model, policy->ops, policy->next_config.data,
                               policy->next_config.length, policy->image, policy->image_total,
                               &model_frozen));
-    if (tokenizer_eos(tokenizer) >= model_shape(model)->vocab_size)
-        TRY_OUT(status_fail(STATUS_FORMAT, "the end-of-text token %d is outside the model's "
-                            "vocabulary of %d", tokenizer_eos(tokenizer),
-                            model_shape(model)->vocab_size));
     TRY_OUT(rollout_create(&rollout, model, tokenizer, policy->image_version,
                            options->max_sequences, options->max_prompt, options->max_completion));
+    TRY_OUT(rollout_set_stops(rollout, policy->next_stops, policy->n_next_stops));
     rollout_destroy(&policy->rollout);
     model_destroy(&policy->model);
     tokenizer_destroy(&policy->tokenizer);

@@ -42,6 +42,10 @@ int rollout_create(struct rollout **out, struct model *model, const struct token
                    int max_completion);
 void rollout_destroy(struct rollout **rollout);
 
+/* The ids that a completion ends with, at most WIRE_MAX_STOPS; the tokenizer's end of text alone
+ * when this is not called. STATUS_FORMAT when one is not in the vocabulary. */
+int rollout_set_stops(struct rollout *rollout, const int32_t *ids, size_t n);
+
 /* Queues a group. STATUS_FORMAT when its prompt is too long or empty or its sampling is out of
  * bounds, STATUS_VERSION when it wants another policy; nothing else is disturbed. The task is
  * copied. */

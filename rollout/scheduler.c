@@ -25,7 +25,8 @@ struct rollout {
     struct model_cache *cache;
     const struct tokenizer *tokenizer;
     uint32_t weight_version;
-    int32_t eos;
+    int32_t stops[WIRE_MAX_STOPS];
+    size_t n_stops;
     int n_vocab, max_positions;
     int max_sequences, max_prompt, max_completion;
 
@@ -92,7 +93,8 @@ int rollout_create(struct rollout **out, struct model *model, const struct token
     rollout->model = model;
     rollout->tokenizer = tokenizer;
     rollout->weight_version = weight_version;
-    rollout->eos = tokenizer_eos(tokenizer);
+    rollout->stops[0] = tokenizer_eos(tokenizer);
+    rollout->n_stops = rollout->stops[0] >= 0;
     rollout->n_vocab = shape->vocab_size;
     rollout->max_positions = shape->max_positions;
     rollout->max_sequences = max_sequences;
@@ -136,6 +138,21 @@ void rollout_destroy(struct rollout **out)
     mem_free(rollout->batch_tokens);
     mem_free(rollout);
     *out = NULL;
+}
+
+int rollout_set_stops(struct rollout *rollout, const int32_t *ids, size_t n)
+{
+    if (n > WIRE_MAX_STOPS)
+        return status_fail(STATUS_FORMAT, "%zu ids end a completion: %d at most", n,
+                           WIRE_MAX_STOPS);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= rollout->n_vocab)
+            return status_fail(STATUS_FORMAT, "the id %d that ends a completion is outside the "
+                               "model's vocabulary of %d", ids[i], rollout->n_vocab);
+    for (size_t i = 0; i < n; i++)
+        rollout->stops[i] = ids[i];
+    rollout->n_stops = n;
+    return STATUS_OK;
 }
 
 int rollout_set_version(struct rollout *rollout, uint32_t weight_version)
@@ -232,6 +249,14 @@ int rollout_submit(struct rollout *rollout, uint64_t lease, const struct task *t
 
 /* ---- Decoding. */
 
+static int is_stop(const struct rollout *rollout, int32_t token)
+{
+    for (size_t i = 0; i < rollout->n_stops; i++)
+        if (rollout->stops[i] == token)
+            return 1;
+    return 0;
+}
+
 /* Draws the next token of a sample; marks it done at its end. */
 static void draw_token(struct rollout *rollout, struct running_group *group, uint32_t index,
                        const float *logits)
@@ -246,7 +271,7 @@ static void draw_token(struct rollout *rollout, struct running_group *group, uin
 
     sample->tokens[position] = token;
     sample->logprobs[position] = model_logprob(rollout->model, logits, token, temperature);
-    if (token == rollout->eos)
+    if (is_stop(rollout, token))
         sample->finish = SAMPLE_FINISH_EOS;
     else if (sample->n_tokens == sampling->max_completion_length)
         sample->finish = SAMPLE_FINISH_LENGTH;

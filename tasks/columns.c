@@ -40,12 +40,14 @@ int columns_init(struct columns *columns, const struct tasks_config *config)
     char item[CONFIG_TEXT_BYTES];
 
     memset(columns, 0, sizeof(*columns));
+    columns->verifier_columns[0] = '*';
     if (!config)
         return STATUS_OK;
     columns->format = (enum task_format)config->format;
     columns->skips_bad = config->on_bad_record;
     memcpy(columns->reference_columns, config->reference_columns,
            sizeof(columns->reference_columns));
+    memcpy(columns->verifier_columns, config->verifier_columns, sizeof(columns->verifier_columns));
     for (size_t i = 0; config_list_item(config->columns, i, item, sizeof(item)); i++) {
         const char *equals = strchr(item, '=');
         enum column column = COLUMN_QUESTION;

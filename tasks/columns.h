@@ -26,7 +26,7 @@ extern const char *const task_format_names[N_FORMATS + 1];
 struct columns {
     enum task_format format;
     char places[N_COLUMNS][COLUMN_PLACE_BYTES];   /* of tasks.columns, or "" */
-    char reference_columns[CONFIG_TEXT_BYTES];
+    char reference_columns[CONFIG_TEXT_BYTES], verifier_columns[CONFIG_TEXT_BYTES];
     int skips_bad;
 };
 
@@ -44,5 +44,9 @@ const json_t *columns_find(const struct columns *columns, const json_t *row, enu
 /* reference.c: what the verifier compares with, appended to `out`. */
 int columns_read_reference(const struct columns *columns, const json_t *row, const char *where,
                            struct text *out);
+/* The columns of tasks.verifier_columns as a JSON object, appended to `out`; nothing when there are
+ * none. "*" are those that hone does not take for itself. */
+int columns_read_others(const struct columns *columns, const json_t *row, const char *where,
+                        struct text *out);
 
 #endif

@@ -32,6 +32,9 @@ static const struct config_field fields[] = {
     {"reference_columns", CONFIG_LIST, offsetof(struct tasks_config, reference_columns), "", 0, 0,
      NULL, "These columns as one JSON object are the reference that the verifier reads; * is the "
      "whole record; an empty list means the reference column."},
+    {"verifier_columns", CONFIG_LIST, offsetof(struct tasks_config, verifier_columns), "*", 0, 0,
+     NULL, "Further columns that verifiers get, as a JSON object; * is every one that hone does "
+     "not take for itself; an empty list means none."},
     {"on_bad_record", CONFIG_ENUM, offsetof(struct tasks_config, on_bad_record), "fail", 0, 0,
      on_bad_names, "A record that cannot be read: fail names it and ends; skip leaves it out and "
      "warns once."},

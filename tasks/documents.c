@@ -20,12 +20,12 @@ int document_set_create(struct document_set **out)
     return STATUS_OK;
 }
 
-static int append_parts(struct document_set *set, const struct jsonl_part *prompt, size_t n_prompt,
-                        const struct jsonl_part *completion)
+static int append_parts(struct document_set *set, const struct jsonl_part *prompt,
+                        const struct jsonl_part *completion, int is_ended)
 {
-    struct document document;
+    struct document document = {.is_ended = is_ended};
 
-    TRY(jsonl_join(&set->arena, prompt, n_prompt, &document.prompt));
+    TRY(jsonl_join(&set->arena, prompt, 1, &document.prompt));
     TRY(jsonl_join(&set->arena, completion, 1, &document.completion));
     if (set->n == set->capacity) {
         set->capacity = set->capacity ? 2 * set->capacity : 256;
@@ -40,7 +40,7 @@ int document_set_append(struct document_set *set, const struct document *documen
     const struct jsonl_part prompt = {document->prompt.data, document->prompt.bytes};
     const struct jsonl_part completion = {document->completion.data, document->completion.bytes};
 
-    return append_parts(set, &prompt, 1, &completion);
+    return append_parts(set, &prompt, &completion, document->is_ended);
 }
 
 /* One file being read. */
@@ -65,7 +65,7 @@ static int read_text(struct reading *reading, const json_t *value, const char *p
     if (part.bytes == 0)
         return status_fail(STATUS_FORMAT, "%s: key \"%s\" is empty: remove the line", where,
                            place);
-    return append_parts(reading->set, &prompt, 1, &part);
+    return append_parts(reading->set, &prompt, &part, 0);
 }
 
 static int read_chat(struct reading *reading, const json_t *value, const char *place)
@@ -81,7 +81,8 @@ static int read_chat(struct reading *reading, const json_t *value, const char *p
     if (status == STATUS_OK) {
         const struct jsonl_part before = {prompt.data, prompt.length};
         const struct jsonl_part answer = {completion.data, completion.length};
-        status = append_parts(reading->set, &before, 1, &answer);
+        status = append_parts(reading->set, &before, &answer,
+                              reading->template->closing[0] != '\0');
     }
     text_release(&prompt);
     text_release(&completion);

@@ -6,6 +6,8 @@
 
 #define GSM8K_MARK "####"
 #define BOXED_MARK "\\boxed"
+#define ALL "*"
+#define MAX_OTHER_BYTES ((size_t)256 << 10)
 
 static int is_blank(char c)
 {
@@ -75,7 +77,7 @@ static int append_columns(const char *list, const json_t *row, const char *where
     char item[CONFIG_TEXT_BYTES];
     json_t *object;
 
-    if (strcmp(list, "*") == 0) {
+    if (strcmp(list, ALL) == 0) {
         json_append(out, row);
         return STATUS_OK;
     }
@@ -92,6 +94,51 @@ static int append_columns(const char *list, const json_t *row, const char *where
     }
     json_append(out, object);
     json_decref(object);
+    return STATUS_OK;
+}
+
+static int is_listed(const char *list, const char *key)
+{
+    char item[CONFIG_TEXT_BYTES];
+
+    if (strcmp(list, ALL) == 0)
+        return 1;
+    for (size_t i = 0; config_list_item(list, i, item, sizeof(item)); i++)
+        if (strcmp(item, key) == 0)
+            return 1;
+    return 0;
+}
+
+/* Its own column, or one that the reference is made of. */
+static int is_taken(const struct columns *columns, const json_t *row, const char *key)
+{
+    const char *place;
+
+    for (int i = 0; i < COLUMN_MESSAGES; i++)
+        if ((i != COLUMN_REFERENCE || !columns->reference_columns[0]) &&
+            columns_find(columns, row, (enum column)i, &place) && strcmp(place, key) == 0)
+            return 1;
+    return is_listed(columns->reference_columns, key);
+}
+
+int columns_read_others(const struct columns *columns, const json_t *row, const char *where,
+                        struct text *out)
+{
+    json_t *value, *others = json_object();
+    size_t before = out->length;
+    const char *key;
+
+    json_object_foreach((json_t *)(uintptr_t)row, key, value)
+        if (is_listed(columns->verifier_columns, key) &&
+            (strcmp(columns->verifier_columns, ALL) != 0 || !is_taken(columns, row, key)))
+            json_object_set(others, key, value);
+    if (json_object_size(others))
+        json_append(out, others);
+    json_decref(others);
+    if (out->length - before > MAX_OTHER_BYTES)
+        return status_fail(STATUS_FORMAT, "%s: its columns for verifiers have %zu bytes, over %zu: "
+                           "list those that are needed in tasks.verifier_columns", where,
+                           out->length - before, MAX_OTHER_BYTES);
     return STATUS_OK;
 }
 

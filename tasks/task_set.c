@@ -132,7 +132,7 @@ struct reading {
     struct columns columns;
     const char *kinds, *language;
     const struct chat_template *template;
-    struct text prompt, reference;   /* of the row at hand */
+    struct text prompt, reference, others;   /* of the row at hand */
 };
 
 static int copy_text(struct arena *arena, const char *data, size_t n, struct wire_text *out)
@@ -157,6 +157,7 @@ static int add_task(struct reading *reading, const struct task *head, const stru
     TRY(chat_render(reading->template, chat, reading->file.where, &reading->prompt, NULL,
                     &n_prefill));
     TRY(copy_text(arena, reading->reference.data, reading->reference.length, &task->reference));
+    TRY(copy_text(arena, reading->others.data, reading->others.length, &task->columns));
     TRY(copy_text(arena, question->text, question->bytes, &task->question));
     TRY(copy_text(arena, reading->prompt.data, reading->prompt.length, &task->prompt));
     task->prefill.data = task->prompt.data + task->prompt.bytes - n_prefill;
@@ -182,6 +183,8 @@ static int read_task(struct reading *reading, const json_t *row)
         goto out;
     text_clear(&reading->reference);
     TRY_OUT(columns_read_reference(columns, row, where, &reading->reference));
+    text_clear(&reading->others);
+    TRY_OUT(columns_read_others(columns, row, where, &reading->others));
     status = add_task(reading, &head, &chat);
 out:
     chat_release(&chat);
@@ -282,6 +285,7 @@ int task_set_open(struct task_set **out, const char *path, const char *kinds,
     jsonl_close(&reading.file);
     text_release(&reading.prompt);
     text_release(&reading.reference);
+    text_release(&reading.others);
     if (status < 0)
         task_set_close(&set);
     *out = set;

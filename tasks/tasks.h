@@ -27,6 +27,7 @@ struct tasks_config {
     int format;                         /* of task files: auto, gsm8k, math, verl, trl, hone */
     char columns[CONFIG_TEXT_BYTES];    /* list: "question=problem,reference=extra.answer" */
     char reference_columns[CONFIG_TEXT_BYTES];   /* list: columns that make up the reference */
+    char verifier_columns[CONFIG_TEXT_BYTES];    /* list: further ones that verifiers get; "*" */
     int on_bad_record;                  /* 0: fail, 1: skip */
 };
 extern const struct config_section tasks_config_section;   /* section "tasks" */
@@ -52,7 +53,7 @@ struct chat_template {
      * the template knows one turn alone. */
     char *user_before;
     char *turn_end, *turn_gap;   /* behind an answer: its token, and what never is learned */
-    char *closing;          /* what stands between an answer and the end-of-text token, or "" */
+    char *closing;          /* the token that ends an answer, or "": the end-of-text token does */
     int trims;              /* blanks around a message are left out */
     enum chat_thinking thinking;
 };
@@ -92,7 +93,8 @@ const struct task *task_set_pick(const struct task_set *set, uint64_t seed, uint
 /* ---- Training text. One document or conversation each; memory is the set's. */
 struct document {
     struct wire_text prompt;       /* no loss on it; empty for plain text */
-    struct wire_text completion;   /* loss on it and on the end-of-text token behind it */
+    struct wire_text completion;   /* loss on it, and on an end-of-text token behind it */
+    int is_ended;                  /* the completion has its own end: no such token */
 };
 struct document_set;
 /* A text file ({"text"}) or a chat file ({"messages"}): told by the first line's keys. Of a

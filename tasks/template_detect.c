@@ -43,6 +43,11 @@ static const struct {
      {"Cutting Knowledge Date", "You are ", "think"}},
     {"llama3.1", {"<|start_header_id|>", "Cutting Knowledge Date: December 2023\\n", "<|eot_id|>",
                   "set date_string = \"26 Jul 2024\""}, {"strftime_now", "You are ", "think"}},
+    /* Llama 3.2: the same but for today's date, where the clock can be asked. A prompt that changes
+     * overnight is no prompt to train on: the date is the one that it falls back on. */
+    {"llama3.1", {"<|start_header_id|>", "Cutting Knowledge Date: December 2023\\n",
+                  "set date_string = strftime_now(\"%d %b %Y\")",
+                  "set date_string = \"26 Jul 2024\""}, {"You are ", "think", "if system_message"}},
     {"deepseek_r1", {"{{bos_token}}{{ns.system_prompt}}", "'<｜User｜>' + message['content']",
                      "content.split('</think>')[-1]", "'<｜Assistant｜><think>\\n'"}, {"trim"}},
 };

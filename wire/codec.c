@@ -31,6 +31,7 @@ static void put_task(struct writer *writer, const struct task *task)
     writer_text(writer, &task->prompt, "task.prompt is missing");
     writer_text(writer, &task->prefill, "task.prefill is missing");
     writer_text(writer, &task->reference, "task.reference is missing");
+    writer_text(writer, &task->columns, "task.columns is missing");
 }
 
 static void take_task(struct reader *reader, struct task *task)
@@ -43,6 +44,7 @@ static void take_task(struct reader *reader, struct task *task)
     reader_text(reader, &task->prompt);
     reader_text(reader, &task->prefill);
     reader_text(reader, &task->reference);
+    reader_text(reader, &task->columns);
 }
 
 static void put_sampling(struct writer *writer, const struct sampling *sampling)
@@ -240,6 +242,8 @@ int wire_encode_model(const struct wire_model *message, struct text *out)
     TRY(writer_begin(&writer, out, WIRE_MODEL));
     writer_text(&writer, &message->config_json, "model.config_json is missing");
     writer_text(&writer, &message->tokenizer_json, "model.tokenizer_json is missing");
+    writer_count(&writer, message->n_stops, WIRE_MAX_STOPS, "model.n_stops is over the maximum");
+    writer_u32s(&writer, message->stop_ids, message->n_stops, "model.stop_ids is missing");
     return writer_end(&writer);
 }
 
@@ -251,6 +255,10 @@ int wire_decode_model(const void *frame, size_t n, struct arena *arena, struct w
     TRY(reader_begin(&reader, frame, n, arena, WIRE_MODEL));
     reader_text(&reader, &message->config_json);
     reader_text(&reader, &message->tokenizer_json);
+    message->n_stops =
+        reader_count(&reader, WIRE_MAX_STOPS, 4, "model.n_stops is over the maximum");
+    message->stop_ids = reader_u32s(&reader, message->n_stops);
+    check_tokens(&reader, message->stop_ids, message->n_stops);
     return reader_end(&reader);
 }
 

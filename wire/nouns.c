@@ -45,7 +45,8 @@ int task_copy(struct task *to, const struct task *from, struct arena *arena)
     TRY(copy_text(&to->question, &from->question, arena));
     TRY(copy_text(&to->prompt, &from->prompt, arena));
     TRY(copy_text(&to->prefill, &from->prefill, arena));
-    return copy_text(&to->reference, &from->reference, arena);
+    TRY(copy_text(&to->reference, &from->reference, arena));
+    return copy_text(&to->columns, &from->columns, arena);
 }
 
 static int copy_sample(struct sample *to, const struct sample *from, uint32_t n_rewards,

@@ -17,12 +17,13 @@
 #include "common/files.h"
 #include "common/memory.h"
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_NAME_BYTES 32
 #define WIRE_DETAIL_BYTES 96
 #define WIRE_MAX_FRAME ((size_t)64 << 20)   /* larger things travel in parts */
 #define WIRE_PART_BYTES ((size_t)8 << 20)     /* a good size for a part of the weights */
 #define WIRE_MAX_REWARDS 16
+#define WIRE_MAX_STOPS 64
 
 /* ---- Nouns. Text is UTF-8 or any bytes, with a NUL behind `bytes` bytes for convenience. */
 struct wire_text {
@@ -39,6 +40,7 @@ struct task {                        /* one prompt with its way of being judged 
     struct wire_text prompt;         /* what the model reads: question in its template */
     struct wire_text prefill;        /* the end of `prompt` that belongs to the answer: "<think>" */
     struct wire_text reference;      /* what the verifier compares with */
+    struct wire_text columns;        /* the record's other ones, a JSON object; "" for none */
 };
 
 enum sample_finish { SAMPLE_FINISH_EOS, SAMPLE_FINISH_LENGTH };
@@ -65,10 +67,10 @@ struct sample {
     /* rollout/ */
     enum sample_finish finish;
     uint32_t n_tokens;
-    int32_t *tokens;                 /* [n_tokens], EOS included when it ended so */
+    int32_t *tokens;                 /* [n_tokens], the id that ended it included */
     float *logprobs;                 /* [n_tokens], under the policy and temperature that drew it */
     uint32_t *weight_versions;       /* [n_tokens], the policy that wrote each token */
-    struct wire_text text;           /* decoded, special tokens left out */
+    struct wire_text text;           /* decoded, without special tokens and the end */
     /* reward/ */
     struct score *scores;            /* [group.n_rewards] */
     float reward;                    /* weighted sum */
@@ -123,6 +125,8 @@ struct wire_hello {
 struct wire_model {                  /* what a rollout worker must become */
     struct wire_text config_json;
     struct wire_text tokenizer_json;
+    uint32_t n_stops;
+    int32_t *stop_ids;               /* [n_stops]: a completion ends with any of them */
 };
 
 struct wire_weights_part {           /* bytes [offset, offset + data.bytes) of an image */

@@ -47,6 +47,7 @@ static void make_checkpoint(void)
                                 .max_positions = 64, .qkv_bias = 1, .tied_head = 1,
                                 .rope_base = 10000, .norm_eps = 1e-6};
     char digest[DIGEST_HEX_BYTES];
+    struct model_notes notes = {.stop_ids = {0}, .n_stops = 1};
     struct tokenizer *tokenizer;
     struct model *model;
     struct ops *ops;
@@ -57,11 +58,32 @@ static void make_checkpoint(void)
     shape.vocab_size = tokenizer_vocab_size(tokenizer);
     assert_int_equal(ops_create(&ops, "cpu", 1), STATUS_OK);
     assert_int_equal(model_create(&model, ops, &shape, &model_frozen, 1), STATUS_OK);
-    assert_int_equal(checkpoint_save(in_run(CHECKPOINT), model, tokenizer, NULL, digest),
+    assert_int_equal(checkpoint_save(in_run(CHECKPOINT), model, tokenizer, &notes, NULL, digest),
                      STATUS_OK);
     model_destroy(&model);
     ops_destroy(&ops);
     tokenizer_destroy(&tokenizer);
+}
+
+/* Puts another file into the checkpoint, and its digest into the manifest. */
+static void write_checkpoint_file(const char *name, const char *bytes)
+{
+    struct text manifest = {0};
+    char file[FILE_PATH_MAX], old[DIGEST_HEX_BYTES], new[DIGEST_HEX_BYTES];
+    struct digest digest;
+
+    snprintf(file, sizeof(file), CHECKPOINT "/%s", name);
+    assert_int_equal(digest_of_file(&digest, in_run(file)), STATUS_OK);
+    digest_hex(&digest, old);
+    write_file(file, bytes);
+    digest_of(&digest, bytes, strlen(bytes));
+    digest_hex(&digest, new);
+    read_back(CHECKPOINT "/manifest.json", &manifest);
+    char *at = strstr(manifest.data, old);
+    assert_non_null(at);
+    memcpy(at, new, strlen(new));
+    write_file(CHECKPOINT "/manifest.json", manifest.data);
+    text_release(&manifest);
 }
 
 static void make_store(void)
@@ -160,6 +182,68 @@ static void a_bfloat16_export_says_so_and_keeps_its_bytes_when_exported_again(vo
     text_release(&text);
 }
 
+/* What a user's folder says beyond what hone reads is theirs to keep. */
+static void a_folder_keeps_its_ids_and_its_other_keys(void **state)
+{
+    struct text text = {0}, config = {0};
+    char from[FILE_PATH_MAX], to[FILE_PATH_MAX];
+
+    (void)state;
+    snprintf(from, sizeof(from), "%s/" CHECKPOINT, run);
+    snprintf(to, sizeof(to), "%s/kept", run);
+    read_back(CHECKPOINT "/config.json", &text);
+    text_print(&config, "{\"bos_token_id\": 2, \"pad_token_id\": 3, \"use_cache\": true, "
+                        "\"auto_map\": {},%s", strchr(text.data, '\n'));
+    char *bos = strstr(config.data, "\"bos_token_id\": null,");
+    assert_non_null(bos);
+    memset(bos, ' ', strlen("\"bos_token_id\": null,"));
+    write_file(CHECKPOINT "/config.json", config.data);
+    write_file(CHECKPOINT "/generation_config.json", "{\"eos_token_id\": [0, 2], \"top_k\": 20}\n");
+    assert_int_equal(pipeline_export_folder(from, "bfloat16", to), STATUS_OK);
+    read_back("kept/config.json", &text);
+    assert_non_null(strstr(text.data, "\"bos_token_id\": 2,"));
+    assert_non_null(strstr(text.data, "\"pad_token_id\": 3"));
+    assert_non_null(strstr(text.data, "\"use_cache\": true"));
+    assert_non_null(strstr(text.data, "\"torch_dtype\": \"bfloat16\""));
+    assert_null(strstr(text.data, "auto_map"));
+    read_back("kept/generation_config.json", &text);
+    assert_string_equal(text.data, "{\"eos_token_id\": [0, 2], \"top_k\": 20}\n");
+    text_release(&text);
+    text_release(&config);
+}
+
+/* An answer ends with the template's end of a turn, where the tokenizer has it. */
+static void a_chat_familys_export_ends_answers_with_their_turn(void **state)
+{
+    struct text text = {0};
+    json_t *json, *added;
+
+    (void)state;
+    read_back(CHECKPOINT "/tokenizer.json", &text);
+    assert_int_equal(json_parse(&json, text.data, text.length, "t"), STATUS_OK);
+    added = json_object_get(json, "added_tokens");
+    json_array_append_new(added, json_deep_copy(json_array_get(added, 0)));
+    json_t *token = json_array_get(added, json_array_size(added) - 1);
+    json_object_set_new(token, "content", json_string("<|im_end|>"));
+    json_object_set_new(token, "id", json_integer(1000));
+    text_clear(&text);
+    json_append(&text, json);
+    json_decref(json);
+    write_checkpoint_file("tokenizer.json", text.data);
+    write_file("config.yaml", "tasks: {template_name: chatml}\nstages:\n"
+                              "  - {name: zero, from: ./m}\n"
+                              "  - {name: sft, stage: distill, from: zero, sample: zero}\n");
+    assert_int_equal(pipeline_export_model(run, "sft", NULL, in_run("out")), STATUS_OK);
+    read_back("out/tokenizer_config.json", &text);
+    assert_int_equal(json_parse(&json, text.data, text.length, "t"), STATUS_OK);
+    assert_string_equal(json_string_value(json_object_get(json, "eos_token")), "<|im_end|>");
+    assert_string_equal(json_string_value(json_object_get(json, "pad_token")), "<|endoftext|>");
+    const char *jinja = json_string_value(json_object_get(json, "chat_template"));
+    assert_non_null(strstr(jinja, "set ns.start = '\\n<|im_start|>user\\n'"));
+    json_decref(json);
+    text_release(&text);
+}
+
 static void what_exists_is_never_overwritten(void **state)
 {
     struct text text = {0};
@@ -242,6 +326,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_model_folder_has_what_other_programs_load),
         TEST(a_bfloat16_export_says_so_and_keeps_its_bytes_when_exported_again),
+        TEST(a_folder_keeps_its_ids_and_its_other_keys),
+        TEST(a_chat_familys_export_ends_answers_with_their_turn),
         TEST(what_exists_is_never_overwritten),
         TEST(a_damaged_checkpoint_is_not_exported),
         TEST(a_stage_without_a_checkpoint_or_dataset_says_so),

@@ -139,6 +139,24 @@ static void the_last_word_on_a_setting_wins(void **state)
     assert_int_equal(recipe.run.seed, 8);
 }
 
+/* The setting's choices stand in the order of the model's families. */
+static void every_family_of_models_can_be_made(void **state)
+{
+    static const struct {
+        const char *const override[2];
+        enum model_family family;
+    } cases[] = {{{"model.model_type=llama"}, MODEL_LLAMA},
+                 {{"model.model_type=qwen2"}, MODEL_QWEN2},
+                 {{"model.model_type=qwen3"}, MODEL_QWEN3},
+                 {{"model.model_type=mistral"}, MODEL_MISTRAL}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(open_with(GOOD, cases[i].override), STATUS_OK);
+        assert_int_equal(recipe.stages[0].settings.model.model_type, cases[i].family);
+    }
+}
+
 static void a_stage_kind_brings_defaults_that_the_file_overrides(void **state)
 {
     (void)state;
@@ -234,6 +252,7 @@ int main(void)
         TEST(wrong_wiring_is_refused),
         TEST(unknown_keys_are_refused_with_their_line),
         TEST(the_last_word_on_a_setting_wins),
+        TEST(every_family_of_models_can_be_made),
         TEST(a_stage_kind_brings_defaults_that_the_file_overrides),
         TEST(an_override_for_a_stage_that_is_not_there_is_refused),
         TEST(the_hash_tells_results_apart_and_not_speed),

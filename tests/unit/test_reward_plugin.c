@@ -77,6 +77,25 @@ static void a_good_plugin_judges(void **state)
     isolate_close(&isolate);
 }
 
+static void a_plugin_gets_the_records_other_columns(void **state)
+{
+    struct isolate *isolate = open_plugin("verifier_column", "column.name=level", 2000);
+    struct verifier_task task = {.size = sizeof(task), .completion = text_of("so it is 3"),
+                                 .columns = text_of("{\"x\":\"9\",\"level\":\"3\"}")};
+    struct verifier_verdict verdict = {.size = sizeof(verdict)};
+
+    (void)state;
+    isolate_score(isolate, &task, &verdict);
+    assert_int_equal(verdict.outcome, VERIFIER_RIGHT);
+    task.completion = text_of("so it is 9");
+    isolate_score(isolate, &task, &verdict);
+    assert_int_equal(verdict.outcome, VERIFIER_WRONG);
+    task.columns = text_of("{\"x\":\"9\"}");
+    isolate_score(isolate, &task, &verdict);
+    assert_int_equal(verdict.outcome, VERIFIER_ERROR);
+    isolate_close(&isolate);
+}
+
 static void large_completions_reach_the_plugin_whole(void **state)
 {
     struct isolate *isolate = open_plugin("verifier_contains", "", 5000);
@@ -205,6 +224,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_plugin_judges),
+        cmocka_unit_test(a_plugin_gets_the_records_other_columns),
         cmocka_unit_test(large_completions_reach_the_plugin_whole),
         cmocka_unit_test(a_plugin_from_the_future_is_taken),
         cmocka_unit_test(a_crash_is_named_and_judging_goes_on),

@@ -232,6 +232,67 @@ static void samples_stop_at_the_end_token_or_at_their_length(void **state)
     assert_true(n_eos > 0 && n_length > 0);
 }
 
+/* Each id of the list ends a completion, ordinary bytes too, and its text is not the text's. */
+static void samples_stop_at_each_id_of_a_list(void **state)
+{
+    static const int32_t stops[] = {'e', TINY_EOS, ' ', 200, 'Q'};
+    enum { N_STOPS = sizeof(stops) / sizeof(stops[0]) };
+    struct sample_group groups[N_TASKS];
+    struct fixture *f = *state;
+    struct sampling sampling = tiny_sampling();
+    int n_ended[N_STOPS] = {0};
+
+    sampling.num_generations = 200;
+    open_rollout(f, 64);
+    assert_int_equal(rollout_set_stops(f->rollout, stops, N_STOPS), STATUS_OK);
+    sample_all(f, &sampling, 0, groups);
+    for (int i = 0; i < N_TASKS; i++)
+        for (uint32_t j = 0; j < groups[i].n_samples; j++) {
+            const struct sample *s = &groups[i].samples[j];
+            int ended = 0;
+            for (int k = 0; k < N_STOPS; k++) {
+                n_ended[k] += s->tokens[s->n_tokens - 1] == stops[k];
+                ended += s->tokens[s->n_tokens - 1] == stops[k];
+                for (uint32_t t = 0; t + 1 < s->n_tokens; t++)
+                    assert_int_not_equal(s->tokens[t], stops[k]);
+                if (stops[k] < 256)
+                    assert_null(memchr(s->text.data, stops[k], s->text.bytes));
+            }
+            assert_int_equal(s->finish, ended ? SAMPLE_FINISH_EOS : SAMPLE_FINISH_LENGTH);
+        }
+    for (int k = 0; k < N_STOPS; k++)
+        assert_true(n_ended[k] > 0);
+}
+
+static void without_a_stop_id_samples_have_their_whole_length(void **state)
+{
+    struct sample_group groups[N_TASKS];
+    struct fixture *f = *state;
+    struct sampling sampling = tiny_sampling();
+
+    sampling.num_generations = 40;
+    open_rollout(f, 64);
+    assert_int_equal(rollout_set_stops(f->rollout, NULL, 0), STATUS_OK);
+    sample_all(f, &sampling, 0, groups);
+    for (int i = 0; i < N_TASKS; i++)
+        for (uint32_t j = 0; j < groups[i].n_samples; j++)
+            assert_int_equal(groups[i].samples[j].n_tokens, sampling.max_completion_length);
+}
+
+static void stop_ids_outside_the_vocabulary_are_refused(void **state)
+{
+    int32_t many[WIRE_MAX_STOPS + 1] = {0};
+    const int32_t negative[] = {1, -1}, large[] = {1, TINY_VOCAB};
+    struct fixture *f = *state;
+
+    open_rollout(f, 2);
+    assert_int_equal(rollout_set_stops(f->rollout, negative, 2), STATUS_FORMAT);
+    assert_int_equal(rollout_set_stops(f->rollout, large, 2), STATUS_FORMAT);
+    assert_non_null(strstr(status_reason(), "260"));
+    assert_int_equal(rollout_set_stops(f->rollout, many, WIRE_MAX_STOPS + 1), STATUS_FORMAT);
+    assert_int_equal(rollout_set_stops(f->rollout, many, WIRE_MAX_STOPS), STATUS_OK);
+}
+
 static void text_is_the_tokens_without_special_ones(void **state)
 {
     struct sample_group groups[N_TASKS];
@@ -495,6 +556,9 @@ int main(void)
         TEST(samples_of_one_group_differ_and_so_do_seeds),
         TEST(logprobs_are_the_learners_bit_for_bit),
         TEST(samples_stop_at_the_end_token_or_at_their_length),
+        TEST(samples_stop_at_each_id_of_a_list),
+        TEST(without_a_stop_id_samples_have_their_whole_length),
+        TEST(stop_ids_outside_the_vocabulary_are_refused),
         TEST(text_is_the_tokens_without_special_ones),
         TEST(greedy_samples_are_all_alike),
         TEST(one_token_completions_need_no_decoding),

@@ -26,6 +26,8 @@ struct fixture {
     char reason[512];                     /* the worker's, after it ended */
     struct ops *ops;
     struct text config, tokenizer, weights;   /* of the first policy */
+    int32_t stops[2];
+    uint32_t n_stops;
     struct text out, in;
     struct arena arena;
 };
@@ -83,6 +85,8 @@ static int setup(void **state)
                                           .max_prompt = 32,
                                           .max_completion = 48,
                                           .lost_ms = LONG_MS};
+    f->stops[0] = TINY_EOS;
+    f->n_stops = 1;
     arena_init(&f->arena, (size_t)64 << 20);
     write_tiny_tokenizer(&f->tokenizer);
     *state = f;
@@ -146,7 +150,9 @@ static void greet(struct fixture *f)
 static void send_model(struct fixture *f)
 {
     struct wire_model model = {{f->config.data, (uint32_t)f->config.length},
-                               {f->tokenizer.data, (uint32_t)f->tokenizer.length}};
+                               {f->tokenizer.data, (uint32_t)f->tokenizer.length},
+                               f->n_stops,
+                               f->stops};
 
     send_frame(f, wire_encode_model(&model, &f->out));
 }
@@ -438,7 +444,7 @@ static void weights_before_their_model_are_refused(void **state)
 static void a_model_that_cannot_be_built_leaves_the_old_one(void **state)
 {
     struct fixture *f = *state;
-    struct wire_model model = {{f->config.data, (uint32_t)f->config.length}, {"{}", 2}};
+    struct wire_model model = {{f->config.data, (uint32_t)f->config.length}, {"{}", 2}, 0, NULL};
 
     start_with_policy(f);
     send_frame(f, wire_encode_model(&model, &f->out));

@@ -52,6 +52,16 @@ static void assert_document(const struct chat_template *template, const char *ro
     document_set_close(&set);
 }
 
+static void assert_ended(const struct chat_template *template, const char *row, int is_ended)
+{
+    struct document_set *set;
+
+    assert_int_equal(file_write_atomic(path, row, strlen(row)), STATUS_OK);
+    assert_int_equal(document_set_open(&set, path, template), STATUS_OK);
+    assert_int_equal(document_set_get(set, 0)->is_ended, is_ended);
+    document_set_close(&set);
+}
+
 #define ROW(answer)                                                                                \
     "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\""  \
     answer "\"}]}\n"
@@ -122,6 +132,11 @@ static void an_answer_ends_with_its_turn_when_that_is_another_token_than_eos(voi
     assert_string_equal(template.closing, "");
     chat_template_release(&template);
     init_bound(&template, "qwen2.5", "[<|im_end|>]", "<|endoftext|>");
+    assert_ended(&template, ROW("4"), 1);
+    assert_ended(&template, "{\"text\":\"4\"}\n", 0);
+    chat_template_bind(&template, has_token, "[<|im_end|>]", "<|im_end|>");
+    assert_ended(&template, ROW("4"), 0);   /* the end-of-text token comes behind it */
+    chat_template_bind(&template, has_token, "[<|im_end|>]", "<|endoftext|>");
     assert_document(&template, ROW("4"),
                     "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful "
                     "assistant.<|im_end|>\n<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n",

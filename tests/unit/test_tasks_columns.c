@@ -191,6 +191,41 @@ static void reference_columns_reach_the_verifier_as_json(void **state)
                 "{\"question\":\"Q\",\"tests\":[\"a\",2],\"limit\":1.5,\"x\":null}");
 }
 
+static void assert_others(const char *row, const char *wanted)
+{
+    struct task_set *set;
+
+    assert_int_equal(open_with(&set, row, "chatml"), STATUS_OK);
+    assert_string_equal(task_set_get(set, 0)->columns.data, wanted);
+    assert_int_equal(task_set_get(set, 0)->columns.bytes, strlen(wanted));
+    task_set_close(&set);
+}
+
+static void other_columns_reach_the_verifier_by_name(void **state)
+{
+    const char *row = "{\"level\":3,\"question\":\"Q\",\"answer\":\"1\",\"x\":{\"y\":[null]},"
+                      "\"kind\":\"k\"}\n";
+    struct text large = {0};
+
+    (void)state;
+    configure("", "");
+    assert_others(row, "{\"level\":3,\"x\":{\"y\":[null]}}");
+    assert_others("{\"question\":\"Q\",\"answer\":\"1\"}\n", "");
+    assert_others("{\"prompt\":\"Q\",\"reward_model\":{\"ground_truth\":\"1\"},\"ability\":"
+                  "\"math\"}\n",
+                  "{\"reward_model\":{\"ground_truth\":\"1\"},\"ability\":\"math\"}");
+    configure("tasks.verifier_columns=x,kind,none", "");
+    assert_others(row, "{\"x\":{\"y\":[null]},\"kind\":\"k\"}");
+    configure("tasks.verifier_columns=", "");
+    assert_others(row, "");
+    configure("tasks.reference_columns=x", "");
+    assert_others(row, "{\"level\":3,\"answer\":\"1\"}");
+    configure("", "");
+    text_print(&large, "{\"question\":\"Q\",\"answer\":\"1\",\"x\":\"%0*d\"}\n", 300000, 0);
+    assert_refused(large.data, "tasks.verifier_columns");
+    text_release(&large);
+}
+
 static void bad_records_are_left_out_where_that_is_asked_for(void **state)
 {
     const char *text = "{\"question\":\"a\",\"answer\":\"1\"}\nnot json\n{\"question\":\"b\"}\n"
@@ -251,6 +286,7 @@ int main(void)
         cmocka_unit_test(columns_are_where_the_settings_say),
         cmocka_unit_test(a_wrong_mapping_is_refused_before_any_file),
         cmocka_unit_test(reference_columns_reach_the_verifier_as_json),
+        cmocka_unit_test(other_columns_reach_the_verifier_by_name),
         cmocka_unit_test(bad_records_are_left_out_where_that_is_asked_for),
         cmocka_unit_test(a_damaged_file_is_never_skipped),
         cmocka_unit_test(documents_follow_the_mapping_and_keep_the_plain_names),

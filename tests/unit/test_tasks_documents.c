@@ -138,7 +138,7 @@ static void appended_documents_are_copies(void **state)
 {
     struct document_set *set;
     char prompt[] = "p", completion[] = "longer";
-    struct document document = {{prompt, 1}, {completion, 6}};
+    struct document document = {{prompt, 1}, {completion, 6}, 1};
 
     (void)state;
     assert_int_equal(document_set_create(&set), STATUS_OK);
@@ -148,6 +148,7 @@ static void appended_documents_are_copies(void **state)
     prompt[0] = completion[0] = '#';
     assert_int_equal(document_set_count(set), 1000);
     assert_document(document_set_get(set, 0), "p", "longer");
+    assert_int_equal(document_set_get(set, 0)->is_ended, 1);
     assert_document(document_set_get(set, 999), "p", "longer");
     document_set_close(&set);
     document_set_close(&set);

@@ -80,9 +80,16 @@ static void assert_unknown(const char *template)
     "{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"                           \
     "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 
+#define DATE_OF_TODAY "{% set date_string = strftime_now(\"%d %b %Y\") %}"
+#define DATED(today)                                                                               \
+    "{{ bos_token }}<|start_header_id|><|eot_id|> | trim Cutting Knowledge Date: December "        \
+    "2023\\n" today "{% set date_string = \"26 Jul 2024\" %}"
+
 static void families_are_told_by_their_text(void **state)
 {
     (void)state;
+    assert_detected(DATED(""), "llama3.1");
+    assert_detected(DATED(DATE_OF_TODAY), "llama3.1");
     assert_detected(CHATML_LOOP, "chatml");
     assert_detected(QWEN_FIRST("You are a helpful assistant.") CHATML_LOOP, "qwen2");
     assert_detected(QWEN_FIRST("You are Qwen, created by Alibaba Cloud. You are a helpful "
@@ -114,10 +121,8 @@ static void texts_that_render_otherwise_are_refused(void **state)
     assert_unknown("{{ messages }}");
     assert_unknown(QWEN_FIRST("You are Bob.") CHATML_LOOP);
     assert_unknown("{% set think = 1 %}" CHATML_LOOP);
-    /* The date of today stands in it. */
-    assert_unknown("{{ bos_token }}<|start_header_id|><|eot_id|> | trim Cutting Knowledge Date: "
-                   "December 2023\\n {% set date_string = strftime_now(1) %}"
-                   "{% set date_string = \"26 Jul 2024\" %}");
+    assert_unknown(DATED("{% set date_string = strftime_now(1) %}"));   /* another date */
+    assert_unknown(DATED(DATE_OF_TODAY) "{%- if system_message %}");     /* no date without one */
     assert_unknown("{{bos_token}}{{ns.system_prompt}}{{'<｜User｜>' + message['content']}}"
                    "{% set content = content.split('</think>')[-1] %}{{'<｜Assistant｜>'}}");
 }

@@ -23,6 +23,7 @@ static const struct task full_task = {
     .prompt = TEXT("User: 1+1?\nAssistant: <think>"),
     .prefill = TEXT("<think>"),
     .reference = TEXT("2\0and a NUL"),
+    .columns = TEXT("{\"level\":3}"),
 };
 
 static int32_t tokens[3] = {0, 151643, INT32_MAX};
@@ -118,7 +119,7 @@ static union message full_message(enum wire_kind kind)
         m.hello = (struct wire_hello){"rollout", "rollout-1", 4242, TEXT("1.0")};
         break;
     case WIRE_MODEL:
-        m.model = (struct wire_model){TEXT("{\"a\":1}"), TEXT("{}")};
+        m.model = (struct wire_model){TEXT("{\"a\":1}"), TEXT("{}"), 3, tokens};
         break;
     case WIRE_WEIGHTS:
         m.weights_part = (struct wire_weights_part){.version = 3,
@@ -225,6 +226,7 @@ static void a_decoded_group_has_every_field(void **state)
     assert_int_equal(out.group.task.reference.bytes, full_task.reference.bytes);
     assert_memory_equal(out.group.task.reference.data, full_task.reference.data,
                         full_task.reference.bytes + 1);
+    assert_string_equal(out.group.task.columns.data, "{\"level\":3}");
     assert_int_equal(out.group.n_prompt, 3);
     assert_memory_equal(out.group.prompt_tokens, tokens, sizeof(tokens));
     assert_int_equal(out.group.n_rewards, 2);
@@ -267,11 +269,41 @@ static void a_decoded_sample_lease_has_every_field(void **state)
     assert_string_equal(out.task.prefill.data, "<think>");
 }
 
+static void a_decoded_model_has_its_stop_ids_and_no_hostile_ones(void **state)
+{
+    int32_t many[WIRE_MAX_STOPS + 1] = {0}, negative = -1;
+    struct wire_model in = {TEXT("{}"), TEXT("{}"), 3, tokens}, out;
+    struct fixture *f = *state;
+
+    assert_int_equal(wire_encode_model(&in, &f->frame), STATUS_OK);
+    assert_int_equal(wire_decode_model(f->frame.data, f->frame.length, &f->arena, &out), STATUS_OK);
+    assert_int_equal(out.n_stops, 3);
+    assert_memory_equal(out.stop_ids, tokens, sizeof(tokens));
+    f->frame.data[f->frame.length - 1] = (char)0x80;   /* the last id's sign */
+    assert_int_equal(wire_decode_model(f->frame.data, f->frame.length, &f->arena, &out),
+                     STATUS_FORMAT);
+    text_clear(&f->frame);
+    in.n_stops = 1;
+    in.stop_ids = &negative;
+    assert_int_equal(wire_encode_model(&in, &f->frame), STATUS_OK);
+    assert_int_equal(wire_decode_model(f->frame.data, f->frame.length, &f->arena, &out),
+                     STATUS_FORMAT);
+    text_clear(&f->frame);
+    in.stop_ids = many;
+    in.n_stops = WIRE_MAX_STOPS + 1;
+    assert_int_equal(wire_encode_model(&in, &f->frame), STATUS_FORMAT);
+    in.n_stops = WIRE_MAX_STOPS;
+    assert_int_equal(wire_encode_model(&in, &f->frame), STATUS_OK);
+    f->frame.data[WIRE_HEADER_BYTES + 2 * (4 + 2)]++;   /* the count, one too many */
+    assert_int_equal(wire_decode_model(f->frame.data, f->frame.length, &f->arena, &out),
+                     STATUS_FORMAT);
+}
+
 /* The layout is a promise: docs/wire.md draws it. */
 static void a_frame_is_laid_out_as_drawn(void **state)
 {
     static const unsigned char drawn[] = {
-        'H', 'O', 'N', 'E', 1, WIRE_WEIGHTS_STATE, 0, 0, 14, 0, 0, 0,   /* header */
+        'H', 'O', 'N', 'E', WIRE_VERSION, WIRE_WEIGHTS_STATE, 0, 0, 14, 0, 0, 0,   /* header */
         4,   3,   2,   1,   1, 0, 0, 0,                                 /* version, accepted */
         2,   0,   0,   0,   'o', 'k',                                   /* reason */
     };
@@ -608,6 +640,7 @@ int main(void)
         TEST(every_message_comes_back_as_it_was),
         TEST(every_empty_message_comes_back_as_it_was),
         TEST(a_decoded_group_has_every_field),
+        TEST(a_decoded_model_has_its_stop_ids_and_no_hostile_ones),
         TEST(a_decoded_sample_lease_has_every_field),
         TEST(a_frame_is_laid_out_as_drawn),
         TEST(a_message_cut_anywhere_is_refused),
