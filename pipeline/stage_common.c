@@ -164,8 +164,9 @@ void stage_bind_template(struct stage_run *run)
 /* A completion ends where the model's folder says, at the end of text, and at the end of a turn. */
 static int add_stops(const struct stage_run *run, struct model_notes *notes)
 {
+    const char *turn_end = run->chat.turn_end;
     const int32_t ids[] = {tokenizer_eos(run->tokenizer),
-                           tokenizer_find(run->tokenizer, run->chat.turn_end)};
+                           turn_end[0] ? tokenizer_find(run->tokenizer, turn_end) : -1};
 
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
         TRY(model_notes_add_stop(notes, ids[i]));
