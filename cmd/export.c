@@ -8,12 +8,12 @@
 
 static const struct option_row options[] = {
     {"run", "DIR", "the run directory (default: run)"},
-    {"stage", "NAME", "whose dataset or model"},
+    {"stage", "NAME", "whose dataset, model or adapters"},
     {"from", "DIR", "a model folder instead of a stage's model"},
-    {"out", "PATH", "file (dataset) or directory (model) to make; must not exist"},
+    {"out", "PATH", "file (dataset) or directory to make; must not exist"},
     {"format", "chat|prompt", "of a dataset: {\"messages\"} or {\"prompt\", \"completion\"} lines "
                               "(default: chat)"},
-    {"dtype", "float32|bfloat16", "of a model's weights (default: as they are)"},
+    {"dtype", "float32|bfloat16", "of a model's weights (default: as they are, or were trained)"},
     {0},
 };
 
@@ -38,29 +38,32 @@ static int run(const struct command *command, const struct arguments *arguments)
     const char *stage = argument_get(arguments, "stage"), *out = argument_get(arguments, "out");
 
     (void)command;
-    if (strcmp(what, "dataset") && strcmp(what, "model"))
-        return status_fail(STATUS_CONFIG, "\"%s\" cannot be exported; it must be dataset "
-                           "or model", what);
+    if (strcmp(what, "dataset") && strcmp(what, "model") && strcmp(what, "adapter"))
+        return status_fail(STATUS_CONFIG, "\"%s\" cannot be exported; it must be dataset, "
+                           "model or adapter", what);
     if (!(stage || argument_get(arguments, "from")) || !out)
         return status_fail(STATUS_CONFIG, "--stage and --out are needed");
-    if (strcmp(what, "model") == 0) {
+    if (strcmp(what, "model") && (!stage || argument_get(arguments, "dtype")))
+        return status_fail(STATUS_CONFIG, "--from and --dtype are for models");
+    if (strcmp(what, "model") == 0)
         TRY(export_model(arguments, directory, stage, out));
-    } else {
-        if (!stage || argument_get(arguments, "dtype"))
-            return status_fail(STATUS_CONFIG, "--from and --dtype are for models");
+    else if (strcmp(what, "adapter") == 0)
+        TRY(pipeline_export_adapter(directory, stage, out));
+    else
         TRY(pipeline_export_dataset(directory, stage, argument_or(arguments, "format", "chat"),
                                     out));
-    }
     log_info("wrote %s", out);
     return STATUS_OK;
 }
 
 const struct command command_export = {
-    "export", "dataset|model", 1, "a dataset as JSONL, or a model as a Hugging Face folder",
+    "export", "dataset|model|adapter", 1,
+    "a dataset as JSONL, a model as a Hugging Face folder, adapters as PEFT's",
     "A model is checked against its manifest first. Its folder holds config.json,\n"
     "model.safetensors, tokenizer.json, tokenizer_config.json (with the chat template) and\n"
     "generation_config.json; transformers and vLLM load it. With --from it is made of a model\n"
     "folder: weights in several files become one, and --dtype converts them.\n"
+    "An adapter is what a stage with lora.r above 0 has trained, for PEFT; a model has it added.\n"
     "A dataset in the format \"chat\" or \"prompt\" is what TRL reads; in the format\n"
     "\"prompt\" the question stands in the stage's template.",
     options, run};

@@ -1,4 +1,4 @@
-/* A stage's model as a Hugging Face folder, its dataset as the JSONL that trainers read. */
+/* A stage's model as a Hugging Face folder, or what its adapters add as PEFT's. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,31 +9,27 @@
 #include "pipeline/internal.h"
 #include "pipeline/locate.h"
 
-#define DATASET_MAX_BYTES ((size_t)4 << 30)
-
-static int refuse_existing(const char *path)
-{
-    if (!file_exists(path))
-        return STATUS_OK;
-    return status_fail(STATUS_CONFIG, "%s exists already and is left as it is; give another --out",
-                       path);
-}
-
 /* ---- Model. */
 
-static int copy_file(const char *from, const char *to, const char *name, int may_be_absent)
+static int copy_file(const char *from, const char *to, const char *name, const char *new_name)
 {
     char source[FILE_PATH_MAX], target[FILE_PATH_MAX];
     struct file_map map;
 
     TRY(file_join(source, from, name));
-    TRY(file_join(target, to, name));
-    if (may_be_absent && !file_exists(source))
-        return STATUS_OK;
+    TRY(file_join(target, to, new_name));
     TRY(file_map_open(&map, source));
     int status = file_write_atomic(target, map.bytes, map.n);
     file_map_close(&map);
     return status;
+}
+
+static int copy_if_there(const char *from, const char *to, const char *name)
+{
+    char path[FILE_PATH_MAX];
+
+    TRY(file_join(path, from, name));
+    return file_exists(path) ? copy_file(from, to, name, name) : STATUS_OK;
 }
 
 static void append_jinja(struct text *out, const char *text)
@@ -150,24 +146,34 @@ static int write_tokenizer_config(const struct stage *stage, const char *checkpo
     return status;
 }
 
+#define ADAPTER_FILE "adapter.safetensors"   /* of a checkpoint: learner/state.c */
+
+struct model_source {
+    const char *run;             /* of a checkpoint's stage; NULL otherwise */
+    const char *folder;          /* a checkpoint, or what a user downloaded */
+    const char *origin;          /* the folder that its tokenizer's other files lie in, or "" */
+    const struct stage *stage;   /* of a checkpoint; NULL otherwise */
+    const char *dtype;
+};
+
 /* NULL is the dtype that the weights have. */
-static int choose_dtype(const char *name, const char *from, enum dtype *dtype)
+static int choose_dtype(const struct model_source *source, enum dtype *dtype)
 {
+    const char *name = source->dtype;
+
+    /* The checkpoint holds float32 masters of what the stage trained as bfloat16. */
+    if (!name && source->stage && source->stage->settings.optimizer.bf16) {
+        *dtype = DTYPE_BF16;
+        return STATUS_OK;
+    }
     if (!name)
-        return model_folder_dtype(from, dtype);
+        return model_folder_dtype(source->folder, dtype);
     if (strcmp(name, "float32") && strcmp(name, "bfloat16"))
         return status_fail(STATUS_CONFIG, "--dtype is \"%s\"; it must be float32 or bfloat16",
                            name);
     *dtype = strcmp(name, "bfloat16") == 0 ? DTYPE_BF16 : DTYPE_F32;
     return STATUS_OK;
 }
-
-struct model_source {
-    const char *folder;          /* a checkpoint, or what a user downloaded */
-    const char *origin;          /* the folder that its tokenizer's other files lie in, or "" */
-    const struct stage *stage;   /* of a checkpoint; NULL otherwise */
-    const char *dtype;
-};
 
 /* The folder that the stage's first model came from; "" for one that was made here. */
 static void find_origin(const struct recipe *recipe, const struct stage *stage,
@@ -200,8 +206,19 @@ static int copy_tokenizer_files(const struct model_source *source, const char *d
                                         "merges.txt"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        TRY(copy_file(source->origin, directory, names[i], 1));
+        TRY(copy_if_there(source->origin, directory, names[i]));
     return STATUS_OK;
+}
+
+static int write_tokenizer(const struct model_source *source, const char *directory)
+{
+    if (source->stage)
+        TRY(copy_file(source->folder, directory, "tokenizer.json", "tokenizer.json"));
+    else
+        TRY(copy_if_there(source->folder, directory, "tokenizer.json"));
+    if (has_same_template(source))
+        return copy_tokenizer_files(source, directory);
+    return write_tokenizer_config(source->stage, source->folder, directory);
 }
 
 /* Of config.json what conversion leaves behind. */
@@ -219,28 +236,64 @@ static int write_model(const struct model_source *source, const char *directory)
 {
     enum dtype dtype;
 
-    TRY(choose_dtype(source->dtype, source->folder, &dtype));
+    TRY(choose_dtype(source, &dtype));
     TRY(file_make_directories(directory));
     TRY(model_convert(source->folder, directory, dtype));
     TRY(carry_notes(source->folder, directory));
-    TRY(copy_file(source->folder, directory, "generation_config.json", 1));
-    TRY(copy_file(source->folder, directory, "tokenizer.json", source->stage == NULL));
-    if (has_same_template(source))
-        TRY(copy_tokenizer_files(source, directory));
-    else
-        TRY(write_tokenizer_config(source->stage, source->folder, directory));
+    TRY(copy_if_there(source->folder, directory, "generation_config.json"));
+    TRY(write_tokenizer(source, directory));
+    return file_sync_directory(directory);
+}
+
+/* What PEFT's adapter_config.json calls the base: what the stage began with. */
+static int find_base(const struct model_source *source, char base[FILE_PATH_MAX])
+{
+    int64_t step;
+
+    if (!strchr(source->stage->from, '/'))
+        return locate_checkpoint(source->run, source->stage->from, base, &step);
+    snprintf(base, FILE_PATH_MAX, "%s", source->stage->from);
+    return STATUS_OK;
+}
+
+static int write_adapter_config(const struct model_source *source, const char *directory)
+{
+    const struct stage_settings *settings = &source->stage->settings;
+    const struct model_options options =
+        learner_model_options(&settings->optimizer, &settings->lora, 0);
+    char base[FILE_PATH_MAX], path[FILE_PATH_MAX];
+    struct text text = {0};
+
+    TRY(find_base(source, base));
+    TRY(file_join(path, directory, "adapter_config.json"));
+    model_print_adapter_config(&options.lora, base, &text);
+    int status = file_write_atomic(path, text.data, text.length);
+    text_release(&text);
+    return status;
+}
+
+static int write_adapter(const struct model_source *source, const char *directory)
+{
+    if (!source->stage->settings.lora.r)
+        return status_fail(STATUS_CONFIG, "stage %s trained all weights (its lora.r is 0); export "
+                           "its model", source->stage->name);
+    TRY(file_make_directories(directory));
+    TRY(copy_file(source->folder, directory, ADAPTER_FILE, "adapter_model.safetensors"));
+    TRY(write_adapter_config(source, directory));
+    TRY(write_tokenizer(source, directory));
     return file_sync_directory(directory);
 }
 
 /* The folder appears whole or not at all. */
-static int write_whole(const struct model_source *source, const char *name)
+static int write_whole(const struct model_source *source, const char *name,
+                       int (*write)(const struct model_source *source, const char *directory))
 {
     char temporary[FILE_PATH_MAX];
 
     if (snprintf(temporary, sizeof(temporary), "%s.tmp", name) >= (int)sizeof(temporary))
         return status_fail(STATUS_CONFIG, "path is too long: %s", name);
     TRY(file_remove_tree(temporary));
-    int status = write_model(source, temporary);
+    int status = write(source, temporary);
     if (status == STATUS_OK && rename(temporary, name))
         status = status_fail(STATUS_IO, "cannot rename %s to %s: %s", temporary, name,
                              strerror(errno));
@@ -262,14 +315,16 @@ static int clean_name(char name[FILE_PATH_MAX], const char *directory)
     if (n >= FILE_PATH_MAX)
         return status_fail(STATUS_CONFIG, "path is too long: %s", directory);
     snprintf(name, FILE_PATH_MAX, "%.*s", (int)n, directory);
-    return refuse_existing(name);
+    return export_refuse_existing(name);
 }
 
-int pipeline_export_model(const char *run, const char *stage_name, const char *dtype,
-                          const char *directory)
+static int export_stage(const char *run, const char *stage_name, const char *dtype,
+                        const char *directory,
+                        int (*write)(const struct model_source *source, const char *directory))
 {
     char checkpoint[FILE_PATH_MAX], name[FILE_PATH_MAX], origin[FILE_PATH_MAX];
-    struct model_source source = {.folder = checkpoint, .origin = origin, .dtype = dtype};
+    struct model_source source = {
+        .run = run, .folder = checkpoint, .origin = origin, .dtype = dtype};
     struct recipe recipe;
     int64_t step;
     int status;
@@ -280,10 +335,21 @@ int pipeline_export_model(const char *run, const char *stage_name, const char *d
     TRY_OUT(locate_checkpoint(run, stage_name, checkpoint, &step));
     TRY_OUT(checkpoint_verify(checkpoint));
     find_origin(&recipe, source.stage, origin);
-    status = write_whole(&source, name);
+    status = write_whole(&source, name, write);
 out:
     recipe_release(&recipe);
     return status;
+}
+
+int pipeline_export_model(const char *run, const char *stage, const char *dtype,
+                          const char *directory)
+{
+    return export_stage(run, stage, dtype, directory, write_model);
+}
+
+int pipeline_export_adapter(const char *run, const char *stage, const char *directory)
+{
+    return export_stage(run, stage, NULL, directory, write_adapter);
 }
 
 int pipeline_export_folder(const char *from, const char *dtype, const char *directory)
@@ -292,92 +358,5 @@ int pipeline_export_folder(const char *from, const char *dtype, const char *dire
     char name[FILE_PATH_MAX];
 
     TRY(clean_name(name, directory));
-    return write_whole(&source, name);
-}
-
-/* ---- Dataset. */
-
-/* The messages of one line; other keys (task_id, kind, source) stay behind. */
-static int append_chat_row(struct text *out, const char *line, size_t n, const char *where)
-{
-    json_t *row;
-
-    TRY(json_parse(&row, line, n, where));
-    text_print(out, "{\"messages\":");
-    json_append(out, json_object_get(row, "messages"));
-    text_print(out, "}\n");
-    json_decref(row);
-    return STATUS_OK;
-}
-
-static int append_chat(struct text *out, const char *path)
-{
-    struct text file = {0};
-    size_t number = 0;
-    int status = file_read(path, DATASET_MAX_BYTES, &file);
-
-    for (size_t at = 0; at < file.length && status == STATUS_OK;) {
-        char where[FILE_PATH_MAX + 32];
-        const char *newline = memchr(file.data + at, '\n', file.length - at);
-        size_t n = newline ? (size_t)(newline - file.data) - at : file.length - at;
-        snprintf(where, sizeof(where), "%s:%zu", path, ++number);
-        if (n && file.data[at] != '\r')
-            status = append_chat_row(out, file.data + at, n, where);
-        at += n + 1;
-    }
-    text_release(&file);
-    return status;
-}
-
-static void append_prompts(struct text *out, const struct document_set *set)
-{
-    for (size_t i = 0; i < document_set_count(set); i++) {
-        const struct document *document = document_set_get(set, i);
-        text_print(out, "{\"prompt\":");
-        json_append_string(out, document->prompt.data, document->prompt.bytes);
-        text_print(out, ",\"completion\":");
-        json_append_string(out, document->completion.data, document->completion.bytes);
-        text_print(out, "}\n");
-    }
-}
-
-static int convert(struct text *out, const struct stage *stage, const char *source, int as_chat)
-{
-    struct document_set *set = NULL;
-    struct chat_template chat;
-
-    TRY(chat_template_init(&chat, stage->settings.tasks.template_name));
-    int status = document_set_open(&set, source, &chat);   /* checks every line */
-    if (status == STATUS_OK && as_chat)
-        status = append_chat(out, source);
-    else if (status == STATUS_OK)
-        append_prompts(out, set);
-    document_set_close(&set);
-    chat_template_release(&chat);
-    if (status == STATUS_OK && out->failed)
-        status = status_fail(STATUS_NOMEM, "the dataset is larger than %zu bytes", out->maximum);
-    return status;
-}
-
-int pipeline_export_dataset(const char *run, const char *stage_name, const char *format,
-                            const char *path)
-{
-    struct text out = {.maximum = 2 * DATASET_MAX_BYTES};
-    char source[FILE_PATH_MAX];
-    const struct stage *stage;
-    struct recipe recipe;
-    int status;
-
-    if (strcmp(format, "chat") && strcmp(format, "prompt"))
-        return status_fail(STATUS_CONFIG, "--format is \"%s\"; it must be chat or prompt", format);
-    TRY(refuse_existing(path));
-    TRY(locate_recipe(&recipe, NULL, run, NULL));
-    TRY_OUT(locate_stage(&recipe, stage_name, &stage));
-    TRY_OUT(locate_dataset(run, stage, source));
-    TRY_OUT(convert(&out, stage, source, strcmp(format, "chat") == 0));
-    status = file_write_atomic(path, out.data, out.length);
-out:
-    text_release(&out);
-    recipe_release(&recipe);
-    return status;
+    return write_whole(&source, name, write_model);
 }

@@ -108,6 +108,9 @@ int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint3
 /* Unique in the run, and the same after a resume. */
 uint32_t stage_weight_version(const struct stage_run *run, int64_t step);
 
+/* ---- export_dataset.c: exports never write over anything. */
+int export_refuse_existing(const char *path);
+
 /* ---- groups.c: figures of judged groups. */
 void groups_add_metrics(struct metric_list *list, const struct sample_group *groups, size_t n);
 

@@ -37,6 +37,8 @@ int pipeline_eval(struct text *out, const struct pipeline_options *options, cons
  * "bfloat16", or NULL: as it is. */
 int pipeline_export_model(const char *run, const char *stage, const char *dtype,
                           const char *directory);
+/* The adapters of a stage that trained them, as a folder that PEFT loads. */
+int pipeline_export_adapter(const char *run, const char *stage, const char *directory);
 /* The same of a model folder: shards become one file, the dtype another. */
 int pipeline_export_folder(const char *from, const char *dtype, const char *directory);
 /* The dataset of a stage: "chat" ({"messages"}) or "prompt" ({"prompt", "completion"}) JSONL. */
