@@ -198,6 +198,12 @@ int file_map_open(struct file_map *map, const char *path)
     return STATUS_OK;
 }
 
+void file_map_forget(const struct file_map *map)
+{
+    if (map->n)
+        madvise((void *)(uintptr_t)map->bytes, map->n, MADV_DONTNEED);
+}
+
 void file_map_close(struct file_map *map)
 {
     if (map->bytes)
@@ -242,12 +248,20 @@ void digest_of(struct digest *digest, const void *bytes, size_t n)
     digest_end(state, digest);
 }
 
+#define DIGEST_PIECE ((size_t)32 << 20)
+
 int digest_of_file(struct digest *digest, const char *path)
 {
     struct file_map map;
 
     TRY(file_map_open(&map, path));
-    digest_of(digest, map.bytes, map.n);
+    struct digest_state *state = digest_begin();
+    for (size_t at = 0; at < map.n; at += DIGEST_PIECE) {
+        size_t n = map.n - at < DIGEST_PIECE ? map.n - at : DIGEST_PIECE;
+        digest_add(state, map.bytes + at, n);
+        file_map_forget(&map);
+    }
+    digest_end(state, digest);
     file_map_close(&map);
     return STATUS_OK;
 }

@@ -45,6 +45,8 @@ struct file_map {
 };
 int file_map_open(struct file_map *map, const char *path);
 void file_map_close(struct file_map *map);
+/* What was read of it no longer counts as this process's memory; it can be read again. */
+void file_map_forget(const struct file_map *map);
 
 /* SHA-256, the same that sha256sum prints. */
 struct digest {

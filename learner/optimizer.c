@@ -215,7 +215,7 @@ int optimizer_save(const struct optimizer *optimizer, const char *path)
     return status;
 }
 
-int optimizer_load(struct optimizer *optimizer, const void *bytes, size_t n, const char *where)
+int optimizer_load(struct optimizer *optimizer, const struct file_map *map, const char *path)
 {
     struct ops *ops = model_ops(optimizer->model);
     struct safetensors *file = NULL;
@@ -225,16 +225,18 @@ int optimizer_load(struct optimizer *optimizer, const void *bytes, size_t n, con
 
     list_state(optimizer, &state);
     data = mem_alloc(state.n, sizeof(*data));
-    status = safetensors_open(&file, bytes, n, where);
+    status = safetensors_open(&file, map->bytes, map->n, path);
     for (size_t i = 0; i < state.n && status == STATUS_OK; i++)
         status = safetensors_get(file, state.tensors[i].name, &state.tensors[i].tensor, &data[i]);
     if (status == STATUS_OK) {
-        for (size_t i = 0; i + 1 < state.n; i++)
-            ops_upload(ops, state.tensors[i].tensor.data, data[i],
-                       (size_t)tensor_count(&state.tensors[i].tensor) * sizeof(float));
         memcpy(&state.updates, data[state.n - 1], sizeof(state.updates));
         optimizer->updates = state.updates;
-        status = ops_sync(ops);
+        for (size_t i = 0; i + 1 < state.n && status == STATUS_OK; i++) {
+            ops_upload(ops, state.tensors[i].tensor.data, data[i],
+                       (size_t)tensor_count(&state.tensors[i].tensor) * sizeof(float));
+            status = ops_sync(ops);
+            file_map_forget(map);
+        }
     }
     safetensors_close(&file);
     mem_free(data);

@@ -4,6 +4,7 @@
 #ifndef HONE_LEARNER_OPTIMIZER_H
 #define HONE_LEARNER_OPTIMIZER_H
 
+#include "common/files.h"
 #include "learner/learner.h"
 
 struct optimizer;
@@ -22,6 +23,6 @@ int optimizer_update(struct optimizer *optimizer, double *grad_norm, double *lea
 
 int64_t optimizer_updates(const struct optimizer *optimizer);
 int optimizer_save(const struct optimizer *optimizer, const char *path);   /* safetensors */
-int optimizer_load(struct optimizer *optimizer, const void *bytes, size_t n, const char *where);
+int optimizer_load(struct optimizer *optimizer, const struct file_map *map, const char *path);
 
 #endif

@@ -43,7 +43,7 @@ static int read_file(struct learner *learner, const char *directory, const char 
 
 static int read_optimizer(struct learner *learner, const struct file_map *map, const char *path)
 {
-    return optimizer_load(learner->optimizer, map->bytes, map->n, path);
+    return optimizer_load(learner->optimizer, map, path);
 }
 
 static int read_reference(struct learner *learner, const struct file_map *map, const char *path)

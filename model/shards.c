@@ -212,9 +212,7 @@ int weight_files_open_memory(struct weight_files **out, const void *bytes, size_
 static void forget(struct weight_files *files)
 {
     for (size_t i = 0; i < files->n; i++)
-        if (files->shards[i].map.n)
-            madvise((void *)(uintptr_t)files->shards[i].map.bytes, files->shards[i].map.n,
-                    MADV_DONTNEED);
+        file_map_forget(&files->shards[i].map);
     files->n_read = 0;
 }
 

@@ -27,9 +27,9 @@ void exchange_destroy(struct exchange **exchange);   /* stops the workers */
 int exchange_set_workers(struct exchange *exchange, const char *stage, const char *settings_hash,
                          int n_rollout, int n_reward);
 
-/* The model that is sampled (copied), and its weights: a safetensors image, which the exchange takes
- * over (*image is empty afterwards). Sent to each rollout worker before its first lease of that
- * version; a model that is the same as before is not sent again. */
+/* The model that is sampled (copied), and its weights: a safetensors image, which the exchange
+ * takes over (*image is empty afterwards). Sent to each rollout worker before its first lease of
+ * that version; a model that is the same as before is not sent again. */
 int exchange_set_model(struct exchange *exchange, const struct wire_model *model);
 int exchange_publish(struct exchange *exchange, uint32_t version, struct text *image);
 
