@@ -49,20 +49,33 @@ static inline struct model_shape tiny_shape(void)
                                 .norm_eps = 1e-5};
 }
 
-/* Weights larger than at a start of training, so that the distributions have peaks. */
+/* Weights larger than at a start of training, so that the distributions have peaks; held as a worker
+ * holds them. */
 static inline int create_tiny_model(struct model **out, struct ops *ops, uint64_t seed)
 {
     struct model_shape shape = tiny_shape();
-    struct tensor weight, gradient;
+    struct text config = {0}, image = {0};
+    struct model *wide = NULL;
+    int status;
 
-    TRY(model_create(out, ops, &shape, &model_trainable, seed));
-    for (size_t i = 0; i < model_n_weights(*out); i++) {
-        model_weight(*out, i, &weight, &gradient);
+    *out = NULL;
+    TRY_OUT(model_create(&wide, ops, &shape, &model_trainable, seed));
+    for (size_t i = 0; i < model_n_weights(wide); i++) {
+        struct tensor weight;
+        model_weight(wide, i, &weight, NULL);
         if (weight.n_dims > 1)
             ops_scale(ops, &weight, 8);
     }
-    model_weights_changed(*out);
-    return ops_sync(ops);
+    model_weights_changed(wide);
+    TRY_OUT(model_write_weights(wide, &image));
+    model_shape_print(&shape, -1, 0, &config);
+    status = model_load_memory(out, ops, config.data, config.length, image.data, image.length,
+                               &model_frozen);
+out:
+    model_destroy(&wide);
+    text_release(&config);
+    text_release(&image);
+    return status;
 }
 
 static inline struct task tiny_task(uint64_t id, const char *prompt)
