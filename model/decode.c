@@ -18,6 +18,7 @@ struct model_cache {
     int64_t layer_rows;          /* rows of keys per layer */
     float *keys, *values;        /* device; [n_layers][layer_rows][width] */
     int32_t *prompt_lengths;     /* [n_prompts] */
+    int32_t *segments;           /* [n_prompts + 1] of one batch of prompts */
     struct model_tape *tape;     /* scratch */
     int32_t *positions;          /* host staging for one batch */
     int32_t *tokens, *rows;
@@ -76,6 +77,7 @@ int model_cache_create(struct model_cache **out, struct model *model, int n_prom
     cache->width = (int64_t)model->shape.n_kv_heads * model->shape.head_dim;
     cache->layer_rows = (int64_t)n_prompts * max_prompt + (int64_t)n_sequences * max_completion;
     cache->prompt_lengths = mem_alloc((size_t)n_prompts, sizeof(*cache->prompt_lengths));
+    cache->segments = mem_alloc((size_t)n_prompts + 1, sizeof(*cache->segments));
     TRY_OUT(model_tape_create(&cache->tape, model));
     TRY_OUT(allocate_cache(cache));
 out:
@@ -95,6 +97,7 @@ void model_cache_destroy(struct model_cache **out)
     ops_free(cache->model->ops, cache->values);
     model_tape_destroy(&cache->tape);
     mem_free(cache->prompt_lengths);
+    mem_free(cache->segments);
     mem_free(cache->positions);
     mem_free(cache->tokens);
     mem_free(cache->rows);
@@ -218,10 +221,11 @@ int model_prefill(struct model *model, struct model_cache *cache, int n_prompts,
 {
     int status = STATUS_OK;
 
-    if (cache->model != model)
-        BUG("model_prefill: the cache belongs to another model");
+    if (cache->model != model || n_prompts > cache->n_prompts)
+        BUG("model_prefill: %d prompts for a cache of %d, or one of another model", n_prompts,
+            cache->n_prompts);
     TRY(check_prompts(cache, n_prompts, tokens, segments, prompt_slots));
-    int32_t *local = mem_alloc((size_t)n_prompts + 1, sizeof(*local));
+    int32_t *local = cache->segments;
     for (int first = 0; status == STATUS_OK && first < n_prompts;) {
         int n = count_batch(segments, first, n_prompts);
         for (int i = 0; i <= n; i++)
@@ -233,7 +237,6 @@ int model_prefill(struct model *model, struct model_cache *cache, int n_prompts,
     }
     for (int i = 0; status == STATUS_OK && i < n_prompts; i++)
         cache->prompt_lengths[prompt_slots[i]] = segments[i + 1] - segments[i];
-    mem_free(local);
     return status;
 }
 
