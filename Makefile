@@ -37,7 +37,7 @@ HAS_FLINT := $(filter-out 0,$(FLINT))
 override LDLIBS := $(HAS_FLINT) $(LDLIBS)
 
 # One line per folder; a new file needs no edit here. FOLDERS=... builds a part alone.
-FOLDERS  ?= common ops wire sandbox model tasks math reward rollout learner pipeline
+FOLDERS  ?= common ops wire sandbox math model tasks math reward rollout learner pipeline
 LIB_C    := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 ifneq ($(filter ops,$(FOLDERS)),)
 LIB_C    += $(wildcard ops/reference/*.c) ops/cpu/$(if $(filter x86_64,$(ARCH)),dispatch_x86_64.c,dispatch_other.c)

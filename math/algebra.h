@@ -32,6 +32,7 @@ struct algebra_context {
     struct algebra *algebra;
     struct arena *arena;     /* scratch and new nodes; the caller rewinds it */
     int log_is_decimal;      /* FUNCTION_LOG means base 10, else natural */
+    int64_t deadline_ms;     /* clock_ms() when the whole verdict must be over: then LIMIT; 0: none */
 };
 
 /* Equal wherever both are real and defined (P-integer-variable), or as complex constants. */
