@@ -48,7 +48,7 @@ static int judge(struct reward *reward, const struct question *question, struct 
     int status = completion.failed
                      ? status_fail(STATUS_FORMAT, "the prediction is too long")
                      : reward_judge_text(reward, question->verifier, &task, completion.data,
-                                         completion.length, score);
+                                         completion.length, NULL, score);
     text_release(&completion);
     return status;
 }

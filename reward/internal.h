@@ -49,6 +49,8 @@ int registry_create(struct registry **out, const struct reward_config *config,
                     const struct sandbox_config *sandbox);
 void registry_destroy(struct registry **registry);
 struct registry_entry *registry_find(struct registry *registry, const char *name);
+/* The name that is likely meant, or NULL. */
+const char *registry_nearest(struct registry *registry, const char *name);
 struct registry_entry *registry_at(struct registry *registry, size_t i);   /* NULL at the end */
 const struct verifier_v1 *registry_built_in(size_t i);                     /* NULL at the end */
 

@@ -12,7 +12,8 @@
 /* Built-in verifiers, one line each; a plugin is one more entry at run time. */
 static const struct verifier_v1 *const built_in[] = {
     &verifier_math,   &verifier_countdown, &verifier_code,       &verifier_exact,
-    &verifier_format, &verifier_language,  &verifier_preference,
+    &verifier_format, &verifier_language,  &verifier_preference, &verifier_repetition,
+    &verifier_soft_overlong, &verifier_kimi_length,
 };
 #define N_BUILT_IN (sizeof(built_in) / sizeof(built_in[0]))
 
@@ -38,6 +39,15 @@ struct registry_entry *registry_find(struct registry *registry, const char *name
         if (strcmp(registry->entries[i].description.name, name) == 0)
             return &registry->entries[i];
     return NULL;
+}
+
+const char *registry_nearest(struct registry *registry, const char *name)
+{
+    const char *names[MAX_VERIFIERS];
+
+    for (size_t i = 0; i < registry->n; i++)
+        names[i] = registry->entries[i].description.name;
+    return config_nearest(name, names, registry->n);
 }
 
 static int is_built_in(const char *name)
@@ -119,10 +129,13 @@ static int check_option_names(struct registry *registry, const char *options)
         char *point = strchr(item, '.');
         if (point)
             *point = '\0';
-        if (!point || !registry_find(registry, item))
+        if (!point || !registry_find(registry, item)) {
+            const char *near = registry_nearest(registry, item);
             return status_fail(STATUS_CONFIG,
-                               "reward.options: there is no verifier \"%s\"; write "
-                               "verifier.key=value", item);
+                               "reward.options: there is no verifier \"%s\"%s%s%s; write "
+                               "verifier.key=value", item, near ? ", did you mean \"" : "",
+                               near ? near : "", near ? "\"?" : "");
+        }
     }
     return STATUS_OK;
 }

@@ -39,9 +39,16 @@ void reward_destroy(struct reward **reward);
 /* Fills scores, reward and masked of each sample (in the arena), for group->rewards. */
 int reward_judge_group(struct reward *reward, struct sample_group *group, struct arena *arena);
 
-/* One verdict by name: for `hone verify`. */
+/* What verifiers that look at more than one text are told. Zeros: not known. */
+struct reward_facts {
+    uint64_t n_tokens;                        /* of this completion */
+    uint64_t group_min_tokens, group_max_tokens;
+};
+
+/* One verdict by name: for `hone verify`. `facts` may be NULL. */
 int reward_judge_text(struct reward *reward, const char *verifier, const struct task *task,
-                      const char *completion, size_t n, struct score *score);
+                      const char *completion, size_t n, const struct reward_facts *facts,
+                      struct score *score);
 
 /* The table, for help, docs and doctor: NULL at the end. */
 const char *reward_verifier_name(struct reward *reward, size_t i);
