@@ -86,13 +86,13 @@ static int check_verifiers(const struct recipe *recipe, const char *only)
 
     /* Any stage's settings do: the built-in verifiers are the same. */
     struct reward_config plain = recipe->stages[0].settings.reward;
-    plain.plugins[0] = plain.options[0] = '\0';
+    plain.plugins[0] = plain.commands[0] = plain.options[0] = '\0';
     TRY(reward_create(&reward, &plain, &recipe->stages[0].settings.sandbox));
     for (size_t i = 0; i < recipe->n_stages && status == STATUS_OK; i++) {
         const struct stage *stage = &recipe->stages[i];
         const struct reward_config *config = &stage->settings.reward;
         if ((only && strcmp(only, stage->name)) || config->plugins[0] ||
-            !(stage->kind->flags & STAGE_IS_RL))
+            config->commands[0] || !(stage->kind->flags & STAGE_IS_RL))
             continue;
         if (reward_check_names(reward, config) < 0)
             status = status_context(STATUS_CONFIG, "stage \"%s\"", stage->name);

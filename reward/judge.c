@@ -88,11 +88,18 @@ int reward_check_names(struct reward *reward, const struct reward_config *config
 {
     char name[CONFIG_TEXT_BYTES];
 
-    for (size_t i = 0; config_list_item(config->reward_funcs, i, name, sizeof(name)); i++) {
+    for (size_t i = 0; config_list_item(config->reward_funcs, i, name, sizeof(name)); i++)
         if (strcmp(name, ACCURACY) != 0 && !registry_find(reward->registry, name))
             return status_context(unknown_name(reward, name), "reward.reward_funcs");
+    return STATUS_OK;
+}
+
+int reward_check_lengths(struct reward *reward, const struct reward_config *config)
+{
+    char name[CONFIG_TEXT_BYTES];
+
+    for (size_t i = 0; config_list_item(config->reward_funcs, i, name, sizeof(name)); i++)
         TRY(try_lengths(reward, name));
-    }
     return STATUS_OK;
 }
 
@@ -120,7 +127,7 @@ static struct verifier_task describe_task(const struct task *task, const char *c
     };
 }
 
-/* Only for verifiers that ask for it: the others' verdicts must not depend on it, nor their keys. */
+/* Only for verifiers that ask for it: the verdicts of others must not depend on it. */
 static void describe_facts(struct verifier_task *task, const struct reward_facts *facts,
                            enum outcome accuracy)
 {

@@ -72,27 +72,50 @@ static void set_key(struct registry_entry *entry, const char *options)
     text_release(&lines);
 }
 
-static int add_plugin(struct registry *registry, const char *path,
-                      const struct reward_config *config, const struct sandbox_config *sandbox)
+static int add_isolated(struct registry *registry, const struct isolate_source *source,
+                        const struct reward_config *config, const struct sandbox_config *sandbox)
 {
     struct registry_entry *entry = &registry->entries[registry->n];
-    char copy[CONFIG_TEXT_BYTES];
+    char copy[WIRE_NAME_BYTES];
 
     if (registry->n + N_BUILT_IN >= MAX_VERIFIERS)
-        return status_fail(STATUS_CONFIG, "plugin %s: the table is full", path);
+        return status_fail(STATUS_CONFIG, "plugin %s: the table is full", source->path);
     memset(entry, 0, sizeof(*entry));
-    TRY(isolate_open(&entry->isolate, path, config->options, (int)config->verifier_timeout_ms,
-                     sandbox, &entry->description));
+    TRY(isolate_open(&entry->isolate, source, (int)config->verifier_timeout_ms, sandbox,
+                     &entry->description));
     if (is_built_in(entry->description.name) ||
         registry_find(registry, entry->description.name)) {
-        snprintf(copy, sizeof(copy), "%s", entry->description.name);
+        memcpy(copy, entry->description.name, sizeof(copy));
         isolate_close(&entry->isolate);
-        return status_fail(STATUS_CONFIG, "plugin %s: a verifier named \"%s\" exists", path, copy);
+        return status_fail(STATUS_CONFIG, "plugin %s: a verifier named \"%s\" exists", source->path,
+                           copy);
     }
     set_key(entry, config->options);
     registry->n++;
-    log_info("plugin %s: verifier %s, version %s", path, entry->description.name,
+    log_info("plugin %s: verifier %s, version %s", source->path, entry->description.name,
              entry->description.version);
+    return STATUS_OK;
+}
+
+static int add_plugins(struct registry *registry, const struct reward_config *config,
+                       const struct sandbox_config *sandbox)
+{
+    char item[CONFIG_TEXT_BYTES];
+
+    for (size_t i = 0; config_list_item(config->plugins, i, item, sizeof(item)); i++) {
+        const struct isolate_source source = {.path = item, .options = config->options};
+        TRY(add_isolated(registry, &source, config, sandbox));
+    }
+    for (size_t i = 0; config_list_item(config->commands, i, item, sizeof(item)); i++) {
+        char *sign = strchr(item, '=');
+        if (!sign || !reward_name_is_good(item, (size_t)(sign - item)))
+            return status_fail(STATUS_CONFIG, "reward.commands: \"%s\" is not of the form "
+                               "name=executable, name of a-z, 0-9 and _", item);
+        *sign = '\0';
+        const struct isolate_source source = {.path = sign + 1, .name = item,
+                                              .options = config->options};
+        TRY(add_isolated(registry, &source, config, sandbox));
+    }
     return STATUS_OK;
 }
 
@@ -144,12 +167,10 @@ int registry_create(struct registry **out, const struct reward_config *config,
                     const struct sandbox_config *sandbox)
 {
     struct registry *registry = mem_alloc(1, sizeof(*registry));
-    char path[CONFIG_TEXT_BYTES];
     int status = STATUS_OK;
 
     /* Plugins first: they fork, and nothing else should be in the process by then. */
-    for (size_t i = 0; config_list_item(config->plugins, i, path, sizeof(path)); i++)
-        TRY_OUT(add_plugin(registry, path, config, sandbox));
+    TRY_OUT(add_plugins(registry, config, sandbox));
     registry->host = host_create(sandbox);
     for (size_t i = 0; i < N_BUILT_IN; i++)
         TRY_OUT(add_built_in(registry, built_in[i], config->options));

@@ -21,6 +21,7 @@ struct reward_config {
     int64_t workers;                          /* processes */
     int64_t verifier_timeout_ms;              /* of one plugin verdict */
     char plugins[CONFIG_TEXT_BYTES];          /* list of paths of shared objects */
+    char commands[CONFIG_TEXT_BYTES];         /* list: "judge=./judge.py" */
     char options[CONFIG_TEXT_BYTES];          /* list: "countdown.partial=0.1,..." for verifiers */
 };
 extern const struct config_section reward_config_section; /* section "reward" */
@@ -59,6 +60,8 @@ int reward_extract_answer(const char *text, size_t n, struct text *answer);
 
 /* Whether every name in config.reward_funcs exists: before a run starts. */
 int reward_check_names(struct reward *reward, const struct reward_config *config);
+/* Whether those among them that judge lengths have the options that they need. */
+int reward_check_lengths(struct reward *reward, const struct reward_config *config);
 
 /* What filters need: the verdict-free measures of a completion's text. */
 double reward_language_share(const char *text, size_t n, const char *language);   /* 0 .. 1 */

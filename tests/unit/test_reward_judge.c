@@ -225,19 +225,21 @@ static void one_text_can_be_judged_by_name(void **state)
     struct reward *reward = make_reward(&config, NULL);
     set_task(&task, "math", "2+2");
     for (int i = 0; i < 2; i++) {   /* the second verdict comes from the cache */
-        assert_int_equal(reward_judge_text(reward, "accuracy", &task, text, strlen(text), NULL, &score),
-                         0);
+        assert_int_equal(
+            reward_judge_text(reward, "accuracy", &task, text, strlen(text), NULL, &score), 0);
         assert_int_equal(score.outcome, OUTCOME_RIGHT);
         assert_string_equal(score.detail, "equal");
     }
     task.reference = wire_of("5");
     assert_int_equal(reward_judge_text(reward, "math", &task, text, strlen(text), NULL, &score), 0);
     assert_int_equal(score.outcome, OUTCOME_WRONG);
-    assert_int_equal(reward_judge_text(reward, "format", &task, text, strlen(text), NULL, &score), 0);
+    assert_int_equal(
+        reward_judge_text(reward, "format", &task, text, strlen(text), NULL, &score), 0);
     assert_int_equal(score.outcome, OUTCOME_RIGHT);
     /* The same text behind another prefill is another question to the cache. */
     task.prefill = wire_of("");
-    assert_int_equal(reward_judge_text(reward, "format", &task, text, strlen(text), NULL, &score), 0);
+    assert_int_equal(
+        reward_judge_text(reward, "format", &task, text, strlen(text), NULL, &score), 0);
     assert_int_equal(score.outcome, OUTCOME_WRONG);
     assert_int_equal(reward_judge_text(reward, "mth", &task, text, strlen(text), NULL, &score),
                      STATUS_CONFIG);

@@ -157,10 +157,11 @@ static void a_missing_length_is_found_before_a_run(void **state)
     config_set_defaults(&binding, 1);
     assert_int_equal(config_override("reward.reward_funcs=soft_overlong", &binding, 1), 0);
     assert_int_equal(reward_create(&reward, &config, NULL), 0);
-    assert_int_equal(reward_check_names(reward, &config), STATUS_CONFIG);
+    assert_int_equal(reward_check_names(reward, &config), 0);
+    assert_int_equal(reward_check_lengths(reward, &config), STATUS_CONFIG);
     assert_non_null(strstr(status_reason(), "soft_overlong.max_length"));
     assert_int_equal(config_override("reward.reward_funcs=kimi_length", &binding, 1), 0);
-    assert_int_equal(reward_check_names(reward, &config), 0);
+    assert_int_equal(reward_check_lengths(reward, &config), 0);
     reward_destroy(&reward);
 }
 
