@@ -84,13 +84,18 @@ static int try_lengths(struct reward *reward, const char *name)
                : STATUS_OK;
 }
 
+int reward_check_name(struct reward *reward, const char *name)
+{
+    return registry_find(reward->registry, name) ? STATUS_OK : unknown_name(reward, name);
+}
+
 int reward_check_names(struct reward *reward, const struct reward_config *config)
 {
     char name[CONFIG_TEXT_BYTES];
 
     for (size_t i = 0; config_list_item(config->reward_funcs, i, name, sizeof(name)); i++)
-        if (strcmp(name, ACCURACY) != 0 && !registry_find(reward->registry, name))
-            return status_context(unknown_name(reward, name), "reward.reward_funcs");
+        if (strcmp(name, ACCURACY) != 0 && reward_check_name(reward, name) < 0)
+            return status_context(STATUS_CONFIG, "reward.reward_funcs");
     return STATUS_OK;
 }
 

@@ -66,6 +66,7 @@ const char *reward_verifier_help(struct reward *reward, size_t i);
 /* The answer in a completion, by the strict rules that the verifiers use: 1 when there is one. */
 int reward_extract_answer(const char *text, size_t n, struct text *answer);
 
+int reward_check_name(struct reward *reward, const char *name);
 /* Whether every name in config.reward_funcs exists: before a run starts. */
 int reward_check_names(struct reward *reward, const struct reward_config *config);
 /* Whether those among them that judge lengths have the options that they need. */

@@ -1,0 +1,167 @@
+/* One question to a verifier, and one line of JSON with a question in it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "cmd/verify.h"
+#include "common/json.h"
+#include "common/status.h"
+
+static struct wire_text wire_text_of(const char *text)
+{
+    return (struct wire_text){text, (uint32_t)strlen(text)};
+}
+
+static int judge(struct reward *reward, const struct question *question, const struct task *task,
+                 struct answer *answer)
+{
+    struct text completion = {0};
+    double start = clock_seconds();
+
+    text_print(&completion, question->is_bare ? "<answer>%s</answer>" : "%s", question->pred);
+    int status = completion.failed
+                     ? status_fail(STATUS_FORMAT, "the prediction is too long")
+                     : reward_judge_text(reward, question->verifier, task, completion.data,
+                                         completion.length, &question->facts, &answer->score);
+    answer->micros = (clock_seconds() - start) * 1e6;
+    text_release(&completion);
+    return status;
+}
+
+int verify_ask(struct reward *reward, const struct question *question, struct answer *answer)
+{
+    struct task task = {.id = 1, .question = wire_text_of(question->question),
+                        .reference = wire_text_of(question->gold),
+                        .prompt = wire_text_of(question->question),
+                        .prefill = wire_text_of(question->prefill)};
+
+    memset(answer, 0, sizeof(*answer));
+    answer->path = -1;
+    TRY(reward_check_name(reward, question->verifier));
+    snprintf(task.verifier, sizeof(task.verifier), "%s", question->accuracy);
+    snprintf(task.kind, sizeof(task.kind), "%s", question->verifier);
+    snprintf(task.language, sizeof(task.language), "%s", question->language);
+    TRY(judge(reward, question, &task, answer));
+    answer->path = reward_path_of(&task, question->verifier, &answer->score);
+    if (question->is_bare)
+        text_append(&answer->extracted, question->pred, strlen(question->pred));
+    answer->has_extracted = question->is_bare ||
+                            reward_extract_answer(question->pred, strlen(question->pred),
+                                                  &answer->extracted);
+    return STATUS_OK;
+}
+
+void verify_answer_release(struct answer *answer)
+{
+    text_release(&answer->extracted);
+}
+
+const char *verify_outcome(const struct answer *answer)
+{
+    if (answer->path < 0)
+        return outcome_name(answer->score.outcome);
+    return answer->score.outcome == OUTCOME_RIGHT ? "right" : reward_path_text((size_t)answer->path);
+}
+
+static int read_mode(const json_t *row, const char *where, int *is_bare)
+{
+    const char *mode;
+
+    TRY(json_get_text_or(row, "mode", where, *is_bare ? "answer" : "completion", &mode));
+    *is_bare = strcmp(mode, "answer") == 0;
+    if (!*is_bare && strcmp(mode, "completion") != 0)
+        return status_fail(STATUS_FORMAT,
+                           "%s: mode \"%.40s\" is neither \"answer\" nor \"completion\"", where,
+                           mode);
+    return STATUS_OK;
+}
+
+static int read_count(const json_t *row, const char *key, const char *where, uint64_t *out)
+{
+    int64_t value;
+
+    TRY(json_get_int_or(row, key, where, (int64_t)*out, &value));
+    if (value < 0)
+        return status_fail(STATUS_FORMAT, "%s: %s is negative", where, key);
+    *out = (uint64_t)value;
+    return STATUS_OK;
+}
+
+static int read_row(const json_t *row, const char *where, struct question *question)
+{
+    if (!json_is_object(row))
+        return status_fail(STATUS_FORMAT, "%s: a JSON object is wanted", where);
+    TRY(json_get_text(row, "pred", where, &question->pred));
+    TRY(json_get_text_or(row, "gold", where, question->gold, &question->gold));
+    TRY(json_get_text_or(row, "question", where, question->question, &question->question));
+    TRY(json_get_text_or(row, "language", where, question->language, &question->language));
+    TRY(json_get_text_or(row, "prefill", where, question->prefill, &question->prefill));
+    TRY(json_get_text_or(row, "verifier", where, question->verifier, &question->verifier));
+    TRY(read_mode(row, where, &question->is_bare));
+    TRY(read_count(row, "tokens", where, &question->facts.n_tokens));
+    TRY(read_count(row, "group_min", where, &question->facts.group_min_tokens));
+    return read_count(row, "group_max", where, &question->facts.group_max_tokens);
+}
+
+static void append_answer(struct text *out, const struct answer *answer)
+{
+    const struct score *score = &answer->score;
+
+    text_print(out, "\"outcome\":\"%s\",\"right\":%s,\"score\":%.9g,\"path\":",
+               verify_outcome(answer), score->outcome == OUTCOME_RIGHT ? "true" : "false",
+               (double)score->value);
+    if (answer->path >= 0)
+        text_print(out, "\"%s\"", reward_path_key((size_t)answer->path));
+    else
+        text_print(out, "null");
+    text_print(out, ",\"extracted\":");
+    if (answer->has_extracted)
+        json_append_string(out, answer->extracted.data ? answer->extracted.data : "",
+                           answer->extracted.length);
+    else
+        text_print(out, "null");
+    text_print(out, ",\"detail\":");
+    json_append_string(out, score->detail, strlen(score->detail));
+    text_print(out, ",\"micros\":%.1f}\n", answer->micros);
+}
+
+/* A line without an id is known by its number. */
+static void append_id(struct text *out, const json_t *row, uint64_t number)
+{
+    const json_t *id = json_is_object(row) ? json_object_get(row, "id") : NULL;
+
+    text_print(out, "{\"id\":");
+    if (id)
+        json_append(out, id);
+    else
+        text_print(out, "%llu", (unsigned long long)number);
+    text_print(out, ",");
+}
+
+int verify_line(struct reward *reward, const struct verify_settings *settings, uint64_t number,
+                const char *line, size_t n, struct text *out)
+{
+    char where[256];
+    struct question question = settings->defaults;
+    struct answer answer = {0};
+    json_t *row = NULL;
+
+    snprintf(where, sizeof(where), "%.200s:%llu", settings->input ? settings->input : "stdin",
+             (unsigned long long)number);
+    int status = json_parse(&row, line, n, where);
+    if (status == STATUS_OK)
+        status = read_row(row, where, &question);
+    if (status == STATUS_OK)
+        status = verify_ask(reward, &question, &answer);
+    append_id(out, row, number);
+    if (status == STATUS_OK) {
+        append_answer(out, &answer);
+    } else {
+        text_print(out, "\"line\":%llu,\"error\":", (unsigned long long)number);
+        json_append_string(out, status_reason(), strlen(status_reason()));
+        text_print(out, "}\n");
+    }
+    verify_answer_release(&answer);
+    json_decref(row);
+    return status < 0;
+}
