@@ -1,10 +1,11 @@
 /*
  * math/algebra.h - what two scalars have to do with each other.
  *
- * Scalars are trees of the kinds up to NODE_FUNCTION (tree.h). Which file answers is the Makefile's
- * choice: algebra_flint*.c proves with Calcium and fmpz_mpoly_q in a child process and refutes with
- * Arb; algebra_exact.c knows rationals and random evaluation modulo a prime alone. Everything not
- * real and defined, 1/0, 0/0, inf - inf, is equal to nothing: ALGEBRA_DIFFERENT.
+ * Scalars are trees of the kinds up to NODE_FUNCTION (tree.h). Rationals and random evaluation
+ * modulo a prime are done in the caller's thread. The rest is the Makefile's choice: *_flint.c
+ * proves with Calcium and fmpz_mpoly_q in a child process and refutes with Arb; algebra_absent.c
+ * knows nothing. Everything not real and defined, 1/0, 0/0, inf - inf, is equal to nothing:
+ * ALGEBRA_DIFFERENT.
  *
  * A lone `infinity` or `-infinity` never comes here, structure.c has them.
  */
@@ -24,15 +25,18 @@ enum algebra_answer {
 
 struct algebra;   /* the child process, the random state; one per thread */
 
-/* `seed` is the run's: random primes and points come from it. The child starts at first use. */
+/* `seed` is the run's: random primes and points come from it. The child is forked here, best before
+ * other threads run, and again after it was killed. */
 int algebra_create(struct algebra **out, uint64_t seed);
 void algebra_destroy(struct algebra **algebra);
+
+int algebra_child_pid(const struct algebra *algebra);   /* 0: none now; for tests */
 
 struct algebra_context {
     struct algebra *algebra;
     struct arena *arena;     /* scratch and new nodes; the caller rewinds it */
     int log_is_decimal;      /* FUNCTION_LOG means base 10, else natural */
-    int64_t deadline_ms;     /* clock_ms() when the whole verdict must be over: then LIMIT; 0: none */
+    int64_t deadline_ms;     /* clock_ms() at the end of the whole verdict: then LIMIT; 0: none */
 };
 
 /* Equal wherever both are real and defined (P-integer-variable), or as complex constants. */
@@ -55,8 +59,8 @@ enum algebra_answer algebra_rounds_to(const struct algebra_context *context,
                                       const struct node *literal, const struct node *value);
 
 /* 1 and the value in an initialised `out` when the constant is rational by exact arithmetic alone
- * (+ - * / ^ ! binomials, mod, floor, perfect roots ...); 0 when not, ALGEBRA_LIMIT in *limit when a
- * limit was the reason, and *undefined for 1/0 and its kin. Both pointers may be NULL. */
+ * (+ - * / ^ ! binomials, mod, floor, perfect roots ...); 0 when not, ALGEBRA_LIMIT in *limit
+ * when a limit was the reason, and *undefined for 1/0 and its kin. Both pointers may be NULL. */
 int algebra_rational(mpq_t out, const struct node *node, int *limit, int *undefined);
 
 /* 1 when the scalar has no letters. */
