@@ -171,6 +171,6 @@ const struct command command_verify = {
     "mode (\"completion\", or \"answer\" as --bare), question, language, prefill, tokens,\n"
     "group_min, group_max, verifier. Each gives a line on stdout, in the same order:\n"
     "{\"id\", \"outcome\", \"right\", \"score\", \"path\", \"extracted\", \"detail\", \"micros\"}\n"
-    "A line that cannot be read gives {\"id\", \"error\"}, and exit code 4 at the end. Blank lines\n"
-    "are passed over.",
+    "A line that cannot be read gives {\"id\", \"line\", \"error\"}, and exit code 4 at the end.\n"
+    "Blank lines are passed over.",
     options, run};

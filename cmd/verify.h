@@ -31,8 +31,8 @@ int verify_ask(struct reward *reward, const struct question *question, struct an
 void verify_answer_release(struct answer *answer);
 const char *verify_outcome(const struct answer *answer);   /* "right", "no answer", ... */
 
-/* Appends the answer to one line, the input's line `number`. What cannot be read is answered with an error object; returns 1
- * then, else 0. */
+/* Appends the answer to one line, the input's line `number`. What cannot be read is answered with an
+ * error object; returns 1 then, else 0. */
 int verify_line(struct reward *reward, const struct verify_settings *settings, uint64_t number,
                 const char *line, size_t n, struct text *out);
 

@@ -60,7 +60,8 @@ const char *verify_outcome(const struct answer *answer)
 {
     if (answer->path < 0)
         return outcome_name(answer->score.outcome);
-    return answer->score.outcome == OUTCOME_RIGHT ? "right" : reward_path_text((size_t)answer->path);
+    return answer->score.outcome == OUTCOME_RIGHT ? "right"
+                                                  : reward_path_text((size_t)answer->path);
 }
 
 static int read_mode(const json_t *row, const char *where, int *is_bare)
