@@ -211,7 +211,7 @@ static enum algebra_answer compare_unordered(struct comparison *c, struct collec
 {
     enum algebra_answer answer = ALGEBRA_EQUAL_EXACT;
 
-    if (gold->kind == NODE_SET || pred->kind == NODE_SET) {
+    if (gold->n != pred->n || gold->kind == NODE_SET || pred->kind == NODE_SET) {
         drop_repeats(c, gold);
         drop_repeats(c, pred);
     }

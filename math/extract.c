@@ -183,15 +183,17 @@ static int find_hashes(struct span text, struct span *out)
     return 0;
 }
 
-/* A sentence: at least three words of two letters outside of formulas. */
+/* A sentence: at least three words of two letters outside of formulas, or four letters of a script
+ * without blanks. */
 static int is_sentence(struct span text)
 {
-    int n_words = 0, n = 0, in_formula = 0;
+    int n_words = 0, n = 0, n_letters = 0, in_formula = 0;
 
     for (size_t i = 0; i <= text.length && i < MATH_ANSWER_BYTES; i++) {
         char c = i < text.length ? text.data[i] : ' ';
 
         in_formula ^= c == '$';
+        n_letters += !in_formula && (unsigned char)c >= 0xe0;
         if (isalpha((unsigned char)c) && !in_formula && !(i && text.data[i - n - (n == 0)] == '\\')) {
             n++;
         } else {
@@ -199,7 +201,7 @@ static int is_sentence(struct span text)
             n = 0;
         }
     }
-    return n_words >= 3;
+    return n_words >= 3 || n_letters >= 4;
 }
 
 static int accept(struct text *answer, struct span span, const char **why)

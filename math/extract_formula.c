@@ -5,10 +5,23 @@
 
 enum { MAX_FORMULA = MATH_ANSWER_BYTES };
 
-/* A formula worth to be an answer: more than one small letter. */
+/* A formula worth to be an answer: more than one small letter, and no words. */
 static int is_worthy(struct span formula)
 {
+    int n = 0, n_words = 0;
+
     formula = fold_trim(formula);
+    for (size_t i = 0; i < formula.length; i++) {
+        if (formula.data[i] == '\\' || formula.data[i] == '{')
+            n = -64;   /* names and \text{...} are no words here */
+        else if (isalpha((unsigned char)formula.data[i]))
+            n++;
+        else
+            n = 0;
+        n_words += n == 3;
+    }
+    if (n_words > 1)
+        return 0;
     return formula.length > 1 || (formula.length == 1 && !islower((unsigned char)*formula.data) &&
                                   !strchr(".,;:!?", *formula.data));
 }
@@ -100,21 +113,30 @@ static int find_number(struct span text, struct span *out)
     return 1;
 }
 
-/* The last capital letter from A to J that stands alone. */
+static int is_choice_at(struct span text, size_t i)
+{
+    char before = i ? text.data[i - 1] : ' ', after = i + 1 < text.length ? text.data[i + 1] : ' ';
+
+    return text.data[i] >= 'A' && text.data[i] <= 'J' && !isalnum((unsigned char)before) &&
+           !isalnum((unsigned char)after) && after != '\'';
+}
+
+/* A letter from A to J that stands alone: in front, with a mark behind it, else the last one. */
 static int find_choice(struct span text, struct span *out)
 {
-    size_t floor = text.length > MAX_FORMULA ? text.length - MAX_FORMULA : 0;
+    size_t floor = text.length > MAX_FORMULA ? text.length - MAX_FORMULA : 0, first = 0;
 
-    for (size_t i = text.length; i > floor; i--) {
-        char c = text.data[i - 1];
-        char before = i > 1 ? text.data[i - 2] : ' ', after = i < text.length ? text.data[i] : ' ';
-
-        if (c >= 'A' && c <= 'J' && !isalnum((unsigned char)before) &&
-            !isalnum((unsigned char)after) && after != '\'') {
+    while (first < text.length && strchr(" \n*(", text.data[first]))
+        first++;
+    if (first + 1 < text.length && is_choice_at(text, first) && text.data[first + 1] != ' ') {
+        *out = (struct span){text.data + first, 1};
+        return 1;
+    }
+    for (size_t i = text.length; i > floor; i--)
+        if (is_choice_at(text, i - 1)) {
             *out = (struct span){text.data + i - 1, 1};
             return 1;
         }
-    }
     return 0;
 }
 

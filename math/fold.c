@@ -149,9 +149,17 @@ static void put_character(struct text *out, const char *bytes, size_t length, in
         text_append(out, bytes, length);
 }
 
+/* \\frac for \frac: mathematics that was escaped once too often. In a matrix it ends a row. */
+static int is_doubled(const char *bytes, size_t n, size_t i)
+{
+    return i + 2 < n && bytes[i] == '\\' && bytes[i + 1] == '\\' &&
+           ((bytes[i + 2] >= 'a' && bytes[i + 2] <= 'z') || strchr("{}[]()$%", bytes[i + 2])) &&
+           !(i && bytes[i - 1] == '\\');
+}
+
 int fold_text(struct text *out, const char *bytes, size_t n)
 {
-    int raised = 0;
+    int raised = 0, has_rows = memmem(bytes, n, "\\begin", 6) != NULL;
 
     for (size_t i = 0; i < n;) {
         unsigned char c = (unsigned char)bytes[i];
@@ -159,6 +167,10 @@ int fold_text(struct text *out, const char *bytes, size_t n)
 
         if (!length || (c < 0x20 && c != '\n' && c != '\t' && c != '\r') || c == 0x7f)
             return 0;
+        if (!has_rows && is_doubled(bytes, n, i)) {
+            i++;
+            continue;
+        }
         if (length == 1) {
             if (raised)
                 text_append(out, "}", 1);

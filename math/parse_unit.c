@@ -138,6 +138,7 @@ static int is_unit_token(const struct parser *parser, const struct token *token,
         return 1;
     case TOKEN_WORD:
         return token->symbol == WORD_UNIT || token->symbol == WORD_PLAIN ||
+               token->symbol == WORD_PERCENT ||
                (unit_is_word(token->span) && token[1].symbol != '(' &&
                 token[1].kind != TOKEN_LETTER && token[1].kind != TOKEN_DIGITS) ||
                (inside && token->symbol == WORD_NUMBER);
