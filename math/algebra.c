@@ -8,7 +8,7 @@
 #include "math/algebra_internal.h"
 #include "math/child.h"
 
-#define CHILD_MS 200                     /* of the child for one question, at most */
+#define CHILD_MS 200                     /* of the child, when the verdict has no deadline */
 #define WARM_UP_MS 5000                  /* libraries are read from the disk then */
 #define CHILD_ARENA_BYTES ((size_t)16 << 20)
 
@@ -87,13 +87,11 @@ static enum algebra_answer ask(const struct algebra_context *context, struct que
                                int *order)
 {
     struct algebra *algebra = context->algebra;
-    int64_t deadline = clock_ms() + CHILD_MS;
+    int64_t deadline = context->deadline_ms ? context->deadline_ms : clock_ms() + CHILD_MS;
     struct answer answer;
 
     if (!algebra->child)
         return ALGEBRA_UNKNOWN;
-    if (context->deadline_ms && context->deadline_ms < deadline)
-        deadline = context->deadline_ms;
     question->seed = algebra->seed;
     text_clear(&algebra->request);
     if (!question_write(question, &algebra->request)) {

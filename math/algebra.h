@@ -36,7 +36,8 @@ struct algebra_context {
     struct algebra *algebra;
     struct arena *arena;     /* scratch and new nodes; the caller rewinds it */
     int log_is_decimal;      /* FUNCTION_LOG means base 10, else natural */
-    int64_t deadline_ms;     /* clock_ms() at the end of the whole verdict: then LIMIT; 0: none */
+    int64_t deadline_ms;     /* clock_ms() at the end of the whole verdict: then LIMIT;
+                              * 0: each question has 200 ms */
 };
 
 /* Equal wherever both are real and defined (P-integer-variable), or as complex constants. */

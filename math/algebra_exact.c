@@ -4,7 +4,7 @@
 #include "math/algebra_internal.h"
 
 #define VALUE_BITS (2 * MATH_POWER_BITS)
-#define LOG_BITS 4096   /* of base and argument together */
+#define LOG_BITS 1024   /* of base and argument together */
 
 static size_t bits_of(mpq_srcptr q)
 {

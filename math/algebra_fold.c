@@ -11,6 +11,22 @@ static int is_whole(const struct node *node)
                               : mpz_cmp_ui(mpq_denref(node->big), 1) == 0);
 }
 
+static int is_zero(const struct node *node)
+{
+    return node->kind == NODE_NUMBER && node->denominator && node->numerator == 0;
+}
+
+/* (n over k) is 0 up to k, whatever else it is. */
+static int is_giant_binomial(const struct node *node)
+{
+    if (node->kind != NODE_FUNCTION ||
+        (node->which != FUNCTION_BINOMIAL && node->which != FUNCTION_PERMUTATIONS))
+        return 0;
+    const struct node *k = node->child[1];
+    return k->kind == NODE_NUMBER && (k->denominator == 0 ||
+                                      k->numerator / k->denominator > MATH_BINOMIAL);
+}
+
 static int traits_of_function(const struct node *node, int inside)
 {
     switch (node->which) {
@@ -118,6 +134,10 @@ static const struct node *fold_node(struct tree *tree, const struct node *node, 
     if (folded && n_numbers == copy->n_children)
         folded = fold_operation(tree, folded, budget, &state);
     if (!folded)
+        state = EXACT_LIMIT;
+    else if (folded->kind == NODE_DIVIDE && is_zero(folded->child[1]))
+        state = EXACT_UNDEFINED;
+    else if (is_giant_binomial(folded))
         state = EXACT_LIMIT;
     *worst = state > *worst ? state : *worst;
     return state >= EXACT_LIMIT ? NULL : folded;

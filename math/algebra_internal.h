@@ -28,7 +28,7 @@ struct exact_budget {
     int64_t work;      /* products of limbs left */
     int n_visits;      /* nodes left */
 };
-#define EXACT_BUDGET {.work = 50000000, .n_visits = 4 * MATH_NODES}
+#define EXACT_BUDGET {.work = 20000000, .n_visits = 4 * MATH_NODES}
 
 /* The value of a node without letters, into an initialised `out`. */
 enum exact exact_value(mpq_t out, const struct node *node, struct exact_budget *budget);

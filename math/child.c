@@ -18,6 +18,7 @@
 
 #define FRAME_MAGIC 0x6d617468u
 #define LEAVING_MS 50     /* between the end of its socket and the end of the child */
+#define DYING 8
 #define ALONE_SECONDS 5   /* longest a child works when its parent cannot kill it */
 
 struct child {
@@ -25,6 +26,8 @@ struct child {
     pid_t pid;            /* 0: none now */
     int pidfd, fd;
     uint64_t n_asked;
+    int dying[DYING];     /* pidfds of killed ones: a large one takes its time to go */
+    int n_dying;
 };
 
 struct frame_head {
@@ -197,7 +200,33 @@ void child_create(struct child **out,
     *out = child;
 }
 
-/* Kills what is left of it and reaps it. 1 when a signal that neither it nor we sent ended it. */
+/* ECHILD: the host ignores SIGCHLD, or waits for any child. It is gone all the same. */
+static siginfo_t reap(int pidfd)
+{
+    siginfo_t how = {0};
+
+    while (waitid(P_PIDFD, (id_t)pidfd, &how, WEXITED) < 0 && errno == EINTR)
+        ;
+    close(pidfd);
+    return how;
+}
+
+/* Waits for the oldest only when there are more than `most`. */
+static void reap_dying(struct child *child, int most)
+{
+    for (int i = 0; i < child->n_dying;) {
+        struct pollfd ended = {.fd = child->dying[i], .events = POLLIN};
+        if (child->n_dying <= most && poll(&ended, 1, 0) == 0) {
+            i++;
+            continue;
+        }
+        reap(child->dying[i]);
+        memmove(&child->dying[i], &child->dying[i + 1],
+                (size_t)(--child->n_dying - i) * sizeof(child->dying[0]));
+    }
+}
+
+/* Kills what is left of it. 1 when a signal that neither it nor we sent has ended it. */
 static int end_child(struct child *child, int wait_ms)
 {
     struct pollfd ended = {.fd = child->pidfd, .events = POLLIN};
@@ -206,16 +235,16 @@ static int end_child(struct child *child, int wait_ms)
     if (!child->pid)
         return 0;
     close(child->fd);
-    int by_itself = wait_ms && poll(&ended, 1, wait_ms) > 0;
-    if (!by_itself)
+    if (wait_ms && poll(&ended, 1, wait_ms) > 0) {
+        how = reap(child->pidfd);
+    } else {
         (void)pidfd_send_signal(child->pidfd, SIGKILL, NULL, 0);
-    /* ECHILD: the host ignores SIGCHLD, or waits for any child. It is gone all the same. */
-    while (waitid(P_PIDFD, (id_t)child->pidfd, &how, WEXITED) < 0 && errno == EINTR)
-        ;
-    close(child->pidfd);
+        reap_dying(child, DYING - 1);
+        child->dying[child->n_dying++] = child->pidfd;
+    }
     child->pid = 0;
     child->pidfd = child->fd = -1;
-    return by_itself && how.si_code == CLD_KILLED &&
+    return how.si_code == CLD_KILLED &&
            (how.si_status == SIGKILL || how.si_status == SIGTERM || how.si_status == SIGINT ||
             how.si_status == SIGHUP);
 }
@@ -225,6 +254,7 @@ void child_destroy(struct child **child)
     if (!*child)
         return;
     end_child(*child, 0);
+    reap_dying(*child, 0);
     mem_free(*child);
     *child = NULL;
 }
@@ -234,6 +264,7 @@ static int start_child(struct child *child)
     int fds[2];
     pid_t parent = getpid();
 
+    reap_dying(child, DYING);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
         return status_fail(STATUS_IO, "child of math: socketpair: %s", strerror(errno));
     pid_t pid = fork();

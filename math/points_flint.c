@@ -7,6 +7,7 @@
 
 #define TRIES 200        /* points in a domain, */
 #define ENOUGH 8         /* until so many had both defined */
+#define LARGE_BITS 16
 #define FEW_REAL 3       /* fewer say nothing */
 
 enum domain { POSITIVE, MIXED, WHOLE_POSITIVE, WHOLE_MIXED };
@@ -41,11 +42,14 @@ static void choose_real(fmpq_t out, struct random_stream *stream, int try)
         fmpq_div_2exp(out, out, (ulong)-shift);
 }
 
+/* Small ones, and from the first try on some beyond MATH_BINOMIAL: no product of (n - 1) (n - 2) ...
+ * and no binomial is 0 at all of them. */
 static void choose_whole(fmpq_t out, struct random_stream *stream, int try)
 {
-    uint64_t bits = 1 + random_below(stream, try % 4 == 3 ? 16 : 5);
+    uint64_t bits = try % 4 == 0 ? LARGE_BITS : 1 + random_below(stream, 5);
+    uint64_t least = try % 4 == 0 ? UINT64_C(1) << LARGE_BITS : 1;
 
-    fmpq_set_si(out, 1 + (slong)random_below(stream, UINT64_C(1) << bits), 1);
+    fmpq_set_si(out, (slong)(least + random_below(stream, UINT64_C(1) << bits)), 1);
 }
 
 static void choose_point(struct points *points, enum domain domain, int try)
