@@ -54,6 +54,7 @@ static int ask(struct command *command, json_t **out)
     if (json_is_object(*out))
         return STATUS_OK;
     json_decref(*out);
+    *out = NULL;
     return status_fail(STATUS_FORMAT, "%s: an object is wanted", command->name);
 }
 

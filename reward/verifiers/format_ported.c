@@ -3,6 +3,7 @@
  * that those use. Each is a chain of "then somewhere behind it": taking the first place for every
  * link but the last decides such an expression, so that nothing here ever goes back.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "reward/verifiers/format.h"
@@ -92,14 +93,13 @@ static double score_r1(struct verifier_text text, const char *fence, const char 
 static double score_r1_code(struct verifier_text text, const char *fence, const char **why)
 {
     struct walk walk = walk_over(text);
-    int found = 0;
+    char open[64];
 
     if (!opens_r1(&walk, why))
         return 0;
-    while (!found && walk_behind(&walk, "```"))
-        found = walk_over_text(&walk, fence);
+    snprintf(open, sizeof(open), "```%s", fence);
     *why = "no fenced block of the language in the answer";
-    if (!found || !walk_behind(&walk, "```"))
+    if (!walk_behind(&walk, open) || !walk_behind(&walk, "```"))
         return 0;
     *why = "no </answer> on a line of its own";
     if (!ends_answer(&walk))

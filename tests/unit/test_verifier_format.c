@@ -85,6 +85,8 @@ static void ported_rules_mean_what_their_expressions_mean(void **state)
          "<think>\na\n</think>\n<answer>\n```c\nint x;\n```\n</answer>", 1},
         {"variant=r1_code\n", "<think>\na\n</think>\n<answer>\n```\nx\n```\n</answer>", 1},
         {"variant=r1_code\nfence=c\n",
+         "<think>\na\n</think>\n<answer>\n`````c\nint x;\n```\n</answer>", 1},
+        {"variant=r1_code\nfence=c\n",
          "<think>\na\n</think>\n<answer>\n```d\nint x;\n```\n</answer>", 0},
         {"variant=r1_code\nfence=c\n",
          "<think>\n```c\n```\n</think>\n<answer>\nb\n</answer>", 0},
