@@ -204,6 +204,18 @@ static int is_sentence(struct span text)
     return n_words >= 3 || n_letters >= 4;
 }
 
+/* Whether no other number stands in the text beside the formula, and nothing is denied. */
+static int is_only(struct span text, struct span formula)
+{
+    if (memmem(text.data, text.length, "not ", 4))
+        return 0;
+    for (size_t i = 0; i < text.length; i++)
+        if (isdigit((unsigned char)text.data[i]) &&
+            (text.data + i < formula.data || text.data + i >= formula.data + formula.length))
+            return 0;
+    return 1;
+}
+
 static int accept(struct text *answer, struct span span, const char **why)
 {
     span = fold_trim(span);
@@ -245,7 +257,8 @@ int math_extract(const char *bytes, size_t n, enum math_mode mode, struct text *
     }
     if (region.is_tagged) {
         *why = "answer tag";
-        if (is_sentence(region.text) && extract_last_formula(region.text, &formula))
+        if (is_sentence(region.text) && extract_last_formula(region.text, &formula) &&
+            is_only(region.text, formula))
             return accept(answer, formula, why);
         return accept(answer, region.text, why);
     }

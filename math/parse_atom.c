@@ -251,6 +251,21 @@ static const struct node *parse_symbol(struct parser *parser, struct span name)
     return node;
 }
 
+/* Up to three upright letters: their product. */
+static const struct node *parse_letters(struct parser *parser, struct span word)
+{
+    const struct node *letters[3];
+
+    if (word.length > 3)
+        return NULL;
+    for (size_t i = 0; i < word.length; i++) {
+        if (!isalpha((unsigned char)word.data[i]))
+            return NULL;
+        letters[i] = tree_name(parser->tree, NODE_SYMBOL, word.data + i, 1);
+    }
+    return tree_many(parser->tree, NODE_MULTIPLY, letters, (int)word.length);
+}
+
 static const struct node *parse_text_atom(struct parser *parser)
 {
     struct span text = parser->token->span;
@@ -261,7 +276,7 @@ static const struct node *parse_text_atom(struct parser *parser)
         return parse_symbol(parser, text);
     if (words_number(text, &value))
         return tree_integer(parser->tree, value);
-    return NULL;
+    return parse_letters(parser, text);
 }
 
 static const struct node *parse_word(struct parser *parser)
@@ -288,16 +303,10 @@ static const struct node *parse_word(struct parser *parser)
     default:
         break;
     }
-    if (parser->token->symbol != WORD_UNIT || word.length > 3)
+    if (parser->token->symbol != WORD_UNIT)
         return NULL;
-    /* Letters that could be a unit but stand where none can: a product. */
-    struct span letter = {word.data, 1};
-    const struct node *product = tree_name(parser->tree, NODE_SYMBOL, letter.data, 1);
-    for (size_t i = 1; product && i < word.length; i++)
-        product = tree_binary(parser->tree, NODE_MULTIPLY, product,
-                              tree_name(parser->tree, NODE_SYMBOL, word.data + i, 1));
-    parser->token++;
-    return product;
+    parser->token++;   /* letters that could be a unit but stand where none can */
+    return parse_letters(parser, word);
 }
 
 static const struct node *parse_char(struct parser *parser)

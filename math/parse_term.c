@@ -116,8 +116,8 @@ const struct node *parse_number(struct parser *parser)
     }
     if (!whole.length && !has_point && !repeating.length)
         return NULL;
-    if (!has_point && !repeating.length && at_char(parser, '_'))
-        return parse_base(parser, whole);
+    if (!repeating.length && at_char(parser, '_') && whole.length)
+        return parse_base(parser, has_point ? between(first, parser->token - 1) : whole);
     return number_make(parser->tree, whole, decimals, repeating, has_point,
                        take_power_of_ten(parser));
 }

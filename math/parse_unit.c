@@ -53,6 +53,18 @@ const struct node *make_negative(struct tree *tree, const struct node *node)
                              node->n_name);
     if (node->kind == NODE_PERCENT)
         return tree_unary(tree, NODE_PERCENT, tree_unary(tree, NODE_NEGATE, node->child[0]));
+    if (node->kind == NODE_BASE && node->n_name && node->name[0] != '-') {
+        struct node *negative = (struct node *)tree_unary(tree, NODE_BASE, node->child[0]);
+        char *name = arena_alloc(tree->arena, node->n_name + 2, 1, 1);
+
+        if (!negative || !name)
+            return NULL;
+        name[0] = '-';
+        memcpy(name + 1, node->name, node->n_name);
+        negative->name = name;
+        negative->n_name = node->n_name + 1;
+        return negative;
+    }
     return is_operand(node) ? tree_unary(tree, NODE_NEGATE, node) : NULL;
 }
 

@@ -1,5 +1,7 @@
 #include "math/compare.h"
 
+#include <string.h>
+
 #include "common/files.h"
 
 int node_is_scalar(const struct node *node)
@@ -112,6 +114,15 @@ enum algebra_answer compare_scalars(struct comparison *c, const struct node *gol
     }
     if (!node_is_scalar(gold) || !node_is_scalar(pred))
         return node_same(gold, pred) ? ALGEBRA_EQUAL_EXACT : ALGEBRA_DIFFERENT;
+    if (node_same(gold, pred)) {
+        int undefined = 0;
+
+        mpq_init(a);
+        algebra_rational(a, gold, NULL, &undefined);
+        mpq_clear(a);
+        c->path = "same";
+        return undefined ? ALGEBRA_DIFFERENT : ALGEBRA_EQUAL_EXACT;
+    }
     mpq_init(a);
     mpq_init(b);
     gold_rational = algebra_rational(a, gold, &gold_limit, NULL) > 0;
@@ -207,8 +218,16 @@ static enum algebra_answer compare_one_unit(struct comparison *c, const struct n
 /* The digits of a NODE_BASE read in base ten. */
 static const struct node *digits_of(struct comparison *c, const struct node *node)
 {
-    return number_make(c->tree, (struct span){node->name, node->n_name}, (struct span){"", 0},
-                       (struct span){"", 0}, 0, 0);
+    struct span whole = {node->name, node->n_name}, decimals = {"", 0};
+    const char *point = memchr(whole.data, '.', whole.length);
+    const struct node *value;
+
+    if (point) {
+        decimals = (struct span){point + 1, whole.length - (size_t)(point + 1 - whole.data)};
+        whole.length = (size_t)(point - whole.data);
+    }
+    value = number_make(c->tree, whole, decimals, (struct span){"", 0}, 0, 0);
+    return node->name[0] == '-' ? tree_unary(c->tree, NODE_NEGATE, value) : value;
 }
 
 static enum algebra_answer compare_bases(struct comparison *c, const struct node *gold,
@@ -226,9 +245,10 @@ static enum algebra_answer compare_bases(struct comparison *c, const struct node
     }
     if (gold->kind == NODE_BASE) {   /* read in the gold's base: the digits must be the same */
         digits = digits_of(c, gold);
-        if (!digits || pred->kind != NODE_NUMBER || pred->significant)
+        base = pred->kind == NODE_NEGATE ? pred->child[0] : pred;
+        if (!digits || base->kind != NODE_NUMBER)
             return digits ? ALGEBRA_DIFFERENT : ALGEBRA_LIMIT;
-        return node_same(digits, pred) ? ALGEBRA_EQUAL_EXACT : ALGEBRA_DIFFERENT;
+        return compare_scalars(c, digits, pred);
     }
     base = pred->child[0];
     if (base->numerator != 10 || base->denominator != 1)
