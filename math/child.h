@@ -3,6 +3,7 @@
  *
  * The child is forked at the first request and kept. It gets a frame, answers with one, and is
  * killed when its answer is late. One thread at a time uses a child; each thread may have its own.
+ * A child dies with the thread that forked it, and is forked again by the next that asks.
  * The parent must not call what `serve` calls (FLINT): a fork while another thread is inside it
  * would leave its locks held in the child for ever.
  */
