@@ -27,27 +27,35 @@ static const struct option_row options[] = {
     {0},
 };
 
-static int explain(struct reward *reward, const struct question *question)
+static void print_line(struct text *out, const char *name, const char *text)
+{
+    if (text[0])
+        text_print(out, "%-13s %s\n", name, text);
+}
+
+static int explain(struct judge *judge, const struct question *question)
 {
     struct text out = {0};
     struct answer answer;
 
-    TRY(verify_ask(reward, question, &answer));
-    const struct score *score = &answer.score;
-    text_print(&out, "outcome    %s\nscore      %g\n", verify_outcome(&answer),
-               (double)score->value);
-    if (score->detail[0])
-        text_print(&out, "detail     %s\n", score->detail);
-    if (answer.has_extracted && !question->is_bare)
-        text_print(&out, "extracted  %s\n", answer.extracted.data ? answer.extracted.data : "");
-    else if (score->outcome == OUTCOME_UNREADABLE && !question->is_bare)
-        text_print(&out, "extracted  nothing (docs/verifiers.md has the rules; --bare: the "
-                         "prediction is the answer)\n");
-    text_print(&out, "time       %.1f microseconds\n", answer.micros);
+    TRY(judge_ask(judge, question, &answer));
+    print_line(&out, "outcome", answer.outcome);
+    text_print(&out, "%-13s %g\n", "score", answer.score);
+    print_line(&out, "decided by", answer.path);
+    print_line(&out, "detail", answer.detail);
+    if (!answer.has_extracted)
+        print_line(&out, "extracted", "nothing (docs/verifiers.md has the rules; --bare: the "
+                                      "prediction is the answer)");
+    else if (!question->is_bare)
+        text_print(&out, "%-13s %s\n", "extracted",
+                   answer.extracted.data ? answer.extracted.data : "");
+    print_line(&out, "read as", answer.reading);
+    print_line(&out, "gold read as", answer.gold_reading);
+    text_print(&out, "%-13s %.1f microseconds\n", "time", answer.micros);
     int status = print_text(&out);
-    if (status == STATUS_OK && score->outcome == OUTCOME_ERROR)
+    if (status == STATUS_OK && answer.is_error)
         status = status_fail(STATUS_FAILED, "verifier %s gave no verdict: %s", question->verifier,
-                             score->detail);
+                             answer.detail[0] ? answer.detail : answer.outcome);
     text_release(&out);
     verify_answer_release(&answer);
     return status;
@@ -142,20 +150,20 @@ static int run(const struct command *command, const struct arguments *arguments)
     struct verify_settings settings;
     const struct question *question = &settings.defaults;
     int is_stream = argument_get(arguments, "jsonl") != NULL;
-    struct reward *reward;
+    struct judge judge;
 
     (void)command;
     TRY(read_settings(arguments, &settings));
-    TRY(reward_create(&reward, &settings.reward, &settings.sandbox));
+    TRY(judge_open(&judge, &settings));
     int status = STATUS_OK;
     if (argument_get(arguments, "list"))
-        status = list_verifiers(reward);
-    else if ((status = check_name(reward, question->verifier)) == STATUS_OK)
-        status = is_stream         ? verify_stream(reward, &settings)
+        status = list_verifiers(judge.reward);
+    else if ((status = check_name(judge.reward, question->verifier)) == STATUS_OK)
+        status = is_stream         ? verify_stream(&judge, &settings)
                  : settings.input  ? status_fail(STATUS_CONFIG, "a file of lines needs --jsonl")
                  : !question->pred ? status_fail(STATUS_CONFIG, "--pred is needed, or --jsonl")
-                                   : explain(reward, question);
-    reward_destroy(&reward);
+                                   : explain(&judge, question);
+    judge_close(&judge);
     return status;
 }
 
@@ -170,7 +178,8 @@ const struct command command_verify = {
     "With --jsonl each line of FILE.jsonl or stdin is an object: pred, and as wanted id, gold,\n"
     "mode (\"completion\", or \"answer\" as --bare), question, language, prefill, tokens,\n"
     "group_min, group_max, verifier. Each gives a line on stdout, in the same order:\n"
-    "{\"id\", \"outcome\", \"right\", \"score\", \"path\", \"extracted\", \"detail\", \"micros\"}\n"
+    "{\"id\", \"outcome\", \"right\", \"score\", \"path\", \"extracted\", \"micros\"}, and \"detail\"\n"
+    "from others than math, whose path is the step that decided.\n"
     "A line that cannot be read gives {\"id\", \"line\", \"error\"}, and exit code 4 at the end.\n"
     "Blank lines are passed over.",
     options, run};

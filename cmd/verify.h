@@ -3,6 +3,7 @@
 #define HONE_CMD_VERIFY_H
 
 #include "common/memory.h"
+#include "math/math.h"
 #include "pipeline/pipeline.h"
 
 struct question {
@@ -20,25 +21,38 @@ struct verify_settings {
     int n_processes;
 };
 
+/* Who is asked: in each process its own. */
+struct judge {
+    struct reward *reward;
+    struct math *math;            /* made by the first question to "math" */
+    int is_lenient;               /* math.extraction=lenient */
+};
+int judge_open(struct judge *judge, const struct verify_settings *settings);
+void judge_close(struct judge *judge);
+
 struct answer {
-    struct score score;
-    double micros;
-    int path;                     /* reward_path_text(), -1: none */
+    const char *outcome;          /* "right (exact)", "wrong", "no answer", ... */
+    int is_right, is_error;       /* an error: no verdict */
+    double score, micros;
+    char path[WIRE_DETAIL_BYTES];     /* of math: the step that decided */
+    char detail[WIRE_DETAIL_BYTES];   /* of the others */
+    char gold_reading[64], reading[64];   /* of math: what each was read as; "" when it was not */
     int has_extracted;
     struct text extracted;
 };
-int verify_ask(struct reward *reward, const struct question *question, struct answer *answer);
+int judge_ask(struct judge *judge, const struct question *question, struct answer *answer);
+/* The same for "math", whose verdict can say more. */
+int judge_ask_math(struct judge *judge, const struct question *question, struct answer *answer);
 void verify_answer_release(struct answer *answer);
-const char *verify_outcome(const struct answer *answer);   /* "right", "no answer", ... */
 
 /* Appends the answer to one line, the input's line `number`. What cannot be read is answered with an
  * error object; returns 1 then, else 0. */
-int verify_line(struct reward *reward, const struct verify_settings *settings, uint64_t number,
+int verify_line(struct judge *judge, const struct verify_settings *settings, uint64_t number,
                 const char *line, size_t n, struct text *out);
 
 /* All lines of the input, answered in order on stdout. STATUS_FORMAT at the end when some were
  * bad, STATUS_INTERRUPTED after a signal. */
-int verify_stream(struct reward *reward, const struct verify_settings *settings);
+int verify_stream(struct judge *judge, const struct verify_settings *settings);
 
 /* ---- Processes that answer parts of the input, each with verifiers of its own. */
 struct part {
@@ -55,7 +69,7 @@ int crew_give(struct crew *crew, int process, const struct part *part);
 int crew_take(struct crew *crew, int process, struct text *answers, uint64_t *n_bad);
 
 /* All lines of a part: what one process does. */
-uint64_t verify_part(struct reward *reward, const struct verify_settings *settings,
+uint64_t verify_part(struct judge *judge, const struct verify_settings *settings,
                      const struct part *part, struct text *out);
 
 #endif

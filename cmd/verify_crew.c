@@ -64,7 +64,7 @@ static int receive_frame(int fd, uint64_t *number, struct text *body)
 
 __attribute__((noreturn)) static void work(int fd, const struct verify_settings *settings)
 {
-    struct reward *reward = NULL;
+    struct judge judge = {0};
     struct part part = {0};
     struct text answers = {0};
     int status;
@@ -73,16 +73,15 @@ __attribute__((noreturn)) static void work(int fd, const struct verify_settings 
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_DFL);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    status = reward_create(&reward, &settings->reward, &settings->sandbox);
+    status = judge_open(&judge, settings);
     while (status == STATUS_OK && receive_frame(fd, &part.first_line, &part.lines)) {
-        uint64_t n_bad = verify_part(reward, settings, &part, &answers);
+        uint64_t n_bad = verify_part(&judge, settings, &part, &answers);
         if (!send_frame(fd, n_bad, &answers))
             break;
         text_clear(&part.lines);
         text_clear(&answers);
     }
-    if (reward)
-        reward_destroy(&reward);
+    judge_close(&judge);
     _exit(status == STATUS_OK ? 0 : status_exit_code(status));
 }
 

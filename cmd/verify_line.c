@@ -12,56 +12,69 @@ static struct wire_text wire_text_of(const char *text)
     return (struct wire_text){text, (uint32_t)strlen(text)};
 }
 
-static int judge(struct reward *reward, const struct question *question, const struct task *task,
-                 struct answer *answer)
+int judge_open(struct judge *judge, const struct verify_settings *settings)
 {
-    struct text completion = {0};
-    double start = clock_seconds();
+    char item[CONFIG_TEXT_BYTES];
 
-    text_print(&completion, question->is_bare ? "<answer>%s</answer>" : "%s", question->pred);
-    int status = completion.failed
-                     ? status_fail(STATUS_FORMAT, "the prediction is too long")
-                     : reward_judge_text(reward, question->verifier, task, completion.data,
-                                         completion.length, &question->facts, &answer->score);
-    answer->micros = (clock_seconds() - start) * 1e6;
-    text_release(&completion);
-    return status;
+    *judge = (struct judge){0};
+    for (size_t i = 0; config_list_item(settings->reward.options, i, item, sizeof(item)); i++)
+        if (strncmp(item, "math.extraction=", 16) == 0)
+            judge->is_lenient = strcmp(item + 16, "lenient") == 0;
+    return reward_create(&judge->reward, &settings->reward, &settings->sandbox);
 }
 
-int verify_ask(struct reward *reward, const struct question *question, struct answer *answer)
+void judge_close(struct judge *judge)
 {
-    struct task task = {.id = 1, .question = wire_text_of(question->question),
-                        .reference = wire_text_of(question->gold),
-                        .prompt = wire_text_of(question->question),
-                        .prefill = wire_text_of(question->prefill)};
+    math_destroy(&judge->math);
+    reward_destroy(&judge->reward);
+}
 
-    memset(answer, 0, sizeof(*answer));
-    answer->path = -1;
-    TRY(reward_check_name(reward, question->verifier));
-    snprintf(task.verifier, sizeof(task.verifier), "%s", question->accuracy);
-    snprintf(task.kind, sizeof(task.kind), "%s", question->verifier);
-    snprintf(task.language, sizeof(task.language), "%s", question->language);
-    TRY(judge(reward, question, &task, answer));
-    answer->path = reward_path_of(&task, question->verifier, &answer->score);
+static void look_at_answer(const struct question *question, struct answer *answer)
+{
     if (question->is_bare)
         text_append(&answer->extracted, question->pred, strlen(question->pred));
     answer->has_extracted = question->is_bare ||
                             reward_extract_answer(question->pred, strlen(question->pred),
                                                   &answer->extracted);
+}
+
+int judge_ask(struct judge *judge, const struct question *question, struct answer *answer)
+{
+    struct task task = {.id = 1, .question = wire_text_of(question->question),
+                        .reference = wire_text_of(question->gold),
+                        .prompt = wire_text_of(question->question),
+                        .prefill = wire_text_of(question->prefill)};
+    struct text completion = {0};
+    struct score score;
+
+    memset(answer, 0, sizeof(*answer));
+    if (strcmp(question->verifier, "math") == 0)
+        return judge_ask_math(judge, question, answer);
+    TRY(reward_check_name(judge->reward, question->verifier));
+    snprintf(task.verifier, sizeof(task.verifier), "%s", question->accuracy);
+    snprintf(task.kind, sizeof(task.kind), "%s", question->verifier);
+    snprintf(task.language, sizeof(task.language), "%s", question->language);
+    text_print(&completion, question->is_bare ? "<answer>%s</answer>" : "%s", question->pred);
+    double start = clock_seconds();
+    int status = completion.failed
+                     ? status_fail(STATUS_FORMAT, "the prediction is too long")
+                     : reward_judge_text(judge->reward, question->verifier, &task, completion.data,
+                                         completion.length, &question->facts, &score);
+    answer->micros = (clock_seconds() - start) * 1e6;
+    text_release(&completion);
+    TRY(status);
+    answer->outcome = outcome_name(score.outcome);
+    answer->is_right = score.outcome == OUTCOME_RIGHT;
+    answer->is_error = score.outcome == OUTCOME_ERROR;
+    answer->score = (double)score.value;
+    memcpy(answer->detail, score.detail, sizeof(answer->detail));
+    look_at_answer(question, answer);
     return STATUS_OK;
 }
 
 void verify_answer_release(struct answer *answer)
 {
     text_release(&answer->extracted);
-}
-
-const char *verify_outcome(const struct answer *answer)
-{
-    if (answer->path < 0)
-        return outcome_name(answer->score.outcome);
-    return answer->score.outcome == OUTCOME_RIGHT ? "right"
-                                                  : reward_path_text((size_t)answer->path);
 }
 
 static int read_mode(const json_t *row, const char *where, int *is_bare)
@@ -104,25 +117,26 @@ static int read_row(const json_t *row, const char *where, struct question *quest
     return read_count(row, "group_max", where, &question->facts.group_max_tokens);
 }
 
+static void append_text(struct text *out, const char *key, const char *text, size_t n)
+{
+    text_print(out, ",\"%s\":", key);
+    if (text)
+        json_append_string(out, text, n);
+    else
+        text_print(out, "null");
+}
+
 static void append_answer(struct text *out, const struct answer *answer)
 {
-    const struct score *score = &answer->score;
+    const char *extracted = answer->extracted.data ? answer->extracted.data : "";
 
-    text_print(out, "\"outcome\":\"%s\",\"right\":%s,\"score\":%.9g,\"path\":",
-               verify_outcome(answer), score->outcome == OUTCOME_RIGHT ? "true" : "false",
-               (double)score->value);
-    if (answer->path >= 0)
-        text_print(out, "\"%s\"", reward_path_key((size_t)answer->path));
-    else
-        text_print(out, "null");
-    text_print(out, ",\"extracted\":");
-    if (answer->has_extracted)
-        json_append_string(out, answer->extracted.data ? answer->extracted.data : "",
-                           answer->extracted.length);
-    else
-        text_print(out, "null");
-    text_print(out, ",\"detail\":");
-    json_append_string(out, score->detail, strlen(score->detail));
+    text_print(out, "\"outcome\":\"%s\",\"right\":%s,\"score\":%.9g", answer->outcome,
+               answer->is_right ? "true" : "false", answer->score);
+    append_text(out, "path", answer->path[0] ? answer->path : NULL, strlen(answer->path));
+    append_text(out, "extracted", answer->has_extracted ? extracted : NULL,
+                answer->extracted.length);
+    if (answer->detail[0])
+        append_text(out, "detail", answer->detail, strlen(answer->detail));
     text_print(out, ",\"micros\":%.1f}\n", answer->micros);
 }
 
@@ -139,7 +153,7 @@ static void append_id(struct text *out, const json_t *row, uint64_t number)
     text_print(out, ",");
 }
 
-int verify_line(struct reward *reward, const struct verify_settings *settings, uint64_t number,
+int verify_line(struct judge *judge, const struct verify_settings *settings, uint64_t number,
                 const char *line, size_t n, struct text *out)
 {
     char where[256];
@@ -153,7 +167,7 @@ int verify_line(struct reward *reward, const struct verify_settings *settings, u
     if (status == STATUS_OK)
         status = read_row(row, where, &question);
     if (status == STATUS_OK)
-        status = verify_ask(reward, &question, &answer);
+        status = judge_ask(judge, &question, &answer);
     append_id(out, row, number);
     if (status == STATUS_OK) {
         append_answer(out, &answer);

@@ -121,7 +121,7 @@ static uint64_t count_lines(const struct part *part)
     return n;
 }
 
-uint64_t verify_part(struct reward *reward, const struct verify_settings *settings,
+uint64_t verify_part(struct judge *judge, const struct verify_settings *settings,
                      const struct part *part, struct text *out)
 {
     const char *at = part->lines.data, *stop = at + part->lines.length;
@@ -131,7 +131,7 @@ uint64_t verify_part(struct reward *reward, const struct verify_settings *settin
         const char *end = memchr(at, '\n', (size_t)(stop - at));
         size_t n = (size_t)((end ? end : stop) - at);
         if (strspn(at, " \t\r") < n)
-            n_bad += (uint64_t)verify_line(reward, settings, number, at, n, out);
+            n_bad += (uint64_t)verify_line(judge, settings, number, at, n, out);
         at += n + (end != NULL);
     }
     return n_bad;
@@ -149,7 +149,7 @@ static int print_answers(struct stream *stream, struct text *answers, uint64_t n
     return STATUS_OK;
 }
 
-static int run_alone(struct stream *stream, struct reward *reward)
+static int run_alone(struct stream *stream, struct judge *judge)
 {
     struct text answers = {0};
     struct part part = {0};
@@ -159,7 +159,7 @@ static int run_alone(struct stream *stream, struct reward *reward)
         TRY_OUT(next_part(stream, &part));
         if (!part.lines.length)
             break;
-        uint64_t n_bad = verify_part(reward, stream->settings, &part, &answers);
+        uint64_t n_bad = verify_part(judge, stream->settings, &part, &answers);
         TRY_OUT(print_answers(stream, &answers, n_bad, count_lines(&part)));
     }
 out:
@@ -221,14 +221,14 @@ out:
     return status;
 }
 
-int verify_stream(struct reward *reward, const struct verify_settings *settings)
+int verify_stream(struct judge *judge, const struct verify_settings *settings)
 {
     struct stream stream = {.settings = settings, .fd = STDIN_FILENO};
 
     TRY(open_input(&stream));
     stop_on_signals();
     progress_begin(&stream.progress, "verify", 0, stream.total);
-    int status = settings->n_processes > 1 ? run_crew(&stream) : run_alone(&stream, reward);
+    int status = settings->n_processes > 1 ? run_crew(&stream) : run_alone(&stream, judge);
     progress_end(&stream.progress);
     text_release(&stream.buffer);
     if (stream.fd != STDIN_FILENO)

@@ -22,11 +22,6 @@ const char *reward_path_key(size_t i)
     return i < REWARD_N_PATHS ? paths[i].key : NULL;
 }
 
-const char *reward_path_text(size_t i)
-{
-    return i < REWARD_N_PATHS ? paths[i].text : NULL;
-}
-
 int reward_path_of(const struct task *task, const char *term, const struct score *score)
 {
     const char *verifier = strcmp(term, "accuracy") == 0 ? task->verifier : term;
@@ -40,4 +35,9 @@ int reward_path_of(const struct task *task, const char *term, const struct score
             return i;
     }
     return -1;
+}
+
+int reward_reference_is_solution(const char *reference, size_t n)
+{
+    return memmem(reference, n, "####", 4) || memmem(reference, n, "\\boxed", 6);
 }

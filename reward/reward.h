@@ -54,10 +54,11 @@ int reward_judge_text(struct reward *reward, const char *verifier, const struct 
 /* The maths verifier says more than its outcome: its detail begins with one of math/math.h's texts,
  * "right (exact)", alone or with ": " and more behind it. These are counted apart. */
 const char *reward_path_key(size_t i);    /* "right_exact", for names of metrics; NULL at the end */
-const char *reward_path_text(size_t i);   /* "right (exact)" */
 /* Which one it is; -1 for a verdict of another verifier than `term` asks for as "math". */
 int reward_path_of(const struct task *task, const char *term, const struct score *score);
 #define REWARD_N_PATHS 8
+/* Whether the maths verifier takes a reference as a whole solution, whose answer is looked for. */
+int reward_reference_is_solution(const char *reference, size_t n);
 
 /* The table, for help, docs and doctor: NULL at the end. */
 const char *reward_verifier_name(struct reward *reward, size_t i);

@@ -22,13 +22,32 @@ static void one_verdict_is_explained(void **state)
     assert_ends(&program, 0, "does not begin with <think>");
     HONE(&program, &place, "verify", "countdown", "--gold", "numbers=3,5,7 target=22", "--pred",
          "so <answer>3*5+7</answer>");
-    assert_ends(&program, 0, "extracted  3*5+7");
+    assert_ends(&program, 0, "extracted     3*5+7");
     HONE(&program, &place, "verify", "soft_overlong", "--pred", "x", "--tokens", "90", "--option",
          "soft_overlong.max_length=100");
-    assert_ends(&program, 0, "score      -0.5");
+    assert_ends(&program, 0, "score         -0.5");
     HONE(&program, &place, "verify", "kimi_length", "--gold", "2", "--pred", "\\boxed{2}",
          "--tokens", "10", "--group-max", "30");
-    assert_ends(&program, 0, "score      0.5");
+    assert_ends(&program, 0, "score         0.5");
+}
+
+static void a_maths_verdict_tells_how_it_came(void **state)
+{
+    struct program program;
+
+    (void)state;
+    HONE(&program, &place, "verify", "math", "--gold", "1/2", "--pred",
+         "so it is \\boxed{\\frac{2}{4}}.");
+    assert_ends(&program, 0, "outcome       right (exact)");
+    assert_true(SAYS(&program, "extracted     \\frac{2}{4}"));
+    assert_true(SAYS(&program, "decided by    "));
+    HONE(&program, &place, "verify", "math", "--gold", "1/2", "--pred", "0.6", "--bare");
+    assert_ends(&program, 0, "outcome       wrong");
+    HONE(&program, &place, "verify", "math", "--gold", "1/2", "--pred", "no idea");
+    assert_ends(&program, 0, "outcome       no answer");
+    assert_true(SAYS(&program, "extracted     nothing"));
+    HONE(&program, &place, "verify", "math", "--gold", "", "--pred", "\\boxed{1}");
+    assert_ends(&program, 1, "outcome       unreadable gold");
 }
 
 static void mistakes_on_the_command_line_are_named(void **state)
@@ -169,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_verdict_is_explained),
+        cmocka_unit_test(a_maths_verdict_tells_how_it_came),
         cmocka_unit_test(mistakes_on_the_command_line_are_named),
         cmocka_unit_test(lines_are_answered_in_order_by_many_processes),
         cmocka_unit_test(bad_lines_are_answered_and_named),
