@@ -10,6 +10,7 @@ struct question {
     const char *verifier, *gold, *pred, *question, *language, *prefill;
     const char *accuracy;         /* the verifier that says what is right, for kimi_length */
     int is_bare;                  /* pred is the answer alone */
+    int is_gold_whole;            /* gold is a whole solution, whose answer is looked for (math) */
     struct reward_facts facts;
 };
 
@@ -45,8 +46,8 @@ int judge_ask(struct judge *judge, const struct question *question, struct answe
 int judge_ask_math(struct judge *judge, const struct question *question, struct answer *answer);
 void verify_answer_release(struct answer *answer);
 
-/* Appends the answer to one line, the input's line `number`. What cannot be read is answered with an
- * error object; returns 1 then, else 0. */
+/* Appends the answer to one line, the input's line `number`. What cannot be read is answered with
+ * an error object; returns 1 then, else 0. */
 int verify_line(struct judge *judge, const struct verify_settings *settings, uint64_t number,
                 const char *line, size_t n, struct text *out);
 

@@ -77,15 +77,16 @@ void verify_answer_release(struct answer *answer)
     text_release(&answer->extracted);
 }
 
-static int read_mode(const json_t *row, const char *where, int *is_bare)
+/* "answer" or "completion" at `key`; *is_answer keeps its value when the key is missing. */
+static int read_mode(const json_t *row, const char *key, const char *where, int *is_answer)
 {
     const char *mode;
 
-    TRY(json_get_text_or(row, "mode", where, *is_bare ? "answer" : "completion", &mode));
-    *is_bare = strcmp(mode, "answer") == 0;
-    if (!*is_bare && strcmp(mode, "completion") != 0)
+    TRY(json_get_text_or(row, key, where, *is_answer ? "answer" : "completion", &mode));
+    *is_answer = strcmp(mode, "answer") == 0;
+    if (!*is_answer && strcmp(mode, "completion") != 0)
         return status_fail(STATUS_FORMAT,
-                           "%s: mode \"%.40s\" is neither \"answer\" nor \"completion\"", where,
+                           "%s: %s \"%.40s\" is neither \"answer\" nor \"completion\"", where, key,
                            mode);
     return STATUS_OK;
 }
@@ -111,7 +112,10 @@ static int read_row(const json_t *row, const char *where, struct question *quest
     TRY(json_get_text_or(row, "language", where, question->language, &question->language));
     TRY(json_get_text_or(row, "prefill", where, question->prefill, &question->prefill));
     TRY(json_get_text_or(row, "verifier", where, question->verifier, &question->verifier));
-    TRY(read_mode(row, where, &question->is_bare));
+    TRY(read_mode(row, "mode", where, &question->is_bare));
+    int is_gold_bare = !question->is_gold_whole;
+    TRY(read_mode(row, "gold_mode", where, &is_gold_bare));
+    question->is_gold_whole = !is_gold_bare;
     TRY(read_count(row, "tokens", where, &question->facts.n_tokens));
     TRY(read_count(row, "group_min", where, &question->facts.group_min_tokens));
     return read_count(row, "group_max", where, &question->facts.group_max_tokens);

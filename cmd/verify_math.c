@@ -1,5 +1,5 @@
-/* The maths verifier asked directly: it can say what was extracted, how both sides were read and which
- * step decided. reward/verifiers/math.c asks the same. */
+/* The maths verifier asked directly: it can say what was extracted, how both sides were read and
+ * which step decided. reward/verifiers/math.c asks the same. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -26,8 +26,9 @@ int judge_ask_math(struct judge *judge, const struct question *question, struct 
         .mode = question->is_bare    ? MATH_ANSWER
                 : judge->is_lenient ? MATH_LENIENT
                                     : MATH_STRICT,
-        .gold_mode = reward_reference_is_solution(question->gold, n_gold) ? MATH_STRICT
-                                                                          : MATH_ANSWER,
+        .gold_mode = question->is_gold_whole ? MATH_LENIENT
+                     : reward_reference_is_solution(question->gold, n_gold) ? MATH_STRICT
+                                                                            : MATH_ANSWER,
     };
     struct math_verdict verdict;
     struct text joined = {0};

@@ -110,6 +110,39 @@ static void a_failed_verifier_masks_the_sample(void **state)
     reward_destroy(&reward);
 }
 
+/* Nobody can be right or wrong about it: the task teaches nothing, and must not reward. */
+static void an_unreadable_reference_masks_every_sample(void **state)
+{
+    static const char *const references[] = {"", "\\frac{1", "\xFF"};
+    struct reward_config config;
+    struct arena arena;
+
+    (void)state;
+    set_defaults(&config);
+    struct reward *reward = make_reward(&config, NULL);
+    arena_init(&arena, 1 << 20);
+    for (size_t i = 0; i < N_OF(references); i++) {
+        struct reward_term terms[WIRE_MAX_REWARDS];
+        struct sample samples[2] = {0};
+        struct sample_group group = {.n_samples = 2, .samples = samples, .rewards = terms};
+        set_task(&group.task, "math", references[i]);
+        group.n_rewards = (uint32_t)reward_terms(&config, 0, 1, terms);
+        samples[0].text = wire_of("so</think><answer>1</answer>");
+        samples[1].text = wire_of("so</think><answer>\\frac{1}{2}</answer>");
+        assert_int_equal(reward_judge_group(reward, &group, &arena), 0);
+        for (int k = 0; k < 2; k++) {
+            assert_int_equal(samples[k].masked, 1);
+            assert_float_equal(samples[k].reward, 0, 0);
+            assert_non_null(strstr(samples[k].scores[0].detail, "unreadable gold"));
+            assert_string_equal(reward_path_key((size_t)reward_path_of(&group.task, "accuracy",
+                                                                       &samples[k].scores[0])),
+                                "unreadable_gold");
+        }
+    }
+    arena_release(&arena);
+    reward_destroy(&reward);
+}
+
 static void groups_without_sense_are_refused(void **state)
 {
     struct reward_config config;
@@ -228,7 +261,7 @@ static void one_text_can_be_judged_by_name(void **state)
         assert_int_equal(
             reward_judge_text(reward, "accuracy", &task, text, strlen(text), NULL, &score), 0);
         assert_int_equal(score.outcome, OUTCOME_RIGHT);
-        assert_string_equal(score.detail, "equal");
+        assert_non_null(strstr(score.detail, "right (exact)"));
     }
     task.reference = wire_of("5");
     assert_int_equal(reward_judge_text(reward, "math", &task, text, strlen(text), NULL, &score), 0);
@@ -311,6 +344,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_and_values_add_up),
         cmocka_unit_test(a_failed_verifier_masks_the_sample),
+        cmocka_unit_test(an_unreadable_reference_masks_every_sample),
         cmocka_unit_test(groups_without_sense_are_refused),
         cmocka_unit_test(preference_counts_in_the_last_steps_alone),
         cmocka_unit_test(weights_default_to_one),
