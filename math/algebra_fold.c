@@ -33,6 +33,8 @@ static int traits_of_function(const struct node *node, int inside)
     case FUNCTION_FACTORIAL: case FUNCTION_DOUBLE_FACTORIAL: case FUNCTION_BINOMIAL:
     case FUNCTION_PERMUTATIONS: case FUNCTION_MOD: case FUNCTION_GCD: case FUNCTION_LCM:
         return TRAIT_ROOTS | (inside & TRAIT_LETTERS ? TRAIT_INTEGERS : 0);
+    case FUNCTION_REAL: case FUNCTION_IMAGINARY: case FUNCTION_CONJUGATE:
+        return TRAIT_ROOTS | (inside & TRAIT_LETTERS ? TRAIT_COMPLEX : 0);
     default:
         return TRAIT_ROOTS;
     }

@@ -48,6 +48,7 @@ enum node_trait {
     TRAIT_PI = 2, TRAIT_E = 4, TRAIT_I = 8,
     TRAIT_ROOTS = 16,       /* anything beyond + - * / and integer powers */
     TRAIT_INTEGERS = 32,    /* ! binomials mod of letters: letters are integers */
+    TRAIT_COMPLEX = 64,     /* conjugates, real parts of letters: letters are complex */
 };
 /* Of a folded tree. */
 int node_traits(const struct node *node);

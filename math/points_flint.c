@@ -16,7 +16,8 @@ struct points {
     const struct question *question;
     struct random_stream stream;
     struct ball_point point;
-    fmpq *values;          /* of the letters */
+    fmpq *values;          /* of the letters; then their imaginary parts */
+    int is_complex;
     acb_ptr letters;
     acb_t a, b;
     acb_t a_first, b_first;  /* at the first point, both not 0: for the factor */
@@ -54,7 +55,9 @@ static void choose_whole(fmpq_t out, struct random_stream *stream, int try)
 
 static void choose_point(struct points *points, enum domain domain, int try)
 {
-    for (int i = 0; i < points->question->n_letters; i++) {
+    int n = points->question->n_letters;
+
+    for (int i = 0; i < (points->is_complex ? 2 * n : n); i++) {
         fmpq *value = points->values + i;
         if (domain == POSITIVE || domain == MIXED)
             choose_real(value, &points->stream, try);
@@ -84,8 +87,13 @@ static int is_seen(struct points *points)
 
 static int evaluate(struct points *points, slong bits)
 {
-    for (int i = 0; i < points->question->n_letters; i++)
-        acb_set_fmpq(points->letters + i, points->values + i, bits);
+    int n = points->question->n_letters;
+
+    for (int i = 0; i < n; i++) {
+        arb_set_fmpq(acb_realref(points->letters + i), points->values + i, bits);
+        arb_set_fmpq(acb_imagref(points->letters + i), points->values + n + i, bits);
+    }
+    points->point.is_extreme = 0;
     return ball_evaluate(points->a, points->question->a, &points->point, bits) &&
            ball_evaluate(points->b, points->question->b, &points->point, bits);
 }
@@ -163,7 +171,7 @@ static enum agreement compare_here(struct points *points)
         else
             agreement = compare(points, ladder[i]);
         /* The first step is for refuting: its balls are large. */
-        if (agreement == DIFFER || (agreement == AGREE && i > 0))
+        if (agreement == DIFFER || (agreement == AGREE && i > 0 && !points->point.is_extreme))
             return agreement;
     }
     return SAYS_NOTHING;
@@ -220,10 +228,11 @@ enum algebra_answer points_compare(const struct question *question, struct arena
         return ALGEBRA_UNKNOWN;
     points->question = question;
     points->stream.seed = question->seed;
-    points->values = _fmpq_vec_init(question->n_letters);
+    points->values = _fmpq_vec_init(2 * question->n_letters);
+    points->is_complex = (traits & TRAIT_COMPLEX) != 0;
     points->letters = _acb_vec_init(question->n_letters);
     points->point = (struct ball_point){.letters = points->letters,
-                                        .is_real = !(traits & TRAIT_I)};
+                                        .is_real = !(traits & (TRAIT_I | TRAIT_COMPLEX))};
     acb_init(points->a);
     acb_init(points->b);
     acb_init(points->a_first);
@@ -234,6 +243,6 @@ enum algebra_answer points_compare(const struct question *question, struct arena
     acb_clear(points->a_first);
     acb_clear(points->b_first);
     _acb_vec_clear(points->letters, question->n_letters);
-    _fmpq_vec_clear(points->values, question->n_letters);
+    _fmpq_vec_clear(points->values, 2 * question->n_letters);
     return answer;
 }

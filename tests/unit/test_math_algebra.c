@@ -212,6 +212,12 @@ static const struct row letters[] = {
     {"max(x,y)+min(x,y)", "x+y", FLINT, NUMERIC},
     {"abs(x)*abs(y)", "abs(x*y)", FLINT, NUMERIC},
     {"abs(x+y)", "abs(x)+abs(y)", FLINT, DIFFERENT},
+    {"z*conjugate(z)", "abs(z)^2", FLINT, NUMERIC},
+    {"real(z)", "(z+conjugate(z))/2", FLINT, NUMERIC},
+    {"conjugate(z)", "z", FLINT, DIFFERENT},
+    {"binomial(n,9999)+n", "n", FLINT, DIFFERENT},
+    {"x+sqrt(2)*e^(-10^6)", "x", FLINT, DIFFERENT},   /* at 0 */
+    {"x+pi+sqrt(2)*e^(-10^6)", "x+pi", FLINT, UNKNOWN},
 };
 
 static const struct row undefined[] = {
