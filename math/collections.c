@@ -260,6 +260,20 @@ static enum algebra_answer compare_named(struct comparison *c, const struct coll
     return answer;
 }
 
+/* x_1, x_2 for x. */
+static int are_indexed(const struct node *name, const struct collection *list)
+{
+    for (int i = 0; i < list->n; i++) {
+        const struct node *other = list->names[i];
+
+        if (other->kind != NODE_SYMBOL || name->kind != NODE_SYMBOL ||
+            other->n_name <= name->n_name || other->name[name->n_name] != '_' ||
+            memcmp(other->name, name->name, name->n_name) != 0)
+            return 0;
+    }
+    return 1;
+}
+
 static enum algebra_answer compare_read(struct comparison *c, struct collection *gold,
                                         struct collection *pred)
 {
@@ -269,6 +283,9 @@ static enum algebra_answer compare_read(struct comparison *c, struct collection 
         return ALGEBRA_DIFFERENT;
     if (gold->is_named && pred->is_named)
         return compare_named(c, gold, pred);
+    if ((gold->name && pred->is_named && !are_indexed(gold->name, pred)) ||
+        (pred->name && gold->is_named && !are_indexed(pred->name, gold)))
+        return ALGEBRA_DIFFERENT;   /* x = 1, x = 2 and x = 1, y = 2 */
     if (gold->is_named && pred->kind != NODE_SET)
         return compare_in_order(c, gold, pred);
     if (gold->kind == NODE_TUPLE || pred->kind == NODE_TUPLE) {

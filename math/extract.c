@@ -126,6 +126,8 @@ static struct span take_sentence(struct span text)
             break;
     }
     text.length = i < text.length ? i : text.length;
+    while (text.length && strchr("* ", text.data[text.length - 1]))
+        text.length--;
     return text;
 }
 

@@ -305,7 +305,8 @@ static enum math_outcome judge_trees(struct math *math, struct side *gold, struc
 
     read_side(math, gold, &plain);
     read_side(math, pred, &plain);
-    if (same_plain(math, gold, pred, fold_words) && (!gold->node || !pred->node)) {
+    if ((!gold->node || !pred->node) && !looks_broken(pred->text) &&
+        same_plain(math, gold, pred, fold_words)) {
         *path = "same words";
         return MATH_RIGHT_EXACT;
     }

@@ -108,6 +108,14 @@ static const struct node *parse_ratio(struct parser *parser)
     return n == 1 ? parts[0] : tree_many(parser->tree, NODE_RATIO, parts, n);
 }
 
+int parser_at_plain_union(const struct parser *parser, const struct node *left)
+{
+    const struct token *token = parser->token;
+
+    return (is_set(left) || left->kind == NODE_TUPLE) && token->kind == TOKEN_LETTER &&
+           token->symbol == 'U' && (token[1].symbol == '(' || token[1].symbol == '[');
+}
+
 /* Left to right: unions, intersections, differences. */
 static const struct node *parse_set_expression(struct parser *parser)
 {
@@ -116,9 +124,7 @@ static const struct node *parse_set_expression(struct parser *parser)
     for (int n = 0; left; n++) {
         enum node_kind kind;
 
-        if (at_operator(parser, OPERATOR_CUP) ||
-            (n + is_set(left) && parser->token->kind == TOKEN_LETTER &&
-             parser->token->symbol == 'U' && parser->token->blank))
+        if (at_operator(parser, OPERATOR_CUP) || parser_at_plain_union(parser, left))
             kind = NODE_UNION;
         else if (at_operator(parser, OPERATOR_CAP))
             kind = NODE_INTERSECTION;
@@ -290,7 +296,10 @@ const struct node *parse_answer(struct tree *tree, struct span folded,
     struct members *members = ARENA_NEW(tree->arena, struct members, 1);
     struct tokens tokens;
     const struct node *list;
+    int64_t value;
 
+    if (words_number(folded, &value))
+        return tree_integer(tree, value);
     if (!members || lex_answer(&tokens, tree->arena, folded) < 0) {
         tree->limit = 1;
         return NULL;

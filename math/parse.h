@@ -46,6 +46,9 @@ int parse_members(struct parser *parser, struct members *out);
 const struct node *parse_sum(struct parser *parser);
 void parser_find_grouping(struct parser *parser, int in_brackets);
 
+/* A plain U between two brackets. */
+int parser_at_plain_union(const struct parser *parser, const struct node *left);
+
 /* parse_term.c */
 const struct node *parse_term(struct parser *parser);
 const struct node *parse_number(struct parser *parser);

@@ -268,7 +268,9 @@ static int starts_factor(const struct parser *parser, const struct node *last)
     switch (token->kind) {
     case TOKEN_DIGITS:
         return last->kind != NODE_NUMBER;
-    case TOKEN_LETTER: case TOKEN_COMMAND: case TOKEN_BEGIN:
+    case TOKEN_LETTER:
+        return !parser_at_plain_union(parser, last);
+    case TOKEN_COMMAND: case TOKEN_BEGIN:
         return !(token->kind == TOKEN_COMMAND && (span_is(token->span, "pmod") ||
                  span_is(token->span, "mod") || span_is(token->span, "bmod") ||
                  span_is(token->span, "choose") || span_is(token->span, "over")));

@@ -175,7 +175,7 @@ void fold_words(struct text *out, struct span span)
         if (is_blank(c) && i < span.length && isdigit((unsigned char)span.data[i]) && out->length &&
             isdigit((unsigned char)out->data[out->length - 1]))
             text_append(out, " ", 1);   /* 4 2 is not 42 */
-        if (is_blank(c) || c == '{' || c == '}' || c == '$' || c == '"' || c == '*' || c == '`')
+        if (is_blank(c) || c == '{' || c == '}' || c == '$' || c == '"')
             continue;
         if ((c == '.' || c == '\'') && (i == span.length))
             continue;

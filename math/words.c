@@ -55,7 +55,7 @@ static const struct word_row {
     {"yes", WORD_PLAIN, 0}, {"no", WORD_PLAIN, 0}, {"on", WORD_PLAIN, 0}, {"Yes", WORD_PLAIN, 0},
     {"No", WORD_PLAIN, 0}, {"all", WORD_PLAIN, 0}, {"not", WORD_PLAIN, 0}, {"is", WORD_PLAIN, 0},
     {"the", WORD_PLAIN, 0}, {"odd", WORD_PLAIN, 0}, {"DNE", WORD_PLAIN, 0}, {"if", WORD_PLAIN, 0},
-    {"for", WORD_PLAIN, 0}, {"undefined", WORD_PLAIN, 0}, {"red", WORD_PLAIN, 0},
+    {"for", WORD_PLAIN, 0}, {"per", WORD_PLAIN, 0}, {"of", WORD_PLAIN, 0}, {"sq", WORD_PLAIN, 0}, {"undefined", WORD_PLAIN, 0}, {"red", WORD_PLAIN, 0},
     {"million", WORD_SCALE, 1000000}, {"billion", WORD_SCALE, 1000000000},
     {"thousand", WORD_SCALE, 1000}, {"trillion", WORD_SCALE, 1000000000000},
     {"zero", WORD_NUMBER, 0}, {"one", WORD_NUMBER, 1}, {"two", WORD_NUMBER, 2},
