@@ -151,9 +151,9 @@ help:   ## this list
 	@sed -n 's/^\([a-z][a-z_ ]*\):.*##/\1  /p' $(firstword $(MAKEFILE_LIST))
 
 # Anew when files left the list: with and without FLINT they differ.
-$(OUT)/libhone.list: .FORCE
+.PHONY: always
+$(OUT)/libhone.list: always
 	@mkdir -p $(@D); echo '$(LIB_O)' | cmp -s - $@ || echo '$(LIB_O)' > $@
-.FORCE:
 $(OUT)/libhone.a: $(LIB_O) $(OUT)/libhone.list
 	@rm -f $@
 	$(call say,AR,$@)

@@ -43,8 +43,8 @@ static void choose_real(fmpq_t out, struct random_stream *stream, int try)
         fmpq_div_2exp(out, out, (ulong)-shift);
 }
 
-/* Small ones, and from the first try on some beyond MATH_BINOMIAL: no product of (n - 1) (n - 2) ...
- * and no binomial is 0 at all of them. */
+/* Small ones, and from the first try on some beyond MATH_BINOMIAL: no product of (n - 1) (n - 2)
+ * ... and no binomial is 0 at all of them. */
 static void choose_whole(fmpq_t out, struct random_stream *stream, int try)
 {
     uint64_t bits = try % 4 == 0 ? LARGE_BITS : 1 + random_below(stream, 5);
