@@ -157,7 +157,41 @@ static int take_root(acb_t x, const struct node *degree, struct ball *ball)
     return is_done;
 }
 
-/* Inverse functions keep to the reals where they are real. */
+/* 1 when done: inverse functions keep to the reals where they are real. */
+static int apply_real_area(arb_t x, enum node_function which, slong bits)
+{
+    int is_inside = 1;
+    arb_t one, size;
+
+    arb_init(one);
+    arb_init(size);
+    arb_one(one);
+    arb_abs(size, x);
+    if (which == FUNCTION_ARCSINH)
+        arb_asinh(x, x, bits);
+    else if (which == FUNCTION_ARCCOSH && arb_ge(x, one))
+        arb_acosh(x, x, bits);
+    else if (which != FUNCTION_ARCCOSH && arb_lt(size, one))
+        arb_atanh(x, x, bits);
+    else
+        is_inside = 0;
+    arb_clear(one);
+    arb_clear(size);
+    return is_inside;
+}
+
+static void apply_area(acb_t x, enum node_function which, slong bits)
+{
+    if (is_exactly_real(x) && apply_real_area(acb_realref(x), which, bits))
+        return;
+    if (which == FUNCTION_ARCSINH)
+        acb_asinh(x, x, bits);
+    else if (which == FUNCTION_ARCCOSH)
+        acb_acosh(x, x, bits);
+    else
+        acb_atanh(x, x, bits);
+}
+
 static void apply_inverse(acb_t x, enum node_function which, slong bits)
 {
     acb_t quarter;
@@ -182,17 +216,8 @@ static void apply_inverse(acb_t x, enum node_function which, slong bits)
         acb_sub(x, quarter, x, bits);
         acb_clear(quarter);
         break;
-    case FUNCTION_ARCSINH:
-        if (is_exactly_real(x))
-            arb_asinh(acb_realref(x), acb_realref(x), bits);
-        else
-            acb_asinh(x, x, bits);
-        break;
-    case FUNCTION_ARCCOSH:
-        acb_acosh(x, x, bits);
-        break;
     default:
-        acb_atanh(x, x, bits);
+        apply_area(x, which, bits);
         break;
     }
 }

@@ -6,7 +6,8 @@
 #include "math/flint.h"
 
 #define TRIES 200        /* points in a domain, */
-#define ENOUGH 8         /* until so many had both defined */
+#define ENOUGH 8         /* until so many agree, */
+#define COSTLY 24        /* or so many are defined and too large or too small to tell */
 #define LARGE_BITS 16
 #define FEW_REAL 3       /* fewer say nothing */
 
@@ -114,7 +115,7 @@ static int is_close(const acb_t difference, const acb_t value)
     return is_small;
 }
 
-enum agreement { DIFFER, AGREE, SAYS_NOTHING };
+enum agreement { DIFFER, AGREE, SAYS_NOTHING, IS_UNDEFINED };
 
 /* Of a and b at this point, or of a b(first) and b a(first). */
 static enum agreement compare(struct points *points, slong bits)
@@ -165,7 +166,7 @@ static enum agreement compare_here(struct points *points)
 
     for (int i = is_factor; i < 3; i++) {
         if (!evaluate(points, ladder[i]))
-            return SAYS_NOTHING;
+            return IS_UNDEFINED;
         if (is_factor && !points->has_first)
             agreement = begin_factor(points);
         else
@@ -180,9 +181,10 @@ static enum agreement compare_here(struct points *points)
 /* -1: refuted; else the number of points that agree. */
 static int count_agreeing(struct points *points, enum domain domain)
 {
-    int is_whole = domain == WHOLE_POSITIVE || domain == WHOLE_MIXED, n_agree = 0;
+    int is_whole = domain == WHOLE_POSITIVE || domain == WHOLE_MIXED;
+    int n_agree = 0, n_costly = 0;
 
-    for (int try = 0; try < TRIES && n_agree < ENOUGH; try++) {
+    for (int try = 0; try < TRIES && n_agree < ENOUGH && n_costly < COSTLY; try++) {
         choose_point(points, domain, try);
         if (is_whole && is_seen(points))
             continue;
@@ -191,6 +193,9 @@ static int count_agreeing(struct points *points, enum domain domain)
             return -1;
         case AGREE:
             n_agree++;
+            break;
+        case SAYS_NOTHING:
+            n_costly++;
             break;
         default:
             break;
