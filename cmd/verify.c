@@ -176,11 +176,11 @@ const struct command command_verify = {
     "hone verify judge --command 'judge=./judge.py' --jsonl predictions.jsonl\n\n"
     "NAME is a verifier that is built in, a plugin or an executable (docs/verifiers.md).\n\n"
     "With --jsonl each line of FILE.jsonl or stdin is an object: pred, and as wanted id, gold,\n"
-    "mode (\"completion\", or \"answer\" as --bare), gold_mode (\"answer\", or for math \"completion\":\n"
-    "its answer is looked for), question, language, prefill, tokens, group_min, group_max,\n"
-    "verifier. Each gives a line on stdout, in the same order:\n"
-    "{\"id\", \"outcome\", \"right\", \"score\", \"path\", \"extracted\", \"micros\"}; path is the step of\n"
-    "math that decided, the others have a \"detail\".\n"
+    "mode (\"completion\", or \"answer\" as --bare), gold_mode (\"answer\", or for math also\n"
+    "\"completion\": its answer is looked for), question, language, prefill, tokens, group_min,\n"
+    "group_max, verifier. Each gives a line on stdout, in the same order:\n"
+    "{\"id\", \"outcome\", \"right\", \"score\", \"path\", \"extracted\", \"micros\"}\n"
+    "path is the step of math that decided; the others have a \"detail\".\n"
     "A line that cannot be read gives {\"id\", \"line\", \"error\"}, and exit code 4 at the end.\n"
     "Blank lines are passed over.",
     options, run};
