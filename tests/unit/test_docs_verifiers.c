@@ -12,6 +12,7 @@
 #include "common/config.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "math/math.h"
 #include "reward/internal.h"
 #include "reward/verifiers/format.h"
 
@@ -215,6 +216,87 @@ static void every_verifier_is_in_the_guide(void **state)
     }
 }
 
+struct pair {
+    const char *gold, *pred;
+    int is_right;
+};
+
+/* The examples of the part "Maths". */
+static const struct pair pairs[] = {
+    {"1/2", "0.5", 1},
+    {"1/2", "\\frac12", 1},
+    {"1/2", "2^{-1}", 1},
+    {"1/2", "5\\times10^{-1}", 1},
+    {"1,234", "1234", 1},
+    {"19/45", "0.4\\overline{2}", 1},
+    {"6/7", "0.86", 0},
+    {"e", "2.72", 0},
+    {"6/7", "0.857143", 1},
+    {"50%", "50%", 1},
+    {"50%", "50", 1},
+    {"50%", "0.5", 1},
+    {"0.5", "50", 0},
+    {"2\\sqrt2", "\\sqrt8", 1},
+    {"3", "\\log_2 8", 1},
+    {"\\frac12", "\\sin\\frac\\pi6", 1},
+    {"\\pi/3", "60^\\circ", 1},
+    {"25 cm", "250 mm", 1},
+    {"25 cm", "25", 1},
+    {"\\pi/3", "60", 0},
+    {"25 cm", "25 kg", 0},
+    {"\\$5", "\xE2\x82\xAC""5", 0},
+    {"x^2+2x+1", "(x+1)^2", 1},
+    {"\\ln a-\\ln b", "\\ln\\frac ab", 1},
+    {"t", "\\sqrt{t^2}", 0},
+    {"x", "X", 0},
+    {"3", "x=3", 1},
+    {"x=2y", "2x=4y", 1},
+    {"3", "1+1=3", 0},
+    {"x+1", "y^2=x+1", 0},
+    {"[0,3]\\cup(3,4)", "[0,4)", 1},
+    {"[0,4)", "(0,4)", 0},
+    {"(-\\infty,3]", "x\\le 3", 1},
+    {"(-\\infty,3]", "2x\\le 6", 0},
+    {"1, 2", "2, 1", 1},
+    {"\\{1,2\\}", "\\{2,1\\}", 1},
+    {"\\pm 2", "2, -2", 1},
+    {"(1,2)", "(2,1)", 0},
+    {"(1,8)", "(u,v)=(1,8)", 1},
+    {"1,2,3", "1,2", 0},
+    {"6", "6 or 7", 0},
+    {"(1,2)", "\\{1,2\\}", 0},
+    {"\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{bmatrix}1&2\\end{bmatrix}", 1},
+    {"-2", "\\begin{vmatrix}1&2\\\\3&4\\end{vmatrix}", 1},
+    {"\\begin{pmatrix}1&2\\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}", 0},
+    {"C", "(C)", 1},
+    {"C", "C.", 1},
+    {"C", "\\text{C}", 1},
+    {"C", "C) text", 1},
+    {"A", "A or E", 0},
+    {"D", "not D", 0},
+    {"Blue sky.", "blue sky", 1},
+    {"blue sky", "blue", 0},
+};
+
+static void the_maths_examples_hold(void **state)
+{
+    const struct math_options options = {.mode = MATH_ANSWER, .gold_mode = MATH_ANSWER};
+    struct math *math = NULL;
+
+    (void)state;
+    assert_int_equal(math_create(&math, 1), 0);
+    for (size_t i = 0; i < N_OF(pairs); i++) {
+        const struct pair *pair = &pairs[i];
+        struct math_verdict verdict;
+        math_verify(math, pair->gold, strlen(pair->gold), pair->pred, strlen(pair->pred), &options,
+                    &verdict);
+        if (math_outcome_is_right(verdict.outcome) != pair->is_right)
+            fail_msg("%s against %s: %s (%s)", pair->pred, pair->gold,
+                     math_outcome_text(verdict.outcome), verdict.path);
+    }
+    math_destroy(&math);
+}
+
 static int remove_folder(void **state)
 {
     (void)state;
@@ -230,6 +312,7 @@ int main(void)
         cmocka_unit_test(the_executable_judges),
         cmocka_unit_test(every_setting_is_read),
         cmocka_unit_test(every_line_is_json),
+        cmocka_unit_test(the_maths_examples_hold),
         cmocka_unit_test(every_verifier_is_in_the_guide),
     };
 
