@@ -6,8 +6,9 @@
  * algebra_fold.c   a tree with its rational parts worked out; what it is made of
  * algebra_modular.c  rational functions of letters, pi, e and i at random points modulo a prime
  * algebra_question.c  a question as bytes, for the child
- * algebra_flint.c  the child's answers: ball_flint.c (Arb), calcium_flint.c, polynomial_flint.c,
- *                  points_flint.c (functions of letters); algebra_absent.c instead of all five
+ * algebra_flint.c  the child's answers: constants_flint.c by balls (Arb: ball_flint.c,
+ *                  functions_flint.c), calcium_flint.c, polynomial_flint.c, points_flint.c
+ *                  (functions of letters); algebra_absent.c instead of all
  */
 #ifndef HONE_MATH_ALGEBRA_INTERNAL_H
 #define HONE_MATH_ALGEBRA_INTERNAL_H

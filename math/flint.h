@@ -37,6 +37,16 @@ struct ball_point {
 /* 0: undefined there, or not certain at this precision. */
 int ball_evaluate(acb_t out, const struct node *node, struct ball_point *point, slong bits);
 
+/* ---- functions_flint.c: x = f(x), a = f(a, b), which is used up. 0: undefined, or not certain. */
+int ball_apply_one(acb_t x, enum node_function which, slong bits);
+int ball_apply_two(acb_t a, acb_t b, enum node_function which, slong bits);
+/* 1 and the integer when the ball is that integer exactly, and no giant. */
+int ball_is_whole(fmpz_t out, const acb_t x);
+static inline int ball_is_real(const acb_t x)
+{
+    return arb_is_zero(acb_imagref(x));
+}
+
 /* ---- constants_flint.c: by balls of 64, 256, 1024 bits.
  * Two constants: DIFFERENT (certain), EQUAL_NUMERIC when they agree to the last of the bits, else
  * UNKNOWN. */

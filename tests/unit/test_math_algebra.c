@@ -460,7 +460,8 @@ static void what_costs_too_much_is_a_limit_or_no_equality(void **state)
         "2^(10^(-10^10))", "e^(e^(e^(e^10)))", "(x+y+z)^(10^9)", "(x+1)^(y^(z^9999))",
         "factorial(x)^factorial(y^9)", "sqrt(2)^(10^12)", "(1+sqrt(2)+sqrt(3)+sqrt(5)+sqrt(7))^99",
         "root(97,2)+root(89,3)+root(83,5)+root(79,7)", "cos(pi/99991)", "mod(10^10^10,7)",
-        "floor(10^10^10*pi)", "gcd(factorial(2000),factorial(1999))^999",
+        "floor(10^10^10*pi)", "5^(5^(5^(5^(5^5)))-4)", "sqrt(7)^(10^900)",
+        "gcd(factorial(2000),factorial(1999))^999",
     };
     struct fixture *fixture = *state;
 
