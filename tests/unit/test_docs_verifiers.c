@@ -278,18 +278,29 @@ static const struct pair pairs[] = {
     {"blue sky", "blue", 0},
 };
 
-static void the_maths_examples_hold(void **state)
+static struct math_verdict compare(struct math *math, const char *gold, const char *pred)
 {
     const struct math_options options = {.mode = MATH_ANSWER, .gold_mode = MATH_ANSWER};
+    struct math_verdict verdict;
+
+    math_verify(math, gold, strlen(gold), pred, strlen(pred), &options, &verdict);
+    return verdict;
+}
+
+static void the_maths_examples_hold(void **state)
+{
     struct math *math = NULL;
 
     (void)state;
     assert_int_equal(math_create(&math, 1), 0);
+    int has_flint = compare(math, "2\\sqrt2", "\\sqrt8").outcome != MATH_LIMIT;
+    if (!has_flint)
+        print_message("no FLINT here: what needs it is \"limit\"\n");
     for (size_t i = 0; i < N_OF(pairs); i++) {
         const struct pair *pair = &pairs[i];
-        struct math_verdict verdict;
-        math_verify(math, pair->gold, strlen(pair->gold), pair->pred, strlen(pair->pred), &options,
-                    &verdict);
+        struct math_verdict verdict = compare(math, pair->gold, pair->pred);
+        if (!has_flint && verdict.outcome == MATH_LIMIT)
+            continue;
         if (math_outcome_is_right(verdict.outcome) != pair->is_right)
             fail_msg("%s against %s: %s (%s)", pair->pred, pair->gold,
                      math_outcome_text(verdict.outcome), verdict.path);
