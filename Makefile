@@ -33,6 +33,9 @@ ifeq ($(origin FLINT),undefined)
 FLINT    := $(shell CC="$(CC)" tools/find_flint $(CPPFLAGS) $(FLINT_CPPFLAGS) $(LDLIBS))
 endif
 endif
+ifneq ($(FLINT),)
+export FLINT
+endif
 HAS_FLINT := $(filter-out 0,$(FLINT))
 override LDLIBS := $(HAS_FLINT) $(LDLIBS)
 
