@@ -21,6 +21,7 @@
 struct isolate {
     struct isolate_source source;   /* its texts are ours */
     char name[WIRE_NAME_BYTES];
+    char version[ISOLATE_TEXT_BYTES];
     uint32_t flags;
     int timeout_ms;
     int has_sandbox;
@@ -162,6 +163,7 @@ int isolate_open(struct isolate **out, const struct isolate_source *source, int 
         isolate_close(&isolate);
         return status;
     }
+    memcpy(isolate->version, description->version, sizeof(isolate->version));
     *out = isolate;
     return STATUS_OK;
 }
@@ -189,16 +191,30 @@ static int deadline_ms(const struct isolate *isolate)
     return limit < 3600000 ? (int)limit : 3600000;
 }
 
+/* Anew, after the last one was killed. Verdicts are cached by the version that the run began with:
+ * another one must not add to them. */
+static int load_again(struct isolate *isolate)
+{
+    struct isolate_description description;
+    char how[64];
+
+    TRY(load(isolate, &description));
+    if (strcmp(description.version, isolate->version) == 0)
+        return STATUS_OK;
+    reap(isolate, 0, how, sizeof(how));
+    return status_fail(STATUS_VERSION, "verifier %s has changed since the start: %s, it was %s",
+                       isolate->name, description.version, isolate->version);
+}
+
 static int ask(struct isolate *isolate, const struct verifier_task *task,
                struct verifier_verdict *verdict)
 {
-    struct isolate_description description;
     struct text request = {.maximum = ISOLATE_MAX_FRAME}, reply = {0};
     char how[64];
     int status = STATUS_OK;
 
     if (!isolate->pid)
-        TRY(load(isolate, &description));
+        TRY(load_again(isolate));
     frame_write_task(task, &request);
     if (request.failed) {
         status = status_fail(STATUS_FORMAT, "verifier %s: the sample is larger than %d MiB",

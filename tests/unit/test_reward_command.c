@@ -163,6 +163,25 @@ static void a_hang_is_killed_with_what_it_started(void **state)
     assert_int_equal(errno, ECHILD);
 }
 
+static void one_that_changed_is_not_started_again(void **state)
+{
+    struct isolate *isolate = open_judge(5000);
+    struct text other = {0};
+
+    (void)state;
+    text_print(&other, "%s# changed\n", judge);
+    write_script("judge", other.data);
+    assert_int_equal(ask_judge(isolate, "fine").outcome, VERIFIER_RIGHT);   /* it runs still */
+    ask_judge(isolate, "leave");
+    struct verifier_verdict verdict = ask_judge(isolate, "fine");
+    assert_int_equal(verdict.outcome, VERIFIER_ERROR);
+    assert_non_null(strstr(verdict.detail, "verifier judge has changed since the start"));
+    write_script("judge", judge);
+    assert_int_equal(ask_judge(isolate, "fine").outcome, VERIFIER_RIGHT);
+    text_release(&other);
+    isolate_close(&isolate);
+}
+
 static void noise_does_not_block_it(void **state)
 {
     struct isolate *isolate = open_judge(8000);
@@ -288,6 +307,7 @@ int main(void)
         cmocka_unit_test(its_version_is_that_of_the_file),
         cmocka_unit_test(every_failure_is_told_apart_and_judging_goes_on),
         cmocka_unit_test(a_hang_is_killed_with_what_it_started),
+        cmocka_unit_test(one_that_changed_is_not_started_again),
         cmocka_unit_test(noise_does_not_block_it),
         cmocka_unit_test(no_descriptor_is_inherited),
         cmocka_unit_test(large_samples_reach_it_whole),
