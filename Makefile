@@ -77,7 +77,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
 
 .SECONDARY:
-.PHONY: all demo test check bench lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check bench bench-verify lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -104,6 +104,9 @@ check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(PLUGINS) $(OUT)/hone   ## the sam
 
 bench: $(BENCHES)   ## speed of the arithmetic, beside the machine's own limits
 	@for b in $(BENCHES); do $$b || exit 1; done
+
+bench-verify: $(OUT)/bench/bench_verify   ## speed of the maths verifier: verdicts a second, each kind, the worst
+	@$<
 
 lint: $(OUT)/hone   ## layers, lengths, banned calls, generated documents up to date
 	@tools/check_style

@@ -6,8 +6,8 @@
 
 enum { MAX_CHOICE = 96 };
 
-/* Without mark-up: \text{}, \mathrm{}, bold, $, braces; blanks stay. Into out[MAX_CHOICE]; 0 when it
- * is too long for a choice with a few words. */
+/* The front of the text without mark-up: \text{}, \mathrm{}, bold, $, braces; blanks stay. Into
+ * out[MAX_CHOICE], with a NUL. */
 static size_t copy_plain(char *out, struct span text)
 {
     static const char *const marks[] = {"\\textbf", "\\textrm", "\\text", "\\mathrm", "\\mathbf",

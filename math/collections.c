@@ -18,7 +18,7 @@ static int count_signs(const struct node *node)
     return n;
 }
 
-/* The tree with the signs of `bits`; *next is the sign to use. With a -+ all signs hang together. */
+/* The tree with the signs of `bits`; *next is the sign to use. With a -+ all are one sign. */
 static const struct node *choose_signs(struct tree *tree, const struct node *node, unsigned bits,
                                        int linked, int *next)
 {

@@ -12,11 +12,14 @@ int extract_region(struct span text, struct region *out, const char **why)
 {
     static const char *const ends[] = {
         "<|im_end|>", "</s>", "<|endoftext|>", "<|im_start|>", "<|eot_id|>", "<|end_of_text|>",
-        "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+        "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>",
     };
+    enum { LAST_BYTES = 4 << 20 };   /* of a longer text only its end is seen: time has a bound */
     size_t start = 0, open = 0, answer_from = 0, answer_to = 0;
     int is_open = 0, has_answer = 0, in_answer = 0;
 
+    if (text.length > LAST_BYTES)
+        text = behind(text, text.length - LAST_BYTES);
     for (size_t at = 0; at < text.length;) {
         const char *mark = memchr(text.data + at, '<', text.length - at);
         struct span rest;
@@ -25,6 +28,10 @@ int extract_region(struct span text, struct region *out, const char **why)
             break;
         at = (size_t)(mark - text.data);
         rest = behind(text, at);
+        if (rest.length < 2 || !strchr("t/a|\xef", rest.data[1])) {
+            at++;
+            continue;
+        }
         if (span_starts(rest, "<think>")) {
             is_open = 1;
         } else if (span_starts(rest, "</think>")) {
@@ -133,20 +140,21 @@ static struct span take_sentence(struct span text)
 
 static int find_cue(struct span text, struct span *out, const char **why)
 {
-    size_t before = text.length;
+    static const unsigned char marks[] = {'w', 'W', 0xe7};   /* ans|w|er, and the Chinese word */
+    const char *found[3];
 
-    while (before > 0) {
-        const char *ascii = memrchr(text.data, 'w', before);
-        const char *capital = memrchr(text.data, 'W', before);
-        const char *chinese = memrchr(text.data, 0xe7, before);
-        const char *last = ascii > capital ? ascii : capital;
+    for (int i = 0; i < 3; i++)
+        found[i] = memrchr(text.data, marks[i], text.length);
+    for (;;) {
+        int last = found[1] > found[0];
         size_t at, from;
 
-        last = chinese > last ? chinese : last;
-        if (!last)
+        last = found[2] > found[last] ? 2 : last;
+        if (!found[last])
             return 0;
-        before = (size_t)(last - text.data);
-        at = *last == (char)0xe7 ? before : before >= 3 ? before - 3 : 0;   /* ans|w|er */
+        at = (size_t)(found[last] - text.data);
+        found[last] = memrchr(text.data, marks[last], at);   /* each byte is seen three times */
+        at = last == 2 ? at : at >= 3 ? at - 3 : 0;
         from = read_cue(text, at);
         if (!from)
             continue;
@@ -189,19 +197,20 @@ static int find_hashes(struct span text, struct span *out)
  * without blanks. */
 static int is_sentence(struct span text)
 {
-    int n_words = 0, n = 0, n_letters = 0, in_formula = 0;
+    size_t n = 0;
+    int n_words = 0, n_letters = 0, in_formula = 0;
 
     for (size_t i = 0; i <= text.length && i < MATH_ANSWER_BYTES; i++) {
         char c = i < text.length ? text.data[i] : ' ';
 
         in_formula ^= c == '$';
         n_letters += !in_formula && (unsigned char)c >= 0xe0;
-        if (isalpha((unsigned char)c) && !in_formula && !(i && text.data[i - n - (n == 0)] == '\\')) {
+        if (isalpha((unsigned char)c) && !in_formula) {
             n++;
-        } else {
-            n_words += n >= 2;
-            n = 0;
+            continue;
         }
+        n_words += n >= 2 && !(i > n && text.data[i - n - 1] == '\\');   /* \frac is no word */
+        n = 0;
     }
     return n_words >= 3 || n_letters >= 4;
 }

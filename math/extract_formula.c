@@ -117,11 +117,12 @@ static int is_choice_at(struct span text, size_t i)
 {
     char before = i ? text.data[i - 1] : ' ', after = i + 1 < text.length ? text.data[i + 1] : ' ';
 
-    return text.data[i] >= 'A' && text.data[i] <= 'J' && !isalnum((unsigned char)before) &&
-           !isalnum((unsigned char)after) && after != '\'';
+    return text.data[i] >= 'A' && text.data[i] <= 'J' && text.data[i] != 'I' &&
+           !isalnum((unsigned char)before) && !isalnum((unsigned char)after) && after != '\'';
 }
 
-/* A letter from A to J that stands alone: in front, with a mark behind it, else the last one. */
+/* A letter from A to J that stands alone: in front, with a mark behind it, else the last one. "I"
+ * is a word. */
 static int find_choice(struct span text, struct span *out)
 {
     size_t floor = text.length > MAX_FORMULA ? text.length - MAX_FORMULA : 0, first = 0;
@@ -144,16 +145,16 @@ int extract_last_formula(struct span text, struct span *out)
 {
     static const char *const pairs[][2] = {{"$$", "$$"}, {"$", "$"}, {"\\(", "\\)"},
                                            {"\\[", "\\]"}};
-    struct span found, best = {NULL, 0};
+    struct span found, best = {text.data, 0};   /* empty: none yet */
 
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
         if (find_between(text, pairs[i][0], pairs[i][1], &found) &&
             found.data + found.length > best.data + best.length)
             best = found;
     if (find_number(text, &found) &&
-        (!best.data || found.data > best.data + best.length))
+        (!best.length || found.data > best.data + best.length))
         best = found;
-    if (!best.data && !find_choice(text, &best))
+    if (!best.length && !find_choice(text, &best))
         return 0;
     *out = best;
     return 1;

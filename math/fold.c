@@ -144,7 +144,7 @@ static void put_character(struct text *out, const char *bytes, size_t length, in
     else if (row)
         text_append(out, row, strlen(row));
     else if (is_blank(c))
-        text_append(out, c == 0x2009 || c == 0x202f ? "\\," : " ", c == 0x2009 || c == 0x202f ? 2 : 1);
+        text_append(out, " ", 1);
     else
         text_append(out, bytes, length);
 }

@@ -71,6 +71,7 @@ const struct node *parse_sum(struct parser *parser)
         if (n)
             parser->token++;
         term = parse_term(parser);
+        parser->tree->limit |= n == MATH_MEMBERS;
         if (!term || n == MATH_MEMBERS)
             return NULL;
         if (n && sign == '-')
@@ -193,7 +194,8 @@ static const struct node *parse_words(struct parser *parser)
     const struct node *node;
 
     if (first->kind != TOKEN_NOUN && first->kind != TOKEN_TEXT &&
-        !(first->kind == TOKEN_WORD && (first->symbol == WORD_PLAIN || first->symbol == WORD_NUMBER)))
+        !(first->kind == TOKEN_WORD &&
+          (first->symbol == WORD_PLAIN || first->symbol == WORD_NUMBER)))
         return NULL;
     if (first->kind == TOKEN_TEXT && first->span.length == 1 && first[1].kind != TOKEN_END &&
         first[1].symbol != ',')

@@ -159,8 +159,8 @@ static const struct node *parse_root(struct parser *parser)
         if (!degree || !take_char(parser, ']'))
             return NULL;
     }
-    radicand = scalar_of(parser->tree, parser->token->kind == TOKEN_DIGITS ? parse_number(parser)
-                                                                           : parse_argument(parser));
+    radicand = parser->token->kind == TOKEN_DIGITS ? parse_number(parser) : parse_argument(parser);
+    radicand = scalar_of(parser->tree, radicand);
     if (!radicand)
         return NULL;
     return degree ? tree_call(parser->tree, FUNCTION_ROOT, degree, radicand)

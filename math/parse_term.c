@@ -165,9 +165,10 @@ static int take_degree(struct parser *parser)
     int braces = token->kind == TOKEN_CHAR && token->symbol == '{';
 
     token += braces;
-    if (!((token->kind == TOKEN_COMMAND && (span_is(token->span, "circ") ||
-           span_is(token->span, "o"))) || (token->kind == TOKEN_CHAR && token->symbol == CHAR_DEGREE)) ||
-        (braces && !(token[1].kind == TOKEN_CHAR && token[1].symbol == '}')))
+    if (token->kind == TOKEN_COMMAND ? !span_is(token->span, "circ") && !span_is(token->span, "o")
+                                     : token->kind != TOKEN_CHAR || token->symbol != CHAR_DEGREE)
+        return 0;
+    if (braces && !(token[1].kind == TOKEN_CHAR && token[1].symbol == '}'))
         return 0;
     parser->token = token + 1 + braces;
     return 1;

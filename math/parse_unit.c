@@ -162,39 +162,49 @@ static int is_unit_token(const struct parser *parser, const struct token *token,
     }
 }
 
+static int is_char(const struct token *token, int symbol)
+{
+    return token->kind == TOKEN_CHAR && token->symbol == symbol;
+}
+
+/* ^2, ^{2}, ^{-1} behind a unit; 0 when what stands there is none. */
+static int take_unit_power(struct parser *parser, struct text *out)
+{
+    struct token *power = parser->token + 1;
+    int braces = is_char(power, '{'), negative = is_char(power + braces, '-');
+
+    power += braces + negative;
+    if (power->kind != TOKEN_DIGITS || (braces && !is_char(power + 1, '}')))
+        return 0;
+    text_append(out, "^-", negative ? 2 : 1);
+    text_append(out, power->span.data, power->span.length);
+    parser->token = power + braces;
+    return 1;
+}
+
 /* The words up to the next separator, blanks between, into `out`. */
 static void take_unit_text(struct parser *parser, struct text *out)
 {
-    int inside = 0;
-
-    for (;; parser->token++) {
+    for (int inside = 0;; inside = 1, parser->token++) {
         const struct token *token = parser->token;
 
         if (is_unit_token(parser, token, inside)) {
             if (inside)
                 text_append(out, " ", 1);
             text_append(out, token->span.data, token->span.length);
-            inside = 1;
-        } else if (inside && token->kind == TOKEN_CHAR && token->symbol == '/' &&
-                   (is_unit_token(parser, token + 1, 1) || token[1].kind == TOKEN_LETTER)) {
+        } else if (!inside) {
+            break;
+        } else if (is_char(token, '/') && token[1].kind == TOKEN_LETTER) {
             text_append(out, "/", 1);
-            if (token[1].kind == TOKEN_LETTER) {
-                text_append(out, token[1].span.data, token[1].span.length);
-                parser->token++;
-            }
-        } else if (inside && token->kind == TOKEN_CHAR && token->symbol == '^') {
-            const struct token *power = token + 1;
-            int braces = power->symbol == '{' && power->kind == TOKEN_CHAR;
-
-            power += braces;
-            power += power->kind == TOKEN_CHAR && power->symbol == '-';
-            if (power->kind != TOKEN_DIGITS || (braces && power[1].symbol != '}'))
+            text_append(out, token[1].span.data, token[1].span.length);
+            parser->token++;
+        } else if (is_char(token, '/') && is_unit_token(parser, token + 1, 1)) {
+            text_append(out, "/", 1);
+        } else if (is_char(token, '^')) {
+            if (!take_unit_power(parser, out))
                 break;
-            text_append(out, token[1 + braces].symbol == '-' ? "^-" : "^", token[1 + braces].symbol == '-' ? 2 : 1);
-            text_append(out, power->span.data, power->span.length);
-            parser->token = (struct token *)power + braces;
-        } else if (inside && token->kind == TOKEN_CHAR && (token->symbol == '-' || token->symbol == '.') &&
-                   (is_unit_token(parser, token + 1, 1) || token->symbol == '.')) {
+        } else if (is_char(token, '.') ||
+                   (is_char(token, '-') && is_unit_token(parser, token + 1, 1))) {
             text_append(out, " ", 1);
         } else {
             break;

@@ -19,7 +19,7 @@ struct span {
  * are invisible or turn the direction of writing. */
 int fold_text(struct text *out, const char *bytes, size_t n);
 
-/* Takes off what surrounds an answer: blanks, $ $, \( \), quotes, bold, \boxed{}, the final stop. */
+/* Takes off what surrounds an answer: blanks, $ $, \( \), quotes, bold, \boxed{}, a final stop. */
 struct span fold_trim(struct span span);
 
 /* The words of a text answer alone: no mark-up, no blanks, no quotes, lower case. */
@@ -80,8 +80,8 @@ int words_number(struct span text, int64_t *out);
 /* Base dimensions; every currency is its own. */
 enum unit_dimension {
     UNIT_LENGTH, UNIT_MASS, UNIT_TIME, UNIT_ANGLE, UNIT_TEMPERATURE, UNIT_CURRENT, UNIT_AMOUNT,
-    UNIT_BYTE, UNIT_CELSIUS, UNIT_FAHRENHEIT, UNIT_DOLLAR, UNIT_EURO, UNIT_POUND_STERLING, UNIT_YEN, UNIT_YUAN, UNIT_RUPEE,
-    UNIT_WON, UNIT_RUBLE, N_UNIT_DIMENSIONS
+    UNIT_BYTE, UNIT_CELSIUS, UNIT_FAHRENHEIT, UNIT_DOLLAR, UNIT_EURO,
+    UNIT_POUND_STERLING, UNIT_YEN, UNIT_YUAN, UNIT_RUPEE, UNIT_WON, UNIT_RUBLE, N_UNIT_DIMENSIONS
 };
 struct unit {
     int known;                            /* 0: a noun */

@@ -99,7 +99,7 @@ struct node {
     size_t n_name;
     int64_t numerator, denominator;   /* lowest terms, denominator > 0; 0: see big */
     mpq_srcptr big;                /* limbs in the arena: never mpq_clear() it */
-    int significant;               /* a literal with a decimal point: its significant digits; else 0 */
+    int significant;               /* digits of a literal with a decimal point; else 0 */
     int decimals;                  /* digits behind the point */
 };
 

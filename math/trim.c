@@ -44,7 +44,8 @@ static struct span trim_blanks(struct span span)
         for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
             size_t n = strlen(spaces[i]);
 
-            if (span_starts(span, spaces[i]) && !(n > 2 && span.length > n && isalpha((unsigned char)span.data[n])))
+            if (span_starts(span, spaces[i]) &&
+                !(n > 2 && span.length > n && isalpha((unsigned char)span.data[n])))
                 span = drop(span, n, 0);
             if (span.length >= n && memcmp(span.data + span.length - n, spaces[i], n) == 0 &&
                 !(span.length > n && span.data[span.length - n - 1] == '\\'))
