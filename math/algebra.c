@@ -94,11 +94,8 @@ static enum algebra_answer ask(const struct algebra_context *context, struct que
         return ALGEBRA_UNKNOWN;
     question->seed = algebra->seed;
     text_clear(&algebra->request);
-    if (!question_write(question, &algebra->request)) {
-        text_release(&algebra->request);
-        algebra->request.maximum = CHILD_FRAME_BYTES;
+    if (!question_write(question, &algebra->request))
         return ALGEBRA_LIMIT;
-    }
     switch (child_ask(algebra->child, &algebra->request, &algebra->reply, deadline)) {
     case CHILD_OK:
         break;

@@ -47,15 +47,14 @@ static enum exact divide(mpq_t a, mpq_srcptr b, struct exact_budget *budget)
     return state;
 }
 
+/* The base is not 0. */
 static enum exact raise_to_integer(mpq_t base, mpz_srcptr exponent)
 {
     size_t above = mpz_sizeinbase(mpq_numref(base), 2), below = mpz_sizeinbase(mpq_denref(base), 2);
     size_t bits = above > below ? above : below;
 
-    if (mpz_sgn(exponent) <= 0 && mpq_sgn(base) == 0)
-        return EXACT_UNDEFINED;
-    if (is_integer(base) && mpz_cmpabs_ui(mpq_numref(base), 1) <= 0) {
-        if (mpz_even_p(exponent))   /* 1, 0, -1 */
+    if (is_integer(base) && mpz_cmpabs_ui(mpq_numref(base), 1) == 0) {
+        if (mpz_even_p(exponent))
             mpz_abs(mpq_numref(base), mpq_numref(base));
         return EXACT_OK;
     }
@@ -75,7 +74,7 @@ static enum exact take_root(mpq_t value, mpz_srcptr degree)
 {
     if (mpq_sgn(value) < 0 && mpz_even_p(degree))
         return EXACT_NOT;
-    if (is_integer(value) && mpz_cmpabs_ui(mpq_numref(value), 1) <= 0)
+    if (is_integer(value) && mpz_cmpabs_ui(mpq_numref(value), 1) == 0)
         return EXACT_OK;
     if (mpz_cmp_ui(degree, bits_of(value)) > 0)
         return EXACT_NOT;

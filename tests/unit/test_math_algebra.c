@@ -123,6 +123,8 @@ static const struct row constants[] = {
     {"e^pi-pi", "20", FLINT, DIFFERENT},
     {"e^(pi*sqrt(163))", "640320^3+744", FLINT, DIFFERENT},
     {"sqrt(2)+sqrt(3)", "pi", FLINT, DIFFERENT},
+    {"pi+sin(e^(-10^6))", "pi", FLINT, DIFFERENT},
+    {"tan(3*pi/11)+4*sin(2*pi/11)+e^(-10^6)", "sqrt(11)", FLINT, UNKNOWN},
     {"factorial(-1/2)", "sqrt(pi)", FLINT, PROVED},
 };
 
