@@ -269,14 +269,16 @@ static int lex_long_sign(struct lexer *lexer, int *found)
     const struct tokens *out = lexer->out;
     int after_digits = out->n && out->items[out->n - 1].kind == TOKEN_DIGITS && !lexer->blank;
 
-    *found = 0;
+    *found = 0;   /* spans must lie in the text: names and numbers are cut out between tokens */
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         if (!span_starts(rest_of(lexer), rows[i].text) ||
             (rows[i].symbol == RELATION_NOT_EQUAL && after_digits))   /* 5!=120 */
             continue;
+        struct span sign = {lexer->text.data + lexer->at, strlen(rows[i].text)};
+
         *found = 1;
-        lexer->at += strlen(rows[i].text);
-        return put(lexer, rows[i].kind, rows[i].symbol, (struct span){rows[i].text, 1});
+        lexer->at += sign.length;
+        return put(lexer, rows[i].kind, rows[i].symbol, sign);
     }
     return STATUS_OK;
 }
