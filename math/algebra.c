@@ -208,7 +208,9 @@ enum algebra_answer algebra_compare(const struct algebra_context *context, const
         return ALGEBRA_DIFFERENT;
     answer = decide(context, a, b, QUESTION_EQUAL);
     /* Nothing says that the tree is undefined. */
-    return is_same && answer != ALGEBRA_DIFFERENT ? ALGEBRA_EQUAL_EXACT : answer;
+    return is_same && answer <= ALGEBRA_UNKNOWN && answer != ALGEBRA_DIFFERENT
+               ? ALGEBRA_EQUAL_EXACT
+               : answer;
 }
 
 enum algebra_answer algebra_proportional(const struct algebra_context *context,

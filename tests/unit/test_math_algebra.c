@@ -6,7 +6,8 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/files.h"
@@ -488,22 +489,34 @@ static void after_the_deadline_all_is_a_limit(void **state)
                      ALGEBRA_LIMIT);
 }
 
-/* Kills the child once for each question, some time after it was asked. */
-struct killer {
-    struct algebra *algebra;
-    pthread_t thread;
+/* A process that kills the child, once for each question, some time after it was asked. No thread:
+ * sanitizers' allocators, unlike the C library's, do not survive a fork beside threads. */
+struct order {
     pid_t pid;
     unsigned delay_us;
 };
 
-static void *kill_later(void *context)
+static int start_killer(void)
 {
-    struct killer *killer = context;
+    int fds[2];
+    struct order order;
 
-    usleep(killer->delay_us);
-    if (killer->pid)
-        kill(killer->pid, SIGKILL);
-    return NULL;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid) {
+        close(fds[1]);
+        return fds[0];
+    }
+    close(fds[0]);
+    while (read(fds[1], &order, sizeof(order)) == sizeof(order)) {
+        usleep(order.delay_us);
+        if (order.pid)
+            kill(order.pid, SIGKILL);
+        if (write(fds[1], "", 1) != 1)
+            break;
+    }
+    _exit(0);
 }
 
 static void answers_are_the_same_when_the_child_is_killed(void **state)
@@ -512,20 +525,24 @@ static void answers_are_the_same_when_the_child_is_killed(void **state)
         {constants, N(constants)}, {letters, N(letters)}, {undefined, N(undefined)}};
     struct fixture *fixture = *state;
     struct random_stream stream = {.seed = 7};
+    char done;
 
     if (!deep_is_there)
         skip();
+    int killer = start_killer();
     for (size_t t = 0; t < N(tables); t++)
         for (size_t i = 0; i < tables[t].n; i++) {
             const struct row *row = &tables[t].rows[i];
-            struct killer killer = {.delay_us = (unsigned)random_below(&stream, 3000),
-                                    .pid = algebra_child_pid(fixture->algebra)};
-            assert_int_equal(pthread_create(&killer.thread, NULL, kill_later, &killer), 0);
+            struct order order = {algebra_child_pid(fixture->algebra),
+                                  (unsigned)random_below(&stream, 3000)};
+            assert_int_equal(write(killer, &order, sizeof(order)), sizeof(order));
             enum algebra_answer answer = compare(fixture, row->a, row->b);
-            pthread_join(killer.thread, NULL);
+            assert_int_equal(read(killer, &done, 1), 1);
             if (answer != row->wanted)
                 fail_msg("%s = %s: %s", row->a, row->b, name_of(answer));
         }
+    close(killer);
+    assert_true(wait(NULL) > 0);
 }
 
 struct worker {
@@ -552,7 +569,7 @@ static void threads_have_a_child_each(void **state)
     struct worker workers[4] = {{.failed = NULL}};
 
     (void)state;
-    /* Sanitizers' allocators, unlike the C library's, do not survive a fork beside threads. */
+    /* Forked before the threads run: see start_killer(). */
     for (int i = 0; i < 4; i++) {
         arena_init(&workers[i].fixture.arena, MATH_ARENA_BYTES);
         assert_int_equal(algebra_create(&workers[i].fixture.algebra, SEED), 0);
