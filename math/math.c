@@ -288,6 +288,12 @@ static int read_again(struct math *math, struct side *gold, struct side *pred)
         read_side(math, gold, &units);
         return gold->node && gold->node->kind == NODE_QUANTITY;
     }
+    if (is_plain_value(pred->node) && node_has(gold->node, NODE_SYMBOL, -1) &&
+        memchr(gold->text.data, ' ', gold->text.length) &&
+        !memchr(gold->raw.data, '$', gold->raw.length)) {   /* 5 m/s */
+        read_side(math, gold, &units);
+        return gold->node && gold->node->kind == NODE_QUANTITY && is_plain_value(gold->node);
+    }
     if (is_collection(gold->node) && is_plain_value(pred->node) &&
         memchr(pred->text.data, ',', pred->text.length)) {
         read_side(math, pred, &list);

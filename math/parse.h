@@ -69,6 +69,7 @@ const struct node *parse_matrix(struct parser *parser);
 /* parse_unit.c */
 /* The unit behind `value`, if one is there. */
 const struct node *parse_unit(struct parser *parser, const struct node *value);
+const struct node *parse_compound(struct parser *parser, const struct node *first);
 const struct node *parse_money(struct parser *parser);
 /* Percent and degrees as plain scalars; what has no place in arithmetic gives NULL. */
 const struct node *scalar_of(struct tree *tree, const struct node *node);

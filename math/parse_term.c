@@ -390,6 +390,8 @@ const struct node *parse_term(struct parser *parser)
         term = parse_remainder(parser, term);
         if (term && starts_unit(parser))
             term = parse_unit(parser, term);
+        if (term && term->kind == NODE_QUANTITY && parser->token->kind == TOKEN_DIGITS)
+            term = parse_compound(parser, term);
     }
     parser->depth--;
     return term;

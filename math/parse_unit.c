@@ -262,12 +262,43 @@ const struct node *parse_unit(struct parser *parser, const struct node *value)
     if (span_is(unit, "percent") || span_is(unit, "pct") || span_is(unit, "percentage") ||
         span_is(unit, "percentage points"))
         value = tree_unary(parser->tree, NODE_PERCENT, scalar_of(parser->tree, value));
+    else if (span_starts(unit, "degrees ") || span_starts(unit, "degree "))   /* Celsius */
+        value = make_quantity(parser->tree, scalar_of(parser->tree, value),
+                              unit.data + strcspn(unit.data, " ") + 1,
+                              unit.length - strcspn(unit.data, " ") - 1);
     else if (span_is(unit, "degrees") || span_is(unit, "degree") || span_is(unit, "deg"))
         value = make_quantity(parser->tree, scalar_of(parser->tree, value), "degree", 6);
     else if (unit.length && value && value->kind != NODE_QUANTITY)
         value = make_quantity(parser->tree, scalar_of(parser->tree, value), unit.data, unit.length);
     text_release(&name);
     return value;
+}
+
+/* 3 h 20 min: what follows a quantity of the same dimension is added to it. */
+const struct node *parse_compound(struct parser *parser, const struct node *first)
+{
+    struct unit unit, next;
+    const struct node *more, *factor;
+
+    unit_read(&unit, (struct span){first->name, first->n_name});
+    if (!unit.known || !parser_enter(parser))
+        return NULL;
+    more = parse_term(parser);
+    parser->depth--;
+    if (!more || more->kind != NODE_QUANTITY)
+        return NULL;
+    unit_read(&next, (struct span){more->name, more->n_name});
+    if (!next.known || memcmp(unit.power, next.power, sizeof(unit.power)) != 0 ||
+        unit.pi_power != next.pi_power)
+        return NULL;
+    factor = tree_binary(parser->tree, NODE_DIVIDE,
+        tree_binary(parser->tree, NODE_MULTIPLY, tree_integer(parser->tree, next.numerator),
+                    tree_integer(parser->tree, unit.denominator)),
+        tree_binary(parser->tree, NODE_MULTIPLY, tree_integer(parser->tree, next.denominator),
+                    tree_integer(parser->tree, unit.numerator)));
+    more = tree_binary(parser->tree, NODE_MULTIPLY, more->child[0], factor);
+    return make_quantity(parser->tree, tree_binary(parser->tree, NODE_ADD, first->child[0], more),
+                         first->name, first->n_name);
 }
 
 /* $5, with what the mark says as its unit. */
