@@ -77,6 +77,13 @@ unsigned choice_of_gold(struct span gold)
     return read_letters(text, 1);
 }
 
+/* "or (B)" behind a letter: it chooses nothing. */
+static int is_alternative(const char *text)
+{
+    text += strspn(text, " ,");
+    return strncasecmp(text, "or", 2) == 0 || strncasecmp(text, "and", 3) == 0 || *text == '/';
+}
+
 unsigned choice_of_prediction(struct span pred)
 {
     char text[MAX_CHOICE], *at = text;
@@ -104,6 +111,8 @@ unsigned choice_of_prediction(struct span pred)
         return 0;
     if (n == 1 || (n == 2 && strchr(").:", at[1])))
         return 1u << (letter - 'A');
+    if (is_alternative(at + 2))
+        return 0;
     /* C) text, C. text: the letter is capital and its mark is followed by words. */
     if (is_choice_letter(*at) && n > 3 && strchr(").:", at[1]) && strchr(" .:", at[2]))
         return 1u << (letter - 'A');

@@ -26,7 +26,8 @@ static enum algebra_answer compare_texts(struct comparison *c, const struct node
 /* A set or list of one is its member. */
 static const struct node *unwrap(const struct node *node)
 {
-    while (is_collection(node) && node->n_children == 1)
+    while (is_collection(node) && node->n_children == 1 && !is_point_set(node->child[0]) &&
+           node->child[0]->kind != NODE_SET)
         node = node->child[0];
     return node;
 }

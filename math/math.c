@@ -237,6 +237,13 @@ static enum math_outcome compare_sides(struct math *math, const struct side *gol
     return outcome_of(answer);
 }
 
+static int is_plain_value(const struct node *node)
+{
+    while (node->kind == NODE_NEGATE || node->kind == NODE_QUANTITY || node->kind == NODE_PERCENT)
+        node = node->child[0];
+    return node_is_scalar(node) && algebra_is_constant(node);
+}
+
 /* Digits, one comma, two digits or more, or a 0 in front: perhaps a decimal comma. */
 static int has_decimal_comma(struct span text)
 {
@@ -256,13 +263,6 @@ static int has_decimal_comma(struct span text)
 static int has_decimal_point(struct span text)
 {
     return memchr(text.data, '.', text.length) != NULL;
-}
-
-static int is_plain_value(const struct node *node)
-{
-    while (node->kind == NODE_NEGATE || node->kind == NODE_QUANTITY || node->kind == NODE_PERCENT)
-        node = node->child[0];
-    return node_is_scalar(node) && algebra_is_constant(node);
 }
 
 /* The other reading that the gold's kind allows; 0 when there is none. */
@@ -311,8 +311,8 @@ static enum math_outcome judge_trees(struct math *math, struct side *gold, struc
 
     read_side(math, gold, &plain);
     read_side(math, pred, &plain);
-    if ((!gold->node || !pred->node) && !looks_broken(pred->text) &&
-        same_plain(math, gold, pred, fold_words)) {
+    if ((!gold->node || (!pred->node && !is_plain_value(gold->node))) &&
+        !looks_broken(pred->text) && same_plain(math, gold, pred, fold_words)) {
         *path = "same words";
         return MATH_RIGHT_EXACT;
     }

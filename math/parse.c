@@ -291,6 +291,14 @@ int parse_members(struct parser *parser, struct members *out)
     return 1;
 }
 
+static int has_digit(struct span span)
+{
+    for (size_t i = 0; i < span.length; i++)
+        if (span.data[i] >= '0' && span.data[i] <= '9')
+            return 1;
+    return 0;
+}
+
 const struct node *parse_answer(struct tree *tree, struct span folded,
                                 const struct parse_options *options)
 {
@@ -306,6 +314,9 @@ const struct node *parse_answer(struct tree *tree, struct span folded,
         tree->limit = 1;
         return NULL;
     }
+    if (tokens.n == 1 && tokens.items[0].kind == TOKEN_TEXT &&
+        has_digit(tokens.items[0].span))   /* \text{42} is shorter each time */
+        return parse_answer(tree, tokens.items[0].span, options);
     parser.token = tokens.items;
     parser_find_grouping(&parser, 0);
     if (at_operator(&parser, RELATION_EQUAL) || at_char(&parser, ':'))

@@ -10,6 +10,16 @@ static int is_operand(const struct node *node)
            node->kind == NODE_MATRIX || node->kind == NODE_TUPLE;
 }
 
+static int has_letters(const struct node *node)
+{
+    if (node->kind == NODE_SYMBOL)
+        return 1;
+    for (int i = 0; i < node->n_children; i++)
+        if (has_letters(node->child[i]))
+            return 1;
+    return 0;
+}
+
 static int is_degrees(const struct node *node)
 {
     return node->kind == NODE_QUANTITY && node->n_name == 6 &&
@@ -229,6 +239,31 @@ static int64_t take_scale(struct span unit, struct span *rest)
     return which;
 }
 
+/* A noun is ignored behind a number only, and only when it says nothing about it: "5 is wrong". */
+static int may_be_unit(const struct node *value, struct span unit)
+{
+    static const char *const sayings[] = {"is", "not", "no", "if", "isn't", "wrong", "maybe",
+                                          "undefined", "yes", "or", "unless", "are"};
+    struct unit known;
+
+    unit_read(&known, unit);
+    if (known.known)
+        return 1;
+    if (has_letters(value) && !span_starts(unit, "unit") && !span_starts(unit, "square unit") &&
+        !span_starts(unit, "cubic unit"))
+        return 0;
+    for (size_t at = 0; at < unit.length;) {
+        size_t n = strcspn(unit.data + at, " ");
+        struct span word = {unit.data + at, n};
+
+        for (size_t i = 0; i < sizeof(sayings) / sizeof(sayings[0]); i++)
+            if (span_is(word, sayings[i]))
+                return 0;
+        at += n + 1;
+    }
+    return 1;
+}
+
 const struct node *parse_unit(struct parser *parser, const struct node *value)
 {
     struct text name = {.maximum = 2 * MATH_ANSWER_BYTES};
@@ -268,6 +303,8 @@ const struct node *parse_unit(struct parser *parser, const struct node *value)
                               unit.length - strcspn(unit.data, " ") - 1);
     else if (span_is(unit, "degrees") || span_is(unit, "degree") || span_is(unit, "deg"))
         value = make_quantity(parser->tree, scalar_of(parser->tree, value), "degree", 6);
+    else if (unit.length && value && !may_be_unit(value, unit))
+        value = NULL;
     else if (unit.length && value && value->kind != NODE_QUANTITY)
         value = make_quantity(parser->tree, scalar_of(parser->tree, value), unit.data, unit.length);
     text_release(&name);
