@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/files.h"
+
 static int is_text(const struct node *node)
 {
     return node->kind == NODE_TEXT;
@@ -103,6 +105,8 @@ enum algebra_answer compare_nodes(struct comparison *c, const struct node *gold,
     enum algebra_answer answer;
     const struct node *a = gold, *b = pred;
 
+    if (c->algebra.deadline_ms && clock_ms() >= c->algebra.deadline_ms)
+        c->tree->limit = 1;   /* also for all that would follow */
     if (++c->depth > MATH_DEPTH || c->tree->limit) {
         c->depth--;
         return ALGEBRA_LIMIT;

@@ -10,7 +10,7 @@
 #include "math/extract.h"
 #include "math/verdict.h"
 
-enum { VERDICT_MS = 230 };   /* of one verdict, all its questions to the child together */
+enum { VERDICT_MS = 220 };   /* of one verdict, all its questions to the child together */
 
 struct math {
     struct arena arena;
@@ -316,13 +316,17 @@ static enum math_outcome judge_trees(struct math *math, struct side *gold, struc
         *path = "same words";
         return MATH_RIGHT_EXACT;
     }
+    if (!gold->node && !gold->tree.limit && looks_broken(gold->text)) {
+        *path = "unreadable";
+        return MATH_UNREADABLE_GOLD;
+    }
     if (gold->tree.limit || pred->tree.limit) {
         *path = "limits";
         return MATH_LIMIT;
     }
     if (!gold->node) {
         *path = "text";
-        return looks_broken(gold->text) ? MATH_UNREADABLE_GOLD : MATH_WRONG;
+        return MATH_WRONG;
     }
     if (!pred->node) {
         *path = looks_broken(pred->text) ? "unreadable" : "text";
@@ -335,6 +339,21 @@ static enum math_outcome judge_trees(struct math *math, struct side *gold, struc
         outcome = again;
     }
     return outcome;
+}
+
+/* Without an answer to compare: whether a right one could have been told. */
+static enum math_outcome judge_gold(struct math *math, struct side *gold,
+                                    enum math_outcome otherwise, const char **path)
+{
+    static const struct parse_options plain;
+
+    if (fold_side(gold, &math->gold_text) == MATH_RIGHT_EXACT) {
+        read_side(math, gold, &plain);
+        if (gold->node || gold->tree.limit || !looks_broken(gold->text))
+            return otherwise;
+    }
+    *path = "unreadable";
+    return MATH_UNREADABLE_GOLD;
 }
 
 static enum math_outcome judge(struct math *math, struct side *gold, struct side *pred,
@@ -351,7 +370,7 @@ static enum math_outcome judge(struct math *math, struct side *gold, struct side
     state = fold_side(pred, &math->pred_text);
     if (state != MATH_RIGHT_EXACT) {
         *path = state == MATH_UNREADABLE ? "bytes that are no text" : "empty";
-        return state;
+        return judge_gold(math, gold, state, path);
     }
     if (same_plain(math, gold, pred, fold_plain)) {
         *path = "same text";
@@ -378,7 +397,7 @@ void math_verify(struct math *math, const char *gold, size_t n_gold, const char 
                  size_t n_pred, const struct math_options *options, struct math_verdict *verdict)
 {
     struct side gold_side = {.raw = {gold, n_gold}}, pred_side = {.raw = {pred, n_pred}};
-    enum math_outcome state;
+    enum math_outcome state, gold_state;
     const char *why;
     int fast;
 
@@ -387,13 +406,8 @@ void math_verify(struct math *math, const char *gold, size_t n_gold, const char 
     state = take_answer(pred_side.raw, options->mode, &math->pred_found, &pred_side.raw, &why);
     verdict->extracted = state == MATH_NO_ANSWER ? NULL : pred_side.raw.data;
     verdict->n_extracted = state == MATH_NO_ANSWER ? 0 : pred_side.raw.length;
-    if (state != MATH_RIGHT_EXACT) {
-        verdict->path = state == MATH_LIMIT ? "the answer is too long" : why;
-        verdict->outcome = state;
-        math->counts[state]++;
-        return;
-    }
-    fast = options->gold_mode == MATH_ANSWER ? fast_compare(gold_side.raw, pred_side.raw) : -1;
+    fast = state == MATH_RIGHT_EXACT && options->gold_mode == MATH_ANSWER
+           ? fast_compare(gold_side.raw, pred_side.raw) : -1;
     if (fast >= 0) {
         verdict->outcome = fast ? MATH_RIGHT_EXACT : MATH_WRONG;
         verdict->path = "plain numbers";
@@ -401,10 +415,15 @@ void math_verify(struct math *math, const char *gold, size_t n_gold, const char 
         return;
     }
     arena_rewind(&math->arena);
-    state = take_answer(gold_side.raw, options->gold_mode, &math->gold_found, &gold_side.raw, &why);
-    if (state != MATH_RIGHT_EXACT) {
-        verdict->path = "no answer in the gold";
-        state = state == MATH_LIMIT ? MATH_LIMIT : MATH_UNREADABLE_GOLD;
+    if (state != MATH_RIGHT_EXACT)
+        verdict->path = state == MATH_LIMIT ? "the answer is too long" : why;
+    gold_state = take_answer(gold_side.raw, options->gold_mode, &math->gold_found, &gold_side.raw,
+                             &why);
+    if (gold_state != MATH_RIGHT_EXACT) {
+        verdict->path = gold_state == MATH_LIMIT ? "the gold is too long" : "no answer in the gold";
+        state = MATH_UNREADABLE_GOLD;
+    } else if (state != MATH_RIGHT_EXACT) {
+        state = judge_gold(math, &gold_side, state, &verdict->path);
     } else {
         state = judge(math, &gold_side, &pred_side, &verdict->path);
         set_reading(verdict->gold_reading, reading_of(gold_side.node));

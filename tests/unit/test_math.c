@@ -55,6 +55,9 @@ static void each_outcome_has_its_cause(void **state)
     assert_int_equal(judge("5", "\\frac{5}"), MATH_UNREADABLE);
     assert_int_equal(judge("", "5"), MATH_UNREADABLE_GOLD);
     assert_int_equal(judge("\\frac{{{", "5"), MATH_UNREADABLE_GOLD);
+    assert_int_equal(judge("\\frac{{{", ""), MATH_UNREADABLE_GOLD);
+    assert_int_equal(judge("", ""), MATH_UNREADABLE_GOLD);
+    assert_int_equal(judge_completion("\xff", "no box", MATH_STRICT), MATH_UNREADABLE_GOLD);
     assert_int_equal(judge("5", "1\\pm1\\pm1\\pm1\\pm1\\pm1\\pm1\\pm1"), MATH_LIMIT);
     assert_int_equal(judge_completion("5", "I do not know", MATH_STRICT), MATH_NO_ANSWER);
 }
