@@ -26,8 +26,21 @@ override LDLIBS   += $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lm -ldl
 OUT      := $(BUILD)/$(MODE)
 ARCH     := $(shell uname -m)
 
+# FLINT proves what is equal in maths answers. Without it, or with FLINT=0, the rest still works.
+FLINT_CPPFLAGS = -idirafter /usr/include/flint -idirafter /usr/include/calcium
+ifneq ($(filter-out deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(origin FLINT),undefined)
+FLINT    := $(shell CC="$(CC)" tools/find_flint $(CPPFLAGS) $(FLINT_CPPFLAGS) $(LDLIBS))
+endif
+endif
+ifneq ($(FLINT),)
+export FLINT
+endif
+HAS_FLINT := $(filter-out 0,$(FLINT))
+override LDLIBS := $(HAS_FLINT) $(LDLIBS)
+
 # One line per folder; a new file needs no edit here. FOLDERS=... builds a part alone.
-FOLDERS  ?= common ops wire sandbox model tasks reward rollout learner pipeline
+FOLDERS  ?= common ops wire sandbox math model tasks math reward rollout learner pipeline
 LIB_C    := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 ifneq ($(filter ops,$(FOLDERS)),)
 LIB_C    += $(wildcard ops/reference/*.c) ops/cpu/$(if $(filter x86_64,$(ARCH)),dispatch_x86_64.c,dispatch_other.c)
@@ -36,6 +49,9 @@ LIB_C    += ops/cuda/backend_absent.c
 endif
 ifneq ($(filter reward,$(FOLDERS)),)
 LIB_C    += $(wildcard reward/verifiers/*.c)
+endif
+ifneq ($(filter math,$(FOLDERS)),)
+LIB_C    := $(filter-out $(if $(HAS_FLINT),math/%_absent.c,math/%_flint.c),$(LIB_C))
 endif
 LIB_O    := $(LIB_C:%.c=$(OUT)/%.o)
 
@@ -61,7 +77,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
 
 .SECONDARY:
-.PHONY: all demo test check bench lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check bench bench-verify lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -88,6 +104,9 @@ check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(PLUGINS) $(OUT)/hone   ## the sam
 
 bench: $(BENCHES)   ## speed of the arithmetic, beside the machine's own limits
 	@for b in $(BENCHES); do $$b || exit 1; done
+
+bench-verify: $(OUT)/bench/bench_verify   ## speed of the maths verifier: verdicts a second, each kind, the worst
+	@$<
 
 lint: $(OUT)/hone   ## layers, lengths, banned calls, generated documents up to date
 	@tools/check_style
@@ -138,10 +157,14 @@ clean:   ## remove what make made
 help:   ## this list
 	@sed -n 's/^\([a-z][a-z_ ]*\):.*##/\1  /p' $(firstword $(MAKEFILE_LIST))
 
-$(OUT)/libhone.a: $(LIB_O)
+# Anew when files left the list: with and without FLINT they differ.
+.PHONY: always
+$(OUT)/libhone.list: always
+	@mkdir -p $(@D); echo '$(LIB_O)' | cmp -s - $@ || echo '$(LIB_O)' > $@
+$(OUT)/libhone.a: $(LIB_O) $(OUT)/libhone.list
 	@rm -f $@
 	$(call say,AR,$@)
-	$(Q)$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $(LIB_O)
 
 $(OUT)/hone: $(patsubst %.c,$(OUT)/%.o,$(wildcard cmd/*.c)) $(OUT)/libhone.a
 	$(call say,LINK,$@)
@@ -149,6 +172,10 @@ $(OUT)/hone: $(patsubst %.c,$(OUT)/%.o,$(wildcard cmd/*.c)) $(OUT)/libhone.a
 
 $(OUT)/common/version.o: $(wildcard .git/logs/HEAD)
 $(OUT)/common/version.o: override CPPFLAGS += -DHONE_COMMIT='"$(COMMIT)"'
+# gcc 12 takes FLINT's structs within structs for too small ones; clang knows no such warning.
+$(OUT)/math/%_flint.o: override CPPFLAGS += $(FLINT_CPPFLAGS)
+$(OUT)/math/%_flint.o: override CFLAGS += -Wno-unknown-warning-option -Wno-stringop-overread \
+                                          -Wno-stringop-overflow
 $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

@@ -31,24 +31,37 @@ static int unknown_option(const struct command *command, const char *given)
                        nearest ? nearest : "", nearest ? "?" : "", command->name);
 }
 
+static const char *dashes(const struct option_row *row)
+{
+    return row->name[1] ? "--" : "-";
+}
+
+static int is_short_option(const struct command *command, const char *given)
+{
+    return given[0] == '-' && given[1] && given[1] != '-' && find_option(command, given + 1, 1);
+}
+
 static int take_option(const struct command *command, struct arguments *out, int *i, int argc,
                        char **argv)
 {
     const char *given = argv[*i];
-    size_t n = strcspn(given + 2, "=");
-    const struct option_row *row = find_option(command, given + 2, n);
-    const char *value = given[2 + n] == '=' ? given + 3 + n : NULL;
+    int is_short = given[1] != '-';   /* "-j 4" or "-j4": a row whose name is one letter */
+    size_t n = is_short ? 1 : strcspn(given + 2, "=");
+    const struct option_row *row = find_option(command, given + (is_short ? 1 : 2), n);
+    const char *rest = given + (is_short ? 1 : 2) + n;
+    const char *value = is_short && *rest ? rest : *rest == '=' ? rest + 1 : NULL;
 
     if (!row)
         return unknown_option(command, given);
     if (out->n == MAX_GIVEN)
         return status_fail(STATUS_CONFIG, "%s: more than %d options", command->name, MAX_GIVEN);
     if (!row->argument && value)
-        return status_fail(STATUS_CONFIG, "%s: --%s takes no value", command->name, row->name);
+        return status_fail(STATUS_CONFIG, "%s: %s%s takes no value", command->name, dashes(row),
+                           row->name);
     if (row->argument && !value) {
         if (*i + 1 >= argc)
-            return status_fail(STATUS_CONFIG, "%s: --%s needs a value: %s", command->name,
-                               row->name, row->argument);
+            return status_fail(STATUS_CONFIG, "%s: %s%s needs a value: %s", command->name,
+                               dashes(row), row->name, row->argument);
         value = argv[++*i];
     }
     out->names[out->n] = row->name;
@@ -64,7 +77,8 @@ int arguments_parse(const struct command *command, int argc, char **argv, struct
     for (int i = 0; i < argc; i++) {
         if (!only_positionals && strcmp(argv[i], "--") == 0) {
             only_positionals = 1;
-        } else if (!only_positionals && strncmp(argv[i], "--", 2) == 0) {
+        } else if (!only_positionals && (strncmp(argv[i], "--", 2) == 0 ||
+                                         is_short_option(command, argv[i]))) {
             TRY(take_option(command, out, &i, argc, argv));
         } else if (out->n_positionals == command->n_positionals) {
             return status_fail(STATUS_CONFIG, "%s: unexpected argument \"%s\"; usage: hone %s %s",
@@ -86,7 +100,7 @@ void arguments_print_help(const struct command *command, struct text *out)
         text_print(out, "\noptions:\n");
     for (const struct option_row *row = command->options; row->name; row++) {
         char left[64];
-        snprintf(left, sizeof(left), "--%s%s%s", row->name, row->argument ? " " : "",
+        snprintf(left, sizeof(left), "%s%s%s%s", dashes(row), row->name, row->argument ? " " : "",
                  row->argument ? row->argument : "");
         text_print(out, "  %-28s %s\n", left, row->help);
     }
@@ -120,8 +134,8 @@ int argument_int(const struct arguments *arguments, const char *name, long long 
     *out = strtoll(value, &end, 10);
     if (end == value || *end || errno || *out < low || *out > high)
         return status_fail(STATUS_CONFIG,
-                           "--%s is \"%s\"; it must be a whole number from %lld to %lld", name,
-                           value, low, high);
+                           "%s%s is \"%s\"; it must be a whole number from %lld to %lld",
+                           name[1] ? "--" : "-", name, value, low, high);
     return STATUS_OK;
 }
 

@@ -12,7 +12,7 @@
 #define MAX_GIVEN 64
 
 struct option_row {
-    const char *name;       /* "run": written --run */
+    const char *name;       /* "run": written --run; one letter: -j */
     const char *argument;   /* "DIR", or NULL for a flag */
     const char *help;
 };

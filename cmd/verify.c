@@ -1,153 +1,65 @@
 /* hone verify: one verdict explained, or a stream of them. */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cmd.h"
+#include "cmd/verify.h"
 #include "common/json.h"
 #include "common/status.h"
-#include "pipeline/pipeline.h"
 
 static const struct option_row options[] = {
     {"gold", "TEXT", "the reference answer"},
     {"pred", "TEXT", "what the model wrote, whole: the answer is looked for in it"},
     {"bare", NULL, "the prediction is the answer alone: judged as if in <answer> tags"},
+    {"prefill", "TEXT", "what the template wrote before it: \"<think>\""},
     {"question", "TEXT", "for verifiers that look at it"},
     {"columns", "JSON", "the record's other columns, for verifiers that look at them"},
     {"language", "L", "wanted in the reasoning (default: en)"},
-    {"jsonl", NULL, "read {\"id\", \"gold\", \"pred\"} lines (also question, language, verifier)"},
+    {"accuracy", "NAME", "the verifier that says what is right, for kimi_length (default: math)"},
+    {"tokens", "N", "length of the prediction, for verifiers of length"},
+    {"group-min", "N", "the shortest of all predictions for the task, likewise"},
+    {"group-max", "N", "the longest, likewise"},
+    {"jsonl", NULL, "answer lines of JSON: see above"},
+    {"j", "N", "with --jsonl: this many processes, at most 256 (default: 1)"},
     {"plugin", "FILE", "load a verifier from a shared object; may be repeated"},
+    {"command", "NAME=EXECUTABLE", "a verifier that speaks JSON lines; may be repeated"},
+    {"timeout", "MS", "for a verdict of those two (default: 2000)"},
     {"option", "V.KEY=VALUE", "an option: \"countdown.partial=0.1\"; may be repeated"},
     {"list", NULL, "list the verifiers"},
     {0},
 };
 
-struct question {
-    const char *verifier, *gold, *pred, *question, *language, *columns;
-    int is_bare;
-};
-
-static struct wire_text wire_text_of(const char *text)
+static void print_line(struct text *out, const char *name, const char *text)
 {
-    return (struct wire_text){text, (uint32_t)strlen(text)};
+    if (text[0])
+        text_print(out, "%-13s %s\n", name, text);
 }
 
-static int judge(struct reward *reward, const struct question *question, struct score *score)
-{
-    struct task task = {.id = 1, .question = wire_text_of(question->question),
-                        .reference = wire_text_of(question->gold),
-                        .prompt = wire_text_of(question->question), .prefill = wire_text_of(""),
-                        .columns = wire_text_of(question->columns)};
-    struct text completion = {0};
-
-    if (strlen(question->verifier) >= sizeof(task.verifier))
-        return status_fail(STATUS_CONFIG, "there is no verifier \"%s\"", question->verifier);
-    snprintf(task.verifier, sizeof(task.verifier), "%s", question->verifier);
-    snprintf(task.kind, sizeof(task.kind), "%s", question->verifier);
-    snprintf(task.language, sizeof(task.language), "%s", question->language);
-    text_print(&completion, question->is_bare ? "<answer>%s</answer>" : "%s", question->pred);
-    int status = completion.failed
-                     ? status_fail(STATUS_FORMAT, "the prediction is too long")
-                     : reward_judge_text(reward, question->verifier, &task, completion.data,
-                                         completion.length, score);
-    text_release(&completion);
-    return status;
-}
-
-static void print_answer(struct text *out, const struct question *question, enum outcome outcome)
-{
-    struct text answer = {0};
-
-    if (question->is_bare)
-        return;
-    if (reward_extract_answer(question->pred, strlen(question->pred), &answer))
-        text_print(out, "answer   %s\n", answer.data ? answer.data : "");
-    else if (outcome == OUTCOME_UNREADABLE)
-        text_print(out, "answer   none found (reward/README.md has the rules; --bare: the "
-                        "prediction is the answer)\n");
-    text_release(&answer);
-}
-
-static int explain(struct reward *reward, const struct question *question)
+static int explain(struct judge *judge, const struct question *question)
 {
     struct text out = {0};
-    struct score score;
+    struct answer answer;
 
-    TRY(judge(reward, question, &score));
-    text_print(&out, "outcome  %s\nscore    %g\n", outcome_name(score.outcome),
-               (double)score.value);
-    if (score.detail[0])
-        text_print(&out, "detail   %s\n", score.detail);
-    print_answer(&out, question, score.outcome);
+    TRY(judge_ask(judge, question, &answer));
+    print_line(&out, "outcome", answer.outcome);
+    text_print(&out, "%-13s %g\n", "score", answer.score);
+    print_line(&out, "decided by", answer.path);
+    print_line(&out, "detail", answer.detail);
+    if (!answer.has_extracted)
+        print_line(&out, "extracted", "nothing (docs/verifiers.md has the rules; --bare: the "
+                                      "prediction is the answer)");
+    else if (!question->is_bare)
+        text_print(&out, "%-13s %s\n", "extracted",
+                   answer.extracted.data ? answer.extracted.data : "");
+    print_line(&out, "read as", answer.reading);
+    print_line(&out, "gold read as", answer.gold_reading);
+    text_print(&out, "%-13s %.1f microseconds\n", "time", answer.micros);
     int status = print_text(&out);
+    if (status == STATUS_OK && answer.is_error)
+        status = status_fail(STATUS_FAILED, "verifier %s gave no verdict: %s", question->verifier,
+                             answer.detail[0] ? answer.detail : answer.outcome);
     text_release(&out);
-    if (status == STATUS_OK && score.outcome == OUTCOME_ERROR)
-        return status_fail(STATUS_FAILED, "verifier %s gave no verdict: %s", question->verifier,
-                           score.detail);
-    return status;
-}
-
-static int read_line(const json_t *row, const char *where, struct question *question)
-{
-    if (!json_is_object(row))
-        return status_fail(STATUS_FORMAT, "%s: a JSON object is wanted", where);
-    TRY(json_get_text(row, "gold", where, &question->gold));
-    TRY(json_get_text(row, "pred", where, &question->pred));
-    TRY(json_get_text_or(row, "question", where, question->question, &question->question));
-    TRY(json_get_text_or(row, "language", where, question->language, &question->language));
-    return json_get_text_or(row, "verifier", where, question->verifier, &question->verifier);
-}
-
-static int judge_line(struct reward *reward, const struct question *defaults, const char *line,
-                      size_t n, long long number)
-{
-    struct question question = *defaults;
-    struct text out = {0};
-    struct score score;
-    char where[48];
-    json_t *row;
-    int status;
-
-    snprintf(where, sizeof(where), "stdin:%lld", number);
-    TRY(json_parse(&row, line, n, where));
-    status = read_line(row, where, &question);
-    if (status == STATUS_OK)
-        status = judge(reward, &question, &score);
-    if (status == STATUS_OK) {
-        const json_t *id = json_object_get(row, "id");
-        text_print(&out, "{\"id\":");
-        if (id)
-            json_append(&out, id);
-        else
-            text_print(&out, "%lld", number);
-        text_print(&out, ",\"outcome\":\"%s\",\"score\":%.9g,\"detail\":",
-                   outcome_name(score.outcome), (double)score.value);
-        json_append_string(&out, score.detail, strlen(score.detail));
-        text_print(&out, "}\n");
-        status = print_text(&out);
-    }
-    text_release(&out);
-    json_decref(row);
-    return status;
-}
-
-static int judge_stream(struct reward *reward, const struct question *defaults)
-{
-    char *line = NULL;
-    size_t capacity = 0;
-    long long number = 0;
-    ssize_t n;
-    int status = STATUS_OK;
-
-    while (status == STATUS_OK && (n = getline(&line, &capacity, stdin)) >= 0) {
-        number++;
-        if (strspn(line, " \t\r\n") < (size_t)n)
-            status = judge_line(reward, defaults, line, (size_t)n, number);
-    }
-    if (status == STATUS_OK && ferror(stdin))
-        status = status_fail(STATUS_IO, "cannot read standard input: %s", strerror(errno));
-    free(line);
+    verify_answer_release(&answer);
     return status;
 }
 
@@ -181,58 +93,121 @@ static int join(const struct arguments *arguments, const char *name, char out[CO
     return status;
 }
 
-static int open_reward(const struct arguments *arguments, struct reward **reward)
+static int read_facts(const struct arguments *arguments, struct reward_facts *facts)
 {
-    struct stage_settings settings;
+    long long tokens, least, most;
+
+    TRY(argument_int(arguments, "tokens", 0, 0, 1000000000, &tokens));
+    TRY(argument_int(arguments, "group-min", tokens, 0, 1000000000, &least));
+    TRY(argument_int(arguments, "group-max", tokens, 0, 1000000000, &most));
+    *facts = (struct reward_facts){(uint64_t)tokens, (uint64_t)least, (uint64_t)most};
+    return STATUS_OK;
+}
+
+static int read_settings(const struct arguments *arguments, struct verify_settings *out)
+{
+    static struct stage_settings settings;   /* large */
     struct config_binding bindings[N_STAGE_SECTIONS];
+    long long timeout_ms, n_processes;
 
     stage_bind(&settings, bindings);
     config_set_defaults(bindings, N_STAGE_SECTIONS);
     TRY(join(arguments, "plugin", settings.reward.plugins));
+    TRY(join(arguments, "command", settings.reward.commands));
     TRY(join(arguments, "option", settings.reward.options));
+    TRY(argument_int(arguments, "timeout", settings.reward.verifier_timeout_ms, 10, 600000,
+                     &timeout_ms));
+    TRY(argument_int(arguments, "j", 1, 1, CREW_MAX, &n_processes));
+    settings.reward.verifier_timeout_ms = timeout_ms;
     TRY(config_check(bindings, N_STAGE_SECTIONS));
-    return reward_create(reward, &settings.reward, &settings.sandbox);
+    *out = (struct verify_settings){
+        .reward = settings.reward,
+        .sandbox = settings.sandbox,
+        .n_processes = (int)n_processes,
+        .input = arguments->n_positionals > 1 ? arguments->positionals[1] : NULL,
+        .defaults = {
+            .verifier = arguments->n_positionals ? arguments->positionals[0] : NULL,
+            .gold = argument_or(arguments, "gold", ""),
+            .pred = argument_get(arguments, "pred"),
+            .question = argument_or(arguments, "question", ""),
+            .language = argument_or(arguments, "language", "en"),
+            .prefill = argument_or(arguments, "prefill", ""),
+            .columns = "",
+            .accuracy = argument_or(arguments, "accuracy", "math"),
+            .is_bare = argument_get(arguments, "bare") != NULL,
+        },
+    };
+    return read_facts(arguments, &out->defaults.facts);
 }
 
-static int answer(struct reward *reward, const struct arguments *arguments)
+/* One line of JSON, however it was typed. */
+static int read_columns(const struct arguments *arguments, struct text *out)
 {
-    const struct question question = {
-        .verifier = arguments->n_positionals ? arguments->positionals[0] : NULL,
-        .gold = argument_get(arguments, "gold"),
-        .pred = argument_get(arguments, "pred"),
-        .question = argument_or(arguments, "question", ""),
-        .language = argument_or(arguments, "language", "en"),
-        .columns = argument_or(arguments, "columns", ""),
-        .is_bare = argument_get(arguments, "bare") != NULL,
-    };
+    const char *typed = argument_or(arguments, "columns", "");
+    json_t *value = NULL;
 
-    if (argument_get(arguments, "list"))
-        return list_verifiers(reward);
-    if (!question.verifier)
-        return status_fail(STATUS_CONFIG, "name a verifier; `hone verify --list` lists them");
-    if (argument_get(arguments, "jsonl"))
-        return judge_stream(reward, &question);
-    if (!question.gold || !question.pred)
-        return status_fail(STATUS_CONFIG, "--gold and --pred are needed, or --jsonl");
-    return explain(reward, &question);
+    if (!typed[0])
+        return STATUS_OK;
+    TRY(json_parse(&value, typed, strlen(typed), "--columns"));
+    if (json_is_object(value))
+        json_append(out, value);
+    json_decref(value);
+    return out->length ? STATUS_OK
+                       : status_fail(STATUS_CONFIG, "--columns is \"%s\"; it must be an object, "
+                                     "{\"name\": ...}", typed);
+}
+
+/* Before the first line: a name that is wrong is wrong for all of them. */
+static int check_name(struct reward *reward, const char *name)
+{
+    return name ? reward_check_name(reward, name)
+                : status_fail(STATUS_CONFIG,
+                              "name a verifier; `hone verify --list` lists them");
 }
 
 static int run(const struct command *command, const struct arguments *arguments)
 {
-    struct reward *reward;
+    struct verify_settings settings;
+    const struct question *question = &settings.defaults;
+    int is_stream = argument_get(arguments, "jsonl") != NULL;
+    int wants_list = argument_get(arguments, "list") != NULL;
+    struct text columns = {0};
+    struct judge judge;
 
     (void)command;
-    TRY(open_reward(arguments, &reward));
-    int status = answer(reward, arguments);
-    reward_destroy(&reward);
+    TRY(read_settings(arguments, &settings));
+    TRY(judge_open(&judge, &settings));
+    int status = read_columns(arguments, &columns);
+    if (columns.length)
+        settings.defaults.columns = columns.data;
+    if (status == STATUS_OK && !wants_list)
+        status = check_name(judge.reward, question->verifier);
+    if (status == STATUS_OK && wants_list)
+        status = list_verifiers(judge.reward);
+    else if (status == STATUS_OK)
+        status = is_stream         ? verify_stream(&judge, &settings)
+                 : settings.input  ? status_fail(STATUS_CONFIG, "a file of lines needs --jsonl")
+                 : !question->pred ? status_fail(STATUS_CONFIG, "--pred is needed, or --jsonl")
+                                   : explain(&judge, question);
+    judge_close(&judge);
+    text_release(&columns);
     return status;
 }
 
 const struct command command_verify = {
-    "verify", "NAME", 1, "ask a verifier: one verdict explained, or a stream of them",
+    "verify", "NAME [FILE.jsonl]", 2, "ask a verifier: one verdict explained, or a stream of them",
     "hone verify math --gold 1/2 --pred 'so the answer is \\boxed{0.5}'\n"
     "hone verify math --gold 1/2 --pred 0.5 --bare\n"
-    "hone verify math --jsonl < predictions.jsonl > verdicts.jsonl\n\n"
-    "With --jsonl each line of stdin gives a line {\"id\", \"outcome\", \"score\", \"detail\"} on\n"
-    "stdout, in the same order; the first line that cannot be read ends it with exit code 4.",
+    "hone verify format --pred 'a</think><answer>b</answer>' --prefill '<think>'\n"
+    "hone verify math --jsonl -j 4 < predictions.jsonl > verdicts.jsonl\n"
+    "hone verify judge --command 'judge=./judge.py' --jsonl predictions.jsonl\n\n"
+    "NAME is a verifier that is built in, a plugin or an executable (docs/verifiers.md).\n\n"
+    "With --jsonl each line of FILE.jsonl or stdin is an object: pred, and as wanted id, gold,\n"
+    "mode (\"completion\", or \"answer\" as --bare), gold_mode (\"answer\", or for math also\n"
+    "\"completion\": its answer is looked for), question, columns (an object), language, prefill,\n"
+    "tokens, group_min, group_max, verifier. Each gives a line on stdout, in the same order:\n"
+    "{\"id\", \"outcome\", \"right\", \"score\", \"path\", \"extracted\", \"micros\"}\n"
+    "path is the step of math that decided; the others have a \"detail\".\n"
+    "A line that cannot be read gives {\"id\", \"line\", \"error\"}, and exit code 4 at the end.\n"
+    "Blank lines are passed over.",
     options, run};

@@ -84,9 +84,33 @@ static void add_reward(struct metric_list *list, const struct sample_group *grou
                    outcome_keys[o]);
 }
 
+/* How the maths verifier came to its verdicts; nothing when it judged none of them. */
+static void add_paths(struct metric_list *list, const struct sample_group *groups, size_t n,
+                      size_t term)
+{
+    const char *name = groups[0].rewards[term].name;
+    double counts[REWARD_N_PATHS] = {0}, judged = 0;
+
+    for (size_t other = 0; other < term; other++)
+        if (strcmp(groups[0].rewards[other].name, name) == 0)
+            return;
+    for (size_t g = 0; g < n; g++)
+        for (uint32_t i = 0; i < groups[g].n_samples; i++) {
+            int path = reward_path_of(&groups[g].task, name, &groups[g].samples[i].scores[term]);
+            if (path < 0)
+                continue;
+            counts[path]++;
+            judged++;
+        }
+    for (size_t path = 0; judged && path < REWARD_N_PATHS; path++)
+        metric_add(list, counts[path] / judged, "verdicts/%s/%s", name, reward_path_key(path));
+}
+
 void groups_add_metrics(struct metric_list *list, const struct sample_group *groups, size_t n)
 {
     add_lengths(list, groups, n);
     for (size_t term = 0; n && term < groups[0].n_rewards; term++)
         add_reward(list, groups, n, term);
+    for (size_t term = 0; n && term < groups[0].n_rewards; term++)
+        add_paths(list, groups, n, term);
 }

@@ -86,13 +86,13 @@ static int check_verifiers(const struct recipe *recipe, const char *only)
 
     /* Any stage's settings do: the built-in verifiers are the same. */
     struct reward_config plain = recipe->stages[0].settings.reward;
-    plain.plugins[0] = plain.options[0] = '\0';
+    plain.plugins[0] = plain.commands[0] = plain.options[0] = '\0';
     TRY(reward_create(&reward, &plain, &recipe->stages[0].settings.sandbox));
     for (size_t i = 0; i < recipe->n_stages && status == STATUS_OK; i++) {
         const struct stage *stage = &recipe->stages[i];
         const struct reward_config *config = &stage->settings.reward;
         if ((only && strcmp(only, stage->name)) || config->plugins[0] ||
-            !(stage->kind->flags & STAGE_IS_RL))
+            config->commands[0] || !(stage->kind->flags & STAGE_IS_RL))
             continue;
         if (reward_check_names(reward, config) < 0)
             status = status_context(STATUS_CONFIG, "stage \"%s\"", stage->name);
@@ -101,13 +101,26 @@ static int check_verifiers(const struct recipe *recipe, const char *only)
     return status;
 }
 
+/* "judge=./judge.py --strict": the file, when it is not looked for in PATH. */
+static void need_command(struct missing *missing, const struct stage *stage, char *item)
+{
+    char *path = strchr(item, '=');
+
+    if (!path)
+        return;
+    path += 1 + strspn(path + 1, " ");
+    path[strcspn(path, " ")] = '\0';
+    if (strchr(path, '/'))
+        need_file(missing, stage, "reward.commands", path);
+}
+
 /* What is not there is listed; what is wrong is an error. */
 static int look_for(struct missing *missing, const struct recipe *recipe, const char *only)
 {
     for (size_t i = 0; i < recipe->n_stages; i++) {
         const struct stage *stage = &recipe->stages[i];
         const struct tasks_config *tasks = &stage->settings.tasks;
-        char plugin[CONFIG_TEXT_BYTES];
+        char item[CONFIG_TEXT_BYTES];
         if (only && strcmp(only, stage->name))
             continue;
         unsigned flags = stage->kind->flags;
@@ -117,9 +130,11 @@ static int look_for(struct missing *missing, const struct recipe *recipe, const 
         need_file(missing, stage, "tasks.text", flags & STAGE_NEEDS_TEXT ? tasks->text : "");
         need_file(missing, stage, "tasks.general",
                   stage->settings.data.general_share > 0 ? tasks->general : "");
-        for (size_t p = 0; config_list_item(stage->settings.reward.plugins, p, plugin,
-                                            sizeof(plugin)); p++)
-            need_file(missing, stage, "reward.plugins", plugin);
+        const struct reward_config *reward = &stage->settings.reward;
+        for (size_t p = 0; config_list_item(reward->plugins, p, item, sizeof(item)); p++)
+            need_file(missing, stage, "reward.plugins", item);
+        for (size_t p = 0; config_list_item(reward->commands, p, item, sizeof(item)); p++)
+            need_command(missing, stage, item);
         need_model(missing, stage);
         need_tokenizer(missing, stage);
     }

@@ -136,6 +136,8 @@ static int check_stage(const struct stage *stage, struct reward *reward)
     if (!is_rl)
         return STATUS_OK;
     int status = reward_check_names(reward, &settings->reward);
+    if (status == STATUS_OK)
+        status = reward_check_lengths(reward, &settings->reward);
     return status < 0 ? status_context(status, "stage \"%s\"", stage->name) : STATUS_OK;
 }
 
@@ -143,6 +145,7 @@ static int check_stage(const struct stage *stage, struct reward *reward)
 static int have_same_verifiers(const struct stage_settings *a, const struct stage_settings *b)
 {
     return strcmp(a->reward.plugins, b->reward.plugins) == 0 &&
+           strcmp(a->reward.commands, b->reward.commands) == 0 &&
            strcmp(a->reward.options, b->reward.options) == 0 &&
            a->reward.verifier_timeout_ms == b->reward.verifier_timeout_ms &&
            memcmp(&a->sandbox, &b->sandbox, sizeof(a->sandbox)) == 0;

@@ -426,6 +426,7 @@ int stage_start_workers(struct stage_run *run)
     /* Workers that would be told other settings are replaced; those of the same go on. Which
      * functions count, and how much, comes with each group. */
     digest_add(hash, settings->reward.plugins, strlen(settings->reward.plugins) + 1);
+    digest_add(hash, settings->reward.commands, strlen(settings->reward.commands) + 1);
     digest_add(hash, settings->reward.options, strlen(settings->reward.options) + 1);
     digest_add(hash, &settings->sandbox, sizeof(settings->sandbox));
     const int64_t caps[] = {settings->rollout.threads, settings->rollout.max_sequences,

@@ -18,8 +18,15 @@ const struct verifier_host *host_face(struct reward_host *host);
 
 /* ---- plugin.c: opens a shared object, in the child process alone. Never closed again. */
 int plugin_open(const char *path, const struct verifier_v1 **out);
+/* What a verifier may be called. */
+int reward_name_is_good(const char *name, size_t n);
 
-/* ---- isolate.c: a plugin in a process of its own. */
+/* ---- isolate.c: a plugin or an executable in a process of its own. */
+struct isolate_source {
+    const char *path;      /* of a shared object; of an executable, with its arguments */
+    const char *name;      /* of an executable's verifier; NULL: a shared object has its own */
+    const char *options;   /* reward.options, whole */
+};
 #define ISOLATE_TEXT_BYTES 256
 struct isolate_description {
     uint32_t flags;
@@ -27,9 +34,9 @@ struct isolate_description {
     char version[ISOLATE_TEXT_BYTES], help[ISOLATE_TEXT_BYTES];
 };
 struct isolate;
-/* Forks, loads the plugin and creates its verifier with its part of `options`. The reason names the
- * path when the plugin is refused. */
-int isolate_open(struct isolate **out, const char *path, const char *options, int timeout_ms,
+/* Forks, loads the verifier and creates it with its part of the options. The reason names the path
+ * when it is refused. */
+int isolate_open(struct isolate **out, const struct isolate_source *source, int timeout_ms,
                  const struct sandbox_config *sandbox, struct isolate_description *description);
 void isolate_close(struct isolate **isolate);
 /* Always fills the verdict: a child that crashes or hangs is VERIFIER_ERROR and is replaced. */
@@ -49,6 +56,8 @@ int registry_create(struct registry **out, const struct reward_config *config,
                     const struct sandbox_config *sandbox);
 void registry_destroy(struct registry **registry);
 struct registry_entry *registry_find(struct registry *registry, const char *name);
+/* The name that is likely meant, or NULL. */
+const char *registry_nearest(struct registry *registry, const char *name);
 struct registry_entry *registry_at(struct registry *registry, size_t i);   /* NULL at the end */
 const struct verifier_v1 *registry_built_in(size_t i);                     /* NULL at the end */
 

@@ -19,8 +19,9 @@
 #define LOAD_MS 10000   /* dlopen and create(): a model may be read there */
 
 struct isolate {
-    char *path, *options;
+    struct isolate_source source;   /* its texts are ours */
     char name[WIRE_NAME_BYTES];
+    char version[ISOLATE_TEXT_BYTES];
     uint32_t flags;
     int timeout_ms;
     int has_sandbox;
@@ -58,16 +59,17 @@ static int start_child(struct isolate *isolate)
     pid_t parent = getpid();
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-        return status_fail(STATUS_IO, "plugin %s: socketpair: %s", isolate->path, strerror(errno));
+        return status_fail(STATUS_IO, "plugin %s: socketpair: %s", isolate->source.path,
+                           strerror(errno));
     pid_t pid = fork();
     if (pid < 0) {
         int error = errno;
         close(fds[0]);
         close(fds[1]);
-        return status_fail(STATUS_IO, "plugin %s: fork: %s", isolate->path, strerror(error));
+        return status_fail(STATUS_IO, "plugin %s: fork: %s", isolate->source.path, strerror(error));
     }
     if (pid == 0)
-        isolate_child_main(fds[1], parent, isolate->path,
+        isolate_child_main(fds[1], parent, &isolate->source,
                            isolate->has_sandbox ? &isolate->sandbox : NULL);
     setpgid(pid, pid);   /* in both processes, so that neither can be late */
     close(fds[1]);
@@ -80,7 +82,7 @@ static int start_child(struct isolate *isolate)
 static int exchange(struct isolate *isolate, uint32_t kind, const struct text *request,
                     struct text *reply, int timeout_ms)
 {
-    const char *called = isolate->name[0] ? isolate->name : isolate->path;
+    const char *called = isolate->name[0] ? isolate->name : isolate->source.path;
     int64_t deadline = clock_ms() + timeout_ms;
     char how[64];
     int status = frame_send(isolate->fd, kind, request, deadline);
@@ -101,7 +103,7 @@ static int check_reply(struct isolate *isolate, const struct text *reply)
 
     if (reply->length < sizeof(status)) {
         reap(isolate, 0, how, sizeof(how));
-        return status_fail(STATUS_FORMAT, "plugin %s: a reply is cut short", isolate->path);
+        return status_fail(STATUS_FORMAT, "plugin %s: a reply is cut short", isolate->source.path);
     }
     memcpy(&status, reply->data, sizeof(status));
     if (status >= 0)
@@ -122,7 +124,7 @@ static int load(struct isolate *isolate, struct isolate_description *description
     TRY_OUT(check_reply(isolate, &reply));
     if (reply.length != sizeof(int32_t) + sizeof(*description)) {
         status = status_fail(STATUS_FORMAT, "plugin %s: a reply of %zu bytes is malformed",
-                             isolate->path, reply.length);
+                             isolate->source.path, reply.length);
         goto out;
     }
     memcpy(description, reply.data + sizeof(int32_t), sizeof(*description));
@@ -131,7 +133,7 @@ static int load(struct isolate *isolate, struct isolate_description *description
     description->help[sizeof(description->help) - 1] = '\0';
     memcpy(isolate->name, description->name, sizeof(isolate->name));
     isolate->flags = description->flags;
-    options_select(isolate->options, isolate->name, &request);
+    options_select(isolate->source.options, isolate->name, &request);
     TRY_OUT(exchange(isolate, ISOLATE_CREATE, &request, &reply, LOAD_MS));
     TRY_OUT(check_reply(isolate, &reply));
 out:
@@ -140,13 +142,16 @@ out:
     return status;
 }
 
-int isolate_open(struct isolate **out, const char *path, const char *options, int timeout_ms,
+int isolate_open(struct isolate **out, const struct isolate_source *source, int timeout_ms,
                  const struct sandbox_config *sandbox, struct isolate_description *description)
 {
     struct isolate *isolate = mem_alloc(1, sizeof(*isolate));
 
-    isolate->path = mem_copy_text(path);
-    isolate->options = mem_copy_text(options);
+    isolate->source = (struct isolate_source){.path = mem_copy_text(source->path),
+                                              .name = mem_copy_text(source->name),
+                                              .options = mem_copy_text(source->options)};
+    if (source->name)
+        snprintf(isolate->name, sizeof(isolate->name), "%s", source->name);
     isolate->timeout_ms = timeout_ms;
     isolate->fd = -1;
     if (sandbox) {
@@ -158,6 +163,7 @@ int isolate_open(struct isolate **out, const char *path, const char *options, in
         isolate_close(&isolate);
         return status;
     }
+    memcpy(isolate->version, description->version, sizeof(isolate->version));
     *out = isolate;
     return STATUS_OK;
 }
@@ -169,8 +175,9 @@ void isolate_close(struct isolate **isolate)
     if (!*isolate)
         return;
     reap(*isolate, 0, how, sizeof(how));
-    mem_free((*isolate)->path);
-    mem_free((*isolate)->options);
+    mem_free((char *)(uintptr_t)(*isolate)->source.path);
+    mem_free((char *)(uintptr_t)(*isolate)->source.name);
+    mem_free((char *)(uintptr_t)(*isolate)->source.options);
     mem_free(*isolate);
     *isolate = NULL;
 }
@@ -184,15 +191,30 @@ static int deadline_ms(const struct isolate *isolate)
     return limit < 3600000 ? (int)limit : 3600000;
 }
 
+/* Anew, after the last one was killed. Verdicts are cached by the version that the run began with:
+ * another one must not add to them. */
+static int load_again(struct isolate *isolate)
+{
+    struct isolate_description description;
+    char how[64];
+
+    TRY(load(isolate, &description));
+    if (strcmp(description.version, isolate->version) == 0)
+        return STATUS_OK;
+    reap(isolate, 0, how, sizeof(how));
+    return status_fail(STATUS_VERSION, "verifier %s has changed since the start: %s, it was %s",
+                       isolate->name, description.version, isolate->version);
+}
+
 static int ask(struct isolate *isolate, const struct verifier_task *task,
                struct verifier_verdict *verdict)
 {
-    struct isolate_description description;
     struct text request = {.maximum = ISOLATE_MAX_FRAME}, reply = {0};
+    char how[64];
     int status = STATUS_OK;
 
     if (!isolate->pid)
-        TRY(load(isolate, &description));
+        TRY(load_again(isolate));
     frame_write_task(task, &request);
     if (request.failed) {
         status = status_fail(STATUS_FORMAT, "verifier %s: the sample is larger than %d MiB",
@@ -200,13 +222,18 @@ static int ask(struct isolate *isolate, const struct verifier_task *task,
         goto out;
     }
     TRY_OUT(exchange(isolate, ISOLATE_SCORE, &request, &reply, deadline_ms(isolate)));
-    if (reply.length != sizeof(*verdict)) {
+    int wants_replacement = reply.length == sizeof(*verdict) + 1;
+    if (reply.length != sizeof(*verdict) && !wants_replacement) {
         status = status_fail(STATUS_FORMAT, "verifier %s: a verdict of %zu bytes is malformed",
                              isolate->name, reply.length);
         goto out;
     }
     memcpy(verdict, reply.data, sizeof(*verdict));
     verdict->detail[sizeof(verdict->detail) - 1] = '\0';
+    if (wants_replacement) {
+        log_warning("%s", verdict->detail);
+        reap(isolate, 0, how, sizeof(how));
+    }
 out:
     text_release(&request);
     text_release(&reply);

@@ -4,7 +4,7 @@
  * Frame: kind u32, bytes u32, body. Each request is answered by one frame of the same kind.
  *   LOAD    empty        -> status i32, then struct isolate_description or a reason
  *   CREATE  option lines -> status i32, then a reason when it failed
- *   SCORE   a task       -> struct verifier_verdict
+ *   SCORE   a task       -> struct verifier_verdict, then a byte when the child cannot go on
  * Both ends are the same program, so structs travel as they are.
  */
 #ifndef HONE_REWARD_ISOLATE_H
@@ -26,7 +26,8 @@ void frame_write_task(const struct verifier_task *task, struct text *out);
 /* The texts of *task point into `frame`. */
 int frame_read_task(const struct text *frame, struct verifier_task *task);
 
-__attribute__((noreturn)) void isolate_child_main(int fd, pid_t parent, const char *path,
+__attribute__((noreturn)) void isolate_child_main(int fd, pid_t parent,
+                                                  const struct isolate_source *source,
                                                   const struct sandbox_config *sandbox);
 
 #endif

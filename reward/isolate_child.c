@@ -13,16 +13,18 @@
 
 #include "common/log.h"
 #include "common/status.h"
+#include "reward/command.h"
 #include "reward/isolate.h"
 
 struct child {
     int fd;
-    const char *path;
+    const struct isolate_source *source;
     const struct sandbox_config *sandbox;
     struct reward_host *host;          /* made for the first run() of the plugin */
     struct verifier_host face;
     const struct verifier_v1 *verifier;
     void *state;
+    struct command *command;           /* of an executable; then there is no verifier */
 };
 
 /* SIGSEGV and its like must end the process, whatever the parent had installed. */
@@ -93,10 +95,13 @@ static void reply_status(struct child *child, uint32_t kind, int status, const v
 
 static void load(struct child *child)
 {
+    const struct isolate_source *source = child->source;
     struct isolate_description description = {0};
-    int status = child->verifier ? STATUS_OK : plugin_open(child->path, &child->verifier);
+    int status = source->name ? command_open(&child->command, source->name, source->path,
+                                             source->options, &description)
+                              : plugin_open(source->path, &child->verifier);
 
-    if (status == STATUS_OK) {
+    if (child->verifier) {
         const struct verifier_v1 *verifier = child->verifier;
         description.flags = verifier->flags;
         snprintf(description.name, sizeof(description.name), "%s", verifier->name);
@@ -111,13 +116,32 @@ static void load(struct child *child)
 static void create(struct child *child, const struct text *options)
 {
     struct verifier_text lines = {options->data ? options->data : "", options->length};
-    int status = child->verifier->create(&child->face, lines, &child->state);
+    /* An executable has got its options with the greeting. */
+    int status =
+        child->verifier ? child->verifier->create(&child->face, lines, &child->state) : STATUS_OK;
 
     if (status < 0)
         status =
             status_fail(STATUS_CONFIG, "plugin %s: verifier %s refuses its options \"%.*s\" (%d)",
-                        child->path, child->verifier->name, (int)lines.length, lines.data, status);
+                        child->source->path, child->verifier->name, (int)lines.length, lines.data,
+                        status);
     reply_status(child, ISOLATE_CREATE, status, NULL, 0);
+}
+
+/* 1 when the child cannot go on. */
+static int ask_verifier(struct child *child, const struct verifier_task *task,
+                        struct verifier_verdict *verdict)
+{
+    if (child->command)
+        return command_score(child->command, task, verdict) < 0;
+    int32_t failed = child->verifier->score(child->state, task, verdict);
+    if (failed < 0) {
+        verdict->outcome = VERIFIER_ERROR;
+        verdict->score = 0;
+        snprintf(verdict->detail, sizeof(verdict->detail), "verifier %s failed (%d)",
+                 child->verifier->name, (int)failed);
+    }
+    return 0;
 }
 
 static void score(struct child *child, const struct text *request)
@@ -127,24 +151,20 @@ static void score(struct child *child, const struct text *request)
 
     if (frame_read_task(request, &task) < 0)
         _exit(1);
-    int32_t failed = child->verifier->score(child->state, &task, &verdict);
-    if (failed < 0) {
-        verdict.outcome = VERIFIER_ERROR;
-        verdict.score = 0;
-        snprintf(verdict.detail, sizeof(verdict.detail), "verifier %s failed (%d)",
-                 child->verifier->name, (int)failed);
-    }
+    int is_lost = ask_verifier(child, &task, &verdict);
     struct text reply = {0};
     text_append(&reply, &verdict, sizeof(verdict));
+    if (is_lost)
+        text_append(&reply, "", 1);
     if (frame_send(child->fd, ISOLATE_SCORE, &reply, 0) < 0)
         _exit(1);
     text_release(&reply);
 }
 
-void isolate_child_main(int fd, pid_t parent, const char *path,
+void isolate_child_main(int fd, pid_t parent, const struct isolate_source *source,
                         const struct sandbox_config *sandbox)
 {
-    struct child child = {.path = path, .sandbox = sandbox};
+    struct child child = {.source = source, .sandbox = sandbox};
     struct text request = {0};
     uint32_t kind = 0;
 
@@ -155,9 +175,9 @@ void isolate_child_main(int fd, pid_t parent, const char *path,
     while (frame_receive_any(child.fd, &kind, &request, 0) == STATUS_OK) {
         if (kind == ISOLATE_LOAD)
             load(&child);
-        else if (kind == ISOLATE_CREATE && child.verifier)
+        else if (kind == ISOLATE_CREATE && (child.verifier || child.command))
             create(&child, &request);
-        else if (kind == ISOLATE_SCORE && child.verifier)
+        else if (kind == ISOLATE_SCORE && (child.verifier || child.command))
             score(&child, &request);
         else
             _exit(1);

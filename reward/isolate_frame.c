@@ -13,7 +13,7 @@ struct frame_head {
 };
 
 struct task_head {
-    uint64_t task_id;
+    uint64_t task_id, n_tokens, group_min_tokens, group_max_tokens, accuracy;
     uint64_t lengths[N_TEXTS];
 };
 
@@ -120,7 +120,11 @@ static void list_texts(const struct verifier_task *task, struct verifier_text te
 void frame_write_task(const struct verifier_task *task, struct text *out)
 {
     struct verifier_text texts[N_TEXTS];
-    struct task_head head = {.task_id = task->task_id};
+    struct task_head head = {.task_id = task->task_id,
+                             .n_tokens = task->n_tokens,
+                             .group_min_tokens = task->group_min_tokens,
+                             .group_max_tokens = task->group_max_tokens,
+                             .accuracy = task->accuracy};
 
     list_texts(task, texts);
     for (int i = 0; i < N_TEXTS; i++)
@@ -149,6 +153,10 @@ int frame_read_task(const struct text *frame, struct verifier_task *task)
                                    .question = texts[0], .completion = texts[1],
                                    .reference = texts[2], .language = texts[3],
                                    .prefill = texts[4], .kind = texts[5],
-                                   .columns = texts[6]};
+                                   .columns = texts[6],
+                                   .n_tokens = head.n_tokens,
+                                   .group_min_tokens = head.group_min_tokens,
+                                   .group_max_tokens = head.group_max_tokens,
+                                   .accuracy = (uint32_t)head.accuracy};
     return STATUS_OK;
 }

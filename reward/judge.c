@@ -59,14 +59,34 @@ const char *reward_verifier_help(struct reward *reward, size_t i)
 
 static int unknown_name(struct reward *reward, const char *name)
 {
-    const char *names[64];
-    size_t n = 0;
+    static const char *const own[] = {ACCURACY};
+    const char *near = registry_nearest(reward->registry, name);
 
-    for (const char *at; n < 64 && (at = reward_verifier_name(reward, n)) != NULL; n++)
-        names[n] = at;
-    const char *near = config_nearest(name, names, n);
+    if (!near)
+        near = config_nearest(name, own, 1);
     return status_fail(STATUS_CONFIG, "there is no verifier \"%s\"%s%s%s", name,
                        near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+/* A verifier of lengths that lacks an option would mask every sample of the run. */
+static int try_lengths(struct reward *reward, const char *name)
+{
+    const struct reward_facts facts = {.n_tokens = 1, .group_min_tokens = 1, .group_max_tokens = 1};
+    struct task task = {.verifier = "format"};
+    struct registry_entry *entry = registry_find(reward->registry, name);
+    struct score score;
+
+    if (!entry || !entry->verifier || !(entry->description.flags & VERIFIER_USES_GROUP))
+        return STATUS_OK;
+    TRY(reward_judge_text(reward, name, &task, "", 0, &facts, &score));
+    return score.outcome == OUTCOME_ERROR
+               ? status_fail(STATUS_CONFIG, "reward function \"%s\": %s", name, score.detail)
+               : STATUS_OK;
+}
+
+int reward_check_name(struct reward *reward, const char *name)
+{
+    return registry_find(reward->registry, name) ? STATUS_OK : unknown_name(reward, name);
 }
 
 int reward_check_names(struct reward *reward, const struct reward_config *config)
@@ -74,8 +94,17 @@ int reward_check_names(struct reward *reward, const struct reward_config *config
     char name[CONFIG_TEXT_BYTES];
 
     for (size_t i = 0; config_list_item(config->reward_funcs, i, name, sizeof(name)); i++)
-        if (strcmp(name, ACCURACY) != 0 && !registry_find(reward->registry, name))
-            return status_context(unknown_name(reward, name), "reward.reward_funcs");
+        if (strcmp(name, ACCURACY) != 0 && reward_check_name(reward, name) < 0)
+            return status_context(STATUS_CONFIG, "reward.reward_funcs");
+    return STATUS_OK;
+}
+
+int reward_check_lengths(struct reward *reward, const struct reward_config *config)
+{
+    char name[CONFIG_TEXT_BYTES];
+
+    for (size_t i = 0; config_list_item(config->reward_funcs, i, name, sizeof(name)); i++)
+        TRY(try_lengths(reward, name));
     return STATUS_OK;
 }
 
@@ -104,15 +133,28 @@ static struct verifier_task describe_task(const struct task *task, const char *c
     };
 }
 
+/* Only for verifiers that ask for it: the verdicts of others must not depend on it. */
+static void describe_facts(struct verifier_task *task, const struct reward_facts *facts,
+                           enum outcome accuracy)
+{
+    task->n_tokens = facts->n_tokens;
+    task->group_min_tokens = facts->group_min_tokens;
+    task->group_max_tokens = facts->group_max_tokens;
+    task->accuracy = (uint32_t)accuracy;
+}
+
 static void make_key(struct digest *key, const struct registry_entry *entry,
                      const struct verifier_task *task)
 {
+    const uint64_t facts[] = {task->n_tokens, task->group_min_tokens, task->group_max_tokens,
+                              task->accuracy};
     const struct verifier_text texts[] = {task->question, task->reference,  task->language,
                                           task->prefill,  task->kind,       task->columns,
                                           task->completion};
     struct digest_state *state = digest_begin();
 
     digest_add(state, &entry->key, sizeof(entry->key));
+    digest_add(state, facts, sizeof(facts));
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         digest_add(state, &texts[i].length, sizeof(texts[i].length));
         digest_add(state, texts[i].data, texts[i].length);
@@ -126,7 +168,7 @@ static void take_verdict(struct score *score, const struct verifier_verdict *ver
 {
     memset(score, 0, sizeof(*score));
     memcpy(score->detail, verdict->detail, strnlen(verdict->detail, WIRE_DETAIL_BYTES - 1));
-    if (verdict->outcome >= N_OUTCOMES || !isfinite(verdict->score) || verdict->score < 0 ||
+    if (verdict->outcome >= N_OUTCOMES || !isfinite(verdict->score) || verdict->score < -1 ||
         verdict->score > 1) {
         score->outcome = OUTCOME_ERROR;
         snprintf(score->detail, sizeof(score->detail),
@@ -171,7 +213,8 @@ static void ask_verifier(struct reward *reward, struct registry_entry *entry,
 }
 
 int reward_judge_text(struct reward *reward, const char *verifier, const struct task *task,
-                      const char *completion, size_t n, struct score *score)
+                      const char *completion, size_t n, const struct reward_facts *facts,
+                      struct score *score)
 {
     const char *name = strcmp(verifier, ACCURACY) == 0 ? task->verifier : verifier;
     struct registry_entry *entry = registry_find(reward->registry, name);
@@ -179,17 +222,36 @@ int reward_judge_text(struct reward *reward, const char *verifier, const struct 
     if (!entry)
         return unknown_name(reward, name);
     struct verifier_task described = describe_task(task, completion, n);
+    if (facts && (entry->description.flags & VERIFIER_USES_GROUP)) {
+        struct registry_entry *judge = registry_find(reward->registry, task->verifier);
+        struct score accuracy = {.outcome = OUTCOME_ERROR};
+        if (judge && judge != entry)
+            ask_verifier(reward, judge, &described, &accuracy);
+        describe_facts(&described, facts, accuracy.outcome);
+    }
     ask_verifier(reward, entry, &described, score);
     return STATUS_OK;
 }
 
 static void judge_term(struct reward *reward, const struct task *task, const struct sample *sample,
-                       const char *name, struct score *score)
+                       const char *name, const struct reward_facts *facts, struct score *score)
 {
-    if (reward_judge_text(reward, name, task, sample->text.data, sample->text.bytes, score) < 0) {
+    if (reward_judge_text(reward, name, task, sample->text.data, sample->text.bytes, facts,
+                          score) < 0) {
         memset(score, 0, sizeof(*score));
         score->outcome = OUTCOME_ERROR;
         snprintf(score->detail, sizeof(score->detail), "%s", status_reason());
+    }
+}
+
+static void measure_group(const struct sample_group *group, struct reward_facts *facts)
+{
+    for (uint32_t i = 0; i < group->n_samples; i++) {
+        uint64_t n = group->samples[i].n_tokens;
+        if (i == 0 || n < facts->group_min_tokens)
+            facts->group_min_tokens = n;
+        if (n > facts->group_max_tokens)
+            facts->group_max_tokens = n;
     }
 }
 
@@ -212,18 +274,23 @@ static void add_up(struct sample *sample, const struct reward_term *terms, uint3
 int judge_group(struct reward *reward, struct sample_group *group, struct arena *arena,
                 void (*between)(void *context), void *context)
 {
+    struct reward_facts facts = {0};
+
     if (group->n_rewards == 0 || group->n_rewards > WIRE_MAX_REWARDS)
         return status_fail(
             STATUS_FORMAT, "task %llu asks for %u reward functions; 1 to %d are wanted",
             (unsigned long long)group->task.id, (unsigned)group->n_rewards, WIRE_MAX_REWARDS);
+    measure_group(group, &facts);
     for (uint32_t i = 0; i < group->n_samples; i++) {
         struct sample *sample = &group->samples[i];
         sample->scores = ARENA_NEW(arena, struct score, group->n_rewards);
         if (!sample->scores)
             return status_fail(STATUS_NOMEM, "scores of %u samples are over the arena's %zu bytes",
                                (unsigned)group->n_samples, arena->maximum);
+        facts.n_tokens = sample->n_tokens;
         for (uint32_t k = 0; k < group->n_rewards; k++) {
-            judge_term(reward, &group->task, sample, group->rewards[k].name, &sample->scores[k]);
+            judge_term(reward, &group->task, sample, group->rewards[k].name, &facts,
+                       &sample->scores[k]);
             if (between)
                 between(context);
         }

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "reward/fold.h"
+#include "common/utf8.h"
 #include "reward/reward.h"
 
 #define MAX_FORMULA_BYTES 4096
@@ -86,6 +86,11 @@ static enum script script_of(unsigned code)
             return ranges[middle].script;
     }
     return SCRIPT_NONE;
+}
+
+int language_is_character(unsigned code)
+{
+    return (script_of(code) & (SCRIPT_HAN | SCRIPT_KANA)) != 0;
 }
 
 /* Bytes up to and with `close`, looked for in the next `reach` bytes; 0 when it is not there. */
@@ -173,9 +178,10 @@ double reward_language_share(const char *text, size_t n, const char *language)
             at += skip;
             continue;
         }
-        unsigned code = 0;
-        size_t length = fold_utf8(text + at, n - at, &code);
-        enum script script = length ? script_of(code) : SCRIPT_NONE;
+        const unsigned char *bytes = (const unsigned char *)text + at;
+        size_t length = utf8_length(bytes, n - at);
+        unsigned code = length ? utf8_decode(bytes, length) : 0;
+        enum script script = script_of(code);
         int is_character = script == SCRIPT_HAN || script == SCRIPT_KANA;
         /* An apostrophe belongs to its word. */
         if (script == SCRIPT_NONE && (code == '\'' || code == 0x2019) && last != SCRIPT_NONE)

@@ -14,4 +14,7 @@
 /* Whether a script is known for the language ("en", "zh", "ko", "ja", "ru", "ar", ...). */
 int language_is_known(const char *language);
 
+/* Whether the code point counts as a word by itself: Han and Kana. */
+int language_is_character(unsigned code);
+
 #endif

@@ -52,6 +52,17 @@ static int find_value(struct verifier_text options, const char *key, struct line
     return found;
 }
 
+static int refuse_key(const char *verifier, const struct line *line, const char *const *known)
+{
+    char list[256] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; known[i] && n < sizeof(list); i++)
+        n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", i ? ", " : "; it has ", known[i]);
+    return status_fail(STATUS_CONFIG, "reward.options: verifier \"%s\" has no option \"%.*s\"%s",
+                       verifier, (int)line->n_key, line->key, list);
+}
+
 int options_check(struct verifier_text options, const char *verifier, const char *const *known)
 {
     struct line line;
@@ -62,10 +73,7 @@ int options_check(struct verifier_text options, const char *verifier, const char
         while (known[i] && !key_is(&line, known[i]))
             i++;
         if (!known[i])
-            return status_fail(STATUS_CONFIG,
-                               "reward.options: verifier \"%s\" has no option \"%.*s\"%s%s",
-                               verifier, (int)line.n_key, line.key, known[0] ? "; it has " : "",
-                               known[0] ? known[0] : "");
+            return refuse_key(verifier, &line, known);
     }
     return STATUS_OK;
 }
@@ -100,8 +108,26 @@ int options_choice(struct verifier_text options, const char *key, const char *co
             *out = i;
             return STATUS_OK;
         }
-    return status_fail(STATUS_CONFIG, "reward.options: %s=%.*s is unknown; try %s=%s", key,
-                       (int)line.n_value, line.value, key, choices[0]);
+    char list[256] = "";
+    size_t n = 0;
+    for (size_t i = 0; choices[i] && n < sizeof(list); i++)
+        n += (size_t)snprintf(list + n, sizeof(list) - n, "%s%s", i ? ", " : "", choices[i]);
+    return status_fail(STATUS_CONFIG, "reward.options: %s=%.*s is unknown; there are %s", key,
+                       (int)line.n_value, line.value, list);
+}
+
+int options_text(struct verifier_text options, const char *key, char *out, size_t n_out)
+{
+    struct line line;
+
+    if (!find_value(options, key, &line))
+        return STATUS_OK;
+    if (line.n_value >= n_out)
+        return status_fail(STATUS_CONFIG, "reward.options: %s: at most %zu bytes are wanted", key,
+                           n_out - 1);
+    memcpy(out, line.value, line.n_value);
+    out[line.n_value] = '\0';
+    return STATUS_OK;
 }
 
 void options_select(const char *list, const char *verifier, struct text *out)

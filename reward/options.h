@@ -19,6 +19,9 @@ int options_number(struct verifier_text options, const char *key, double minimum
 int options_choice(struct verifier_text options, const char *key, const char *const *choices,
                    int *out);
 
+/* NUL-ended. */
+int options_text(struct verifier_text options, const char *key, char *out, size_t n_out);
+
 /* Appends the lines of `verifier` from a list "verifier.key=value,other.key=value". */
 void options_select(const char *list, const char *verifier, struct text *out);
 

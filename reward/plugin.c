@@ -4,12 +4,10 @@
 #include "common/status.h"
 #include "reward/internal.h"
 
-static int name_is_good(const char *name)
+int reward_name_is_good(const char *name, size_t n)
 {
-    size_t n = strnlen(name, WIRE_NAME_BYTES);
-
     return n > 0 && n < WIRE_NAME_BYTES &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == n;
+           strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") >= n;
 }
 
 int plugin_open(const char *path, const struct verifier_v1 **out)
@@ -26,7 +24,7 @@ int plugin_open(const char *path, const struct verifier_v1 **out)
                            (unsigned)verifier->size);
     if (!verifier->name || !verifier->create || !verifier->score || !verifier->destroy)
         return status_fail(STATUS_FORMAT, "plugin %s: a required member is NULL", path);
-    if (!name_is_good(verifier->name))
+    if (!reward_name_is_good(verifier->name, strnlen(verifier->name, WIRE_NAME_BYTES)))
         return status_fail(STATUS_FORMAT,
                            "plugin %s: its name must be 1 to %d bytes of a-z, 0-9 and _", path,
                            WIRE_NAME_BYTES - 1);

@@ -12,7 +12,8 @@
 /* Built-in verifiers, one line each; a plugin is one more entry at run time. */
 static const struct verifier_v1 *const built_in[] = {
     &verifier_math,   &verifier_countdown, &verifier_code,       &verifier_exact,
-    &verifier_format, &verifier_language,  &verifier_preference,
+    &verifier_format, &verifier_language,  &verifier_preference, &verifier_repetition,
+    &verifier_soft_overlong, &verifier_kimi_length,
 };
 #define N_BUILT_IN (sizeof(built_in) / sizeof(built_in[0]))
 
@@ -40,6 +41,15 @@ struct registry_entry *registry_find(struct registry *registry, const char *name
     return NULL;
 }
 
+const char *registry_nearest(struct registry *registry, const char *name)
+{
+    const char *names[MAX_VERIFIERS];
+
+    for (size_t i = 0; i < registry->n; i++)
+        names[i] = registry->entries[i].description.name;
+    return config_nearest(name, names, registry->n);
+}
+
 static int is_built_in(const char *name)
 {
     for (size_t i = 0; i < N_BUILT_IN; i++)
@@ -62,27 +72,50 @@ static void set_key(struct registry_entry *entry, const char *options)
     text_release(&lines);
 }
 
-static int add_plugin(struct registry *registry, const char *path,
-                      const struct reward_config *config, const struct sandbox_config *sandbox)
+static int add_isolated(struct registry *registry, const struct isolate_source *source,
+                        const struct reward_config *config, const struct sandbox_config *sandbox)
 {
     struct registry_entry *entry = &registry->entries[registry->n];
-    char copy[CONFIG_TEXT_BYTES];
+    char copy[WIRE_NAME_BYTES];
 
     if (registry->n + N_BUILT_IN >= MAX_VERIFIERS)
-        return status_fail(STATUS_CONFIG, "plugin %s: the table is full", path);
+        return status_fail(STATUS_CONFIG, "plugin %s: the table is full", source->path);
     memset(entry, 0, sizeof(*entry));
-    TRY(isolate_open(&entry->isolate, path, config->options, (int)config->verifier_timeout_ms,
-                     sandbox, &entry->description));
+    TRY(isolate_open(&entry->isolate, source, (int)config->verifier_timeout_ms, sandbox,
+                     &entry->description));
     if (is_built_in(entry->description.name) ||
         registry_find(registry, entry->description.name)) {
-        snprintf(copy, sizeof(copy), "%s", entry->description.name);
+        memcpy(copy, entry->description.name, sizeof(copy));
         isolate_close(&entry->isolate);
-        return status_fail(STATUS_CONFIG, "plugin %s: a verifier named \"%s\" exists", path, copy);
+        return status_fail(STATUS_CONFIG, "plugin %s: a verifier named \"%s\" exists", source->path,
+                           copy);
     }
     set_key(entry, config->options);
     registry->n++;
-    log_info("plugin %s: verifier %s, version %s", path, entry->description.name,
+    log_info("plugin %s: verifier %s, version %s", source->path, entry->description.name,
              entry->description.version);
+    return STATUS_OK;
+}
+
+static int add_plugins(struct registry *registry, const struct reward_config *config,
+                       const struct sandbox_config *sandbox)
+{
+    char item[CONFIG_TEXT_BYTES];
+
+    for (size_t i = 0; config_list_item(config->plugins, i, item, sizeof(item)); i++) {
+        const struct isolate_source source = {.path = item, .options = config->options};
+        TRY(add_isolated(registry, &source, config, sandbox));
+    }
+    for (size_t i = 0; config_list_item(config->commands, i, item, sizeof(item)); i++) {
+        char *sign = strchr(item, '=');
+        if (!sign || !reward_name_is_good(item, (size_t)(sign - item)))
+            return status_fail(STATUS_CONFIG, "reward.commands: \"%s\" is not of the form "
+                               "name=executable, name of a-z, 0-9 and _", item);
+        *sign = '\0';
+        const struct isolate_source source = {.path = sign + 1, .name = item,
+                                              .options = config->options};
+        TRY(add_isolated(registry, &source, config, sandbox));
+    }
     return STATUS_OK;
 }
 
@@ -119,10 +152,13 @@ static int check_option_names(struct registry *registry, const char *options)
         char *point = strchr(item, '.');
         if (point)
             *point = '\0';
-        if (!point || !registry_find(registry, item))
+        if (!point || !registry_find(registry, item)) {
+            const char *near = registry_nearest(registry, item);
             return status_fail(STATUS_CONFIG,
-                               "reward.options: there is no verifier \"%s\"; write "
-                               "verifier.key=value", item);
+                               "reward.options: there is no verifier \"%s\"%s%s%s; write "
+                               "verifier.key=value", item, near ? ", did you mean \"" : "",
+                               near ? near : "", near ? "\"?" : "");
+        }
     }
     return STATUS_OK;
 }
@@ -131,12 +167,10 @@ int registry_create(struct registry **out, const struct reward_config *config,
                     const struct sandbox_config *sandbox)
 {
     struct registry *registry = mem_alloc(1, sizeof(*registry));
-    char path[CONFIG_TEXT_BYTES];
     int status = STATUS_OK;
 
     /* Plugins first: they fork, and nothing else should be in the process by then. */
-    for (size_t i = 0; config_list_item(config->plugins, i, path, sizeof(path)); i++)
-        TRY_OUT(add_plugin(registry, path, config, sandbox));
+    TRY_OUT(add_plugins(registry, config, sandbox));
     registry->host = host_create(sandbox);
     for (size_t i = 0; i < N_BUILT_IN; i++)
         TRY_OUT(add_built_in(registry, built_in[i], config->options));

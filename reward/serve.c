@@ -152,6 +152,7 @@ int reward_serve(const struct reward_options *options, volatile int *stop)
     TRY(reward_create(&server.reward, options->config, options->sandbox));
     arena_init(&server.arena, LEASE_BYTES);
     TRY_OUT(reward_check_names(server.reward, options->config));
+    TRY_OUT(reward_check_lengths(server.reward, options->config));
     TRY_OUT(wire_link_open(&server.link, options->endpoint, options->name));
     status = serve(&server, stop);
 out:

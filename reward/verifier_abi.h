@@ -43,12 +43,17 @@ struct verifier_task {
     struct verifier_text language;     /* wanted in the reasoning: "en"; may be empty */
     struct verifier_text prefill;      /* written for the model: stands before the completion */
     struct verifier_text kind;         /* of task: "code" */
-    /* end of the first one; what follows is asked for with VERIFIER_HAS */
+    /* What follows came later: ask VERIFIER_HAS first. */
     struct verifier_text columns;      /* other ones of the record, a JSON object; may be empty */
+    /* Filled for verifiers that are flagged VERIFIER_USES_GROUP, and 0 for all others. */
+    uint64_t n_tokens;                 /* of the completion; 0: not known */
+    uint64_t group_min_tokens, group_max_tokens;   /* over all completions of the task */
+    uint32_t accuracy;                 /* enum verifier_outcome of the task's own verifier */
+    uint32_t reserved_later;
 };
 
 enum verifier_outcome {                /* travels as uint32_t */
-    VERIFIER_RIGHT = 0,                /* full score */
+    VERIFIER_RIGHT = 0,                /* full score; of a penalty: there is none */
     VERIFIER_WRONG = 1,
     VERIFIER_UNREADABLE = 2,           /* no answer could be read from the completion */
     VERIFIER_TIMEOUT = 3,              /* the completion's program ran too long */
@@ -59,7 +64,7 @@ enum verifier_outcome {                /* travels as uint32_t */
 struct verifier_verdict {              /* arrives as VERIFIER_ERROR, "no verdict was given" */
     uint32_t size;
     uint32_t outcome;
-    double score;                      /* 0 .. 1; anything else is taken as VERIFIER_ERROR */
+    double score;                      /* -1 .. 1, below 0 a penalty; else it is VERIFIER_ERROR */
     char detail[VERIFIER_DETAIL_BYTES];   /* NUL-ended; shown in logs, stored with the sample */
 };
 
@@ -100,7 +105,8 @@ struct verifier_host {                 /* what the host lends a verifier, from c
 
 enum verifier_flags {
     VERIFIER_DETERMINISTIC = 1u << 0,  /* same task and completion, same verdict: may be cached */
-    VERIFIER_USES_SANDBOX = 1u << 1    /* its deadline has room for compiling and running */
+    VERIFIER_USES_SANDBOX = 1u << 1,   /* its deadline has room for compiling and running */
+    VERIFIER_USES_GROUP = 1u << 2      /* wants lengths and accuracy: see struct verifier_task */
 };
 
 struct verifier_v1 {

@@ -3,7 +3,7 @@
 
 #include "common/json.h"
 #include "reward/answer.h"
-#include "reward/expression.h"
+#include "reward/arithmetic.h"
 #include "reward/options.h"
 #include "reward/verifiers/verifiers.h"
 
@@ -16,7 +16,7 @@
 #define MAX_NUMBERS 16
 
 struct countdown {
-    double partial;   /* score of a readable answer that misses */
+    double right, partial, none;   /* score of a solution, of a readable miss, of no answer */
 };
 
 struct puzzle {
@@ -27,13 +27,17 @@ struct puzzle {
 
 static int32_t create(const struct verifier_host *host, struct verifier_text options, void **state)
 {
-    static const char *const known[] = {"partial", NULL};
-    struct countdown countdown = {.partial = 0};
+    static const char *const known[] = {"partial", "right", "none", NULL};
+    struct countdown countdown = {.right = 1};
 
     (void)host;
     int status = options_check(options, "countdown", known);
     if (status == 0)
-        status = options_number(options, "partial", 0, 1, &countdown.partial);
+        status = options_number(options, "partial", -1, 1, &countdown.partial);
+    if (status == 0)
+        status = options_number(options, "right", -1, 1, &countdown.right);
+    if (status == 0)
+        status = options_number(options, "none", -1, 1, &countdown.none);
     if (status < 0)
         return status;
     struct countdown *kept = mem_alloc(1, sizeof(*kept));
@@ -108,63 +112,40 @@ static int compare(const void *a, const void *b)
 }
 
 /* Sorts both. */
-static int same_numbers(struct puzzle *puzzle, struct expression *expression)
+static int same_numbers(struct puzzle *puzzle, struct arithmetic *arithmetic)
 {
-    if (puzzle->n != expression->n_numbers)
+    if (puzzle->n != arithmetic->n_numbers)
         return 0;
     qsort(puzzle->numbers, puzzle->n, sizeof(puzzle->numbers[0]), compare);
-    qsort(expression->numbers, puzzle->n, sizeof(expression->numbers[0]), compare);
-    return memcmp(puzzle->numbers, expression->numbers, puzzle->n * sizeof(puzzle->numbers[0])) ==
+    qsort(arithmetic->numbers, puzzle->n, sizeof(arithmetic->numbers[0]), compare);
+    return memcmp(puzzle->numbers, arithmetic->numbers, puzzle->n * sizeof(puzzle->numbers[0])) ==
            0;
 }
 
-/* Cuts "= 22" off the end: 1 when there is none or it is true. */
-static int take_tail(struct text *answer, int64_t target)
+static int32_t judge(struct puzzle *puzzle, const struct text *answer,
+                     const struct countdown *countdown, struct verifier_verdict *verdict)
 {
-    const char *sign = answer_find_last(answer->data, answer->length, "=");
-    int64_t value = 0;
+    const struct fraction target = {puzzle->target, 1};
+    const char *why = NULL;
+    struct arithmetic arithmetic;
+    enum arithmetic_outcome outcome =
+        arithmetic_read(&arithmetic, answer->data ? answer->data : "", answer->length);
 
-    if (!sign)
-        return 1;
-    const char *at = sign + 1, *end = answer->data + answer->length;
-    while (at < end && *at == ' ')
-        at++;
-    size_t n = read_integer(at, (size_t)(end - at), &value);
-    at += n;
-    while (at < end && strchr(" .$\\)", *at))
-        at++;
-    answer->length = (size_t)(sign - answer->data);
-    return n && at == end && value == target;
-}
-
-static int32_t judge(struct puzzle *puzzle, struct text *answer, double partial,
-                     struct verifier_verdict *verdict)
-{
-    struct expression expression;
-    struct rational target;
-
-    if (!take_tail(answer, puzzle->target))
-        return verdict_set(verdict, VERIFIER_WRONG, partial,
-                           "what follows \"=\" is not the target");
-    expression_init(&expression);
-    rational_init(&target);
-    rational_set_integer(&target, puzzle->target);
-    enum expression_outcome outcome =
-        expression_read(&expression, answer->data, answer->length, EXPRESSION_INTEGERS);
-    if (outcome == EXPRESSION_UNREADABLE)
-        verdict_set(verdict, VERIFIER_UNREADABLE, 0, "\"%.*s\" is no arithmetic",
-                    answer->length < 60 ? (int)answer->length : 60, answer->data);
-    else if (outcome != EXPRESSION_READ)
-        verdict_set(verdict, VERIFIER_WRONG, partial, "divides by zero or is too large");
-    else if (!same_numbers(puzzle, &expression))
-        verdict_set(verdict, VERIFIER_WRONG, partial, "does not use each number once");
-    else if (!rational_equal(&expression.value, &target))
-        verdict_set(verdict, VERIFIER_WRONG, partial, "does not make the target");
-    else
-        verdict_set(verdict, VERIFIER_RIGHT, 1, "makes the target");
-    rational_release(&target);
-    expression_release(&expression);
-    return 0;
+    if (outcome == ARITHMETIC_UNREADABLE)
+        return verdict_set(verdict, VERIFIER_UNREADABLE, countdown->none,
+                           "\"%.*s\" is no arithmetic",
+                           answer->length < 60 ? (int)answer->length : 60, answer->data);
+    if (outcome == ARITHMETIC_UNDEFINED)
+        why = "divides by zero or is too large";
+    else if (!same_numbers(puzzle, &arithmetic))
+        why = "does not use each number once";
+    else if (!fraction_equal(arithmetic.value, target))
+        why = "does not make the target";
+    else if (arithmetic.has_tail && !fraction_equal(arithmetic.tail, target))
+        why = "what follows \"=\" is not the target";
+    if (why)
+        return verdict_set(verdict, VERIFIER_WRONG, countdown->partial, "%s", why);
+    return verdict_set(verdict, VERIFIER_RIGHT, countdown->right, "makes the target");
 }
 
 static int32_t score(void *state, const struct verifier_task *task,
@@ -180,9 +161,9 @@ static int32_t score(void *state, const struct verifier_task *task,
                            "reference is unreadable: \"numbers=3,5,7 target=22\" is wanted");
     answer_find(&answer, task);
     if (answer.source == ANSWER_NONE)
-        verdict_set(verdict, VERIFIER_UNREADABLE, 0, "%s", answer.why_none);
+        verdict_set(verdict, VERIFIER_UNREADABLE, countdown->none, "%s", answer.why_none);
     else
-        judge(&puzzle, &answer.text, countdown->partial, verdict);
+        judge(&puzzle, &answer.text, countdown, verdict);
     answer_release(&answer);
     return 0;
 }
@@ -196,7 +177,7 @@ const struct verifier_v1 verifier_countdown = {
     .size = sizeof(verifier_countdown),
     .flags = VERIFIER_DETERMINISTIC,
     .name = "countdown",
-    .version = "1",
+    .version = "2",
     .help = "Arithmetic that uses each given number once and makes the target.",
     .create = create,
     .score = score,

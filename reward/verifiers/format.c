@@ -3,14 +3,23 @@
 
 #include "common/memory.h"
 #include "reward/options.h"
+#include "reward/verifiers/format.h"
 #include "reward/verifiers/verifiers.h"
 
 /*
- * format: one pass over the bytes of prefill and completion.
- *   strict  think once, then answer once, both with text, only blanks around: 1, else 0
- *   tags    0.25 for each tag that stands there exactly once
+ * format: the form of prefill and completion, read as one text. The state machine here takes one
+ * pass over the bytes and leaves result bits:
+ *   strict    think once, then answer once, both with text, only blanks around: 1, else 0
+ *   tags      0.25 for each tag that stands there exactly once
+ *   logic_rl  each tag exactly once, in order: 1, else -1 (kk.py of Logic-RL)
+ * The rules of other projects are in format_ported.c.
  */
-enum { VARIANT_STRICT, VARIANT_TAGS };
+enum { VARIANT_STRICT, VARIANT_TAGS, VARIANT_LOGIC_RL, N_OWN_VARIANTS };
+
+struct format {
+    int variant;
+    char fence[32];               /* language of the block that "r1_code" asks for; "": any */
+};
 
 static const char *const tags[] = {"<think>", "</think>", "<answer>", "</answer>"};
 #define N_TAGS 4
@@ -121,40 +130,72 @@ static const char *explain(unsigned bits)
 
 static int32_t create(const struct verifier_host *host, struct verifier_text options, void **state)
 {
-    static const char *const known[] = {"variant", NULL};
-    static const char *const variants[] = {"strict", "tags", NULL};
-    int variant = VARIANT_STRICT;
+    static const char *const known[] = {"variant", "fence", NULL};
+    const char *variants[FORMAT_MAX_VARIANTS] = {"strict", "tags", "logic_rl"};
+    struct format wanted = {.variant = VARIANT_STRICT};
 
     (void)host;
+    for (size_t i = 0; format_ported[i].name; i++)
+        variants[N_OWN_VARIANTS + i] = format_ported[i].name;
     int status = options_check(options, "format", known);
     if (status == 0)
-        status = options_choice(options, "variant", variants, &variant);
+        status = options_choice(options, "variant", variants, &wanted.variant);
+    if (status == 0)
+        status = options_text(options, "fence", wanted.fence, sizeof(wanted.fence));
     if (status < 0)
         return status;
-    int *kept = mem_alloc(1, sizeof(*kept));
-    *kept = variant;
+    struct format *kept = mem_alloc(1, sizeof(*kept));
+    *kept = wanted;
     *state = kept;
     return 0;
+}
+
+static double score_machine(const struct machine *machine, int variant)
+{
+    int n_once = 0;
+
+    if (variant == VARIANT_STRICT)
+        return machine->bits == FORMAT_ALL;
+    for (int i = 0; i < N_TAGS; i++)
+        n_once += machine->counts[i] == 1;
+    if (variant == VARIANT_TAGS)
+        return 0.25 * n_once;
+    return n_once == N_TAGS && (machine->bits & FORMAT_NO_REPEAT) ? 1 : -1;
+}
+
+static int32_t score_ported(const struct format *format, const struct verifier_task *task,
+                            struct verifier_verdict *verdict)
+{
+    const struct format_row *row = &format_ported[format->variant - N_OWN_VARIANTS];
+    const char *why = "well formed";
+    struct text joined = {0};
+
+    text_append(&joined, task->prefill.data ? task->prefill.data : "", task->prefill.length);
+    text_append(&joined, task->completion.data ? task->completion.data : "",
+                task->completion.length);
+    if (joined.failed) {
+        text_release(&joined);
+        return verdict_set(verdict, VERIFIER_UNREADABLE, 0, "the text is too long");
+    }
+    struct verifier_text text = {joined.data ? joined.data : "", joined.length};
+    double value = row->score(text, format->fence, &why);
+    text_release(&joined);
+    return verdict_set(verdict, value >= 1 ? VERIFIER_RIGHT : VERIFIER_WRONG, value, "%s", why);
 }
 
 static int32_t score(void *state, const struct verifier_task *task,
                      struct verifier_verdict *verdict)
 {
     struct machine machine = {.bits = FORMAT_ONLY_BLANKS | FORMAT_NO_REPEAT};
-    const int *variant = state;
+    const struct format *format = state;
 
+    if (format->variant >= N_OWN_VARIANTS)
+        return score_ported(format, task, verdict);
     take_text(&machine, task->prefill);
     take_text(&machine, task->completion);
     flush(&machine);
-    if (*variant == VARIANT_TAGS) {
-        double value = 0;
-        for (int i = 0; i < N_TAGS; i++)
-            value += machine.counts[i] == 1 ? 0.25 : 0;
-        return verdict_set(verdict, value >= 1 ? VERIFIER_RIGHT : VERIFIER_WRONG, value,
-                           "%s", explain(machine.bits));
-    }
-    int right = machine.bits == FORMAT_ALL;
-    return verdict_set(verdict, right ? VERIFIER_RIGHT : VERIFIER_WRONG, right, "%s",
+    double value = score_machine(&machine, format->variant);
+    return verdict_set(verdict, value >= 1 ? VERIFIER_RIGHT : VERIFIER_WRONG, value, "%s",
                        explain(machine.bits));
 }
 
@@ -167,8 +208,8 @@ const struct verifier_v1 verifier_format = {
     .size = sizeof(verifier_format),
     .flags = VERIFIER_DETERMINISTIC,
     .name = "format",
-    .version = "1",
-    .help = "Reasoning in <think>, then the answer in <answer>, and nothing else.",
+    .version = "2",
+    .help = "Reasoning in <think>, the answer in <answer>; option variant: other projects' rules.",
     .create = create,
     .score = score,
     .destroy = destroy,

@@ -1,111 +1,110 @@
 #include <string.h>
+#include <sys/random.h>
 
-#include "reward/answer.h"
-#include "reward/fold.h"
+#include "common/status.h"
+#include "math/math.h"
 #include "reward/options.h"
-#include "reward/verifiers/math_compare.h"
 #include "reward/verifiers/verifiers.h"
 
-/* math: the answer means the same as the reference. math_compare.c has the rules. */
+/* math: the answer means the same as the reference. math/ has the rules. */
 
-static int32_t create(const struct verifier_host *host, struct verifier_text options, void **state)
+struct state {
+    struct math *math;
+    struct math_options options;
+    struct text joined;   /* prefill and completion */
+};
+
+static void destroy(void *opaque)
 {
-    static const char *const known[] = {NULL};
+    struct state *state = opaque;
+
+    if (!state)
+        return;
+    math_destroy(&state->math);
+    text_release(&state->joined);
+    mem_free(state);
+}
+
+/* Random primes come from the run's seed where the options have it: never from a constant, which a
+ * policy could learn. */
+static int read_seed(struct verifier_text options, uint64_t *out)
+{
+    double seed = -1;
+
+    TRY(options_number(options, "seed", 0, 9007199254740992.0, &seed));
+    *out = (uint64_t)seed;
+    if (seed < 0 && getrandom(out, sizeof(*out), 0) != (ssize_t)sizeof(*out))
+        return status_fail(STATUS_IO, "no random seed can be had: set math.seed");
+    return STATUS_OK;
+}
+
+static int32_t create(const struct verifier_host *host, struct verifier_text options, void **out)
+{
+    static const char *const known[] = {"extraction", "seed", NULL};
+    static const char *const extractions[] = {"strict", "lenient", NULL};
+    struct state *state;
+    int extraction = 0;
+    uint64_t seed;
 
     (void)host;
-    *state = NULL;
-    return options_check(options, "math", known);
+    TRY(options_check(options, "math", known));
+    TRY(options_choice(options, "extraction", extractions, &extraction));
+    TRY(read_seed(options, &seed));
+    state = mem_alloc(1, sizeof(*state));
+    state->options.mode = extraction ? MATH_LENIENT : MATH_STRICT;
+    int status = math_create(&state->math, seed);
+    if (status < 0)
+        destroy(state);
+    else
+        *out = state;
+    return status;
 }
 
-static int fold(struct verifier_text text, struct text *out)
+/* A reference may be a whole solution that ends in "#### 72" or \boxed{72}. */
+static enum math_mode mode_of_reference(struct verifier_text reference)
 {
-    out->maximum = ANSWER_MAX_BYTES;
-    return text.length <= ANSWER_MAX_BYTES && fold_math(text.data, text.length, out) == 0 &&
-           out->length;
+    return memmem(reference.data, reference.length, "####", 4) ||
+           memmem(reference.data, reference.length, "\\boxed", 6) ? MATH_STRICT : MATH_ANSWER;
 }
 
-/* A reference may be a whole solution: "... #### 72", "... \boxed{72}". */
-static int fold_reference(struct verifier_text reference, struct text *out)
+static enum verifier_outcome outcome_of(enum math_outcome outcome)
 {
-    struct verifier_task solution = {.completion = reference};
-    struct answer answer;
-
-    answer_find(&answer, &solution);
-    if (answer.source == ANSWER_BOX || answer.source == ANSWER_HASHES)
-        reference = (struct verifier_text){answer.text.data, answer.text.length};
-    int good = fold(reference, out);
-    answer_release(&answer);
-    return good;
-}
-
-/* The only number of a sentence, "The result is 42."; 0 when there are more, none, or a "not". */
-static int find_only_number(const struct text *text, struct span *out)
-{
-    size_t n_found = 0;
-
-    for (size_t at = 0; at < text->length;) {
-        size_t n = strspn(text->data + at, "0123456789.,/-");
-        size_t digits = strcspn(text->data + at, "0123456789");
-        if (n && digits < n) {
-            while (n && strchr(".,/-", text->data[at + n - 1]))
-                n--;
-            *out = (struct span){text->data + at, n};
-            n_found++;
-        }
-        at += n ? n : 1;
+    switch (outcome) {
+    case MATH_NO_ANSWER: case MATH_UNREADABLE: return VERIFIER_UNREADABLE;
+    case MATH_UNREADABLE_GOLD: return VERIFIER_ERROR;   /* masks the sample: nothing to learn */
+    default: return math_outcome_is_right(outcome) ? VERIFIER_RIGHT : VERIFIER_WRONG;
     }
-    return n_found == 1 && !strpbrk(text->data, "=^\\") && !strstr(text->data, "not ");
 }
 
-static int same(const struct text *gold, const struct answer *answer, const struct text *folded)
-{
-    struct span wanted = {gold->data, gold->length}, number;
-
-    if (math_same(wanted, (struct span){folded->data, folded->length}))
-        return 1;
-    return (answer->source == ANSWER_TAG || answer->source == ANSWER_WORDS) &&
-           find_only_number(folded, &number) && strpbrk(folded->data, " ") &&
-           math_same(wanted, number);
-}
-
-static int32_t score(void *state, const struct verifier_task *task,
+static int32_t score(void *opaque, const struct verifier_task *task,
                      struct verifier_verdict *verdict)
 {
-    struct text gold = {0}, folded = {0};
-    struct answer answer = {0};
+    struct state *state = opaque;
+    struct verifier_text text = task->completion;
+    struct math_options options = state->options;
+    struct math_verdict found;
 
-    (void)state;
-    if (!fold_reference(task->reference, &gold)) {
-        verdict_set(verdict, VERIFIER_ERROR, 0, "reference is unreadable");
-        goto out;
+    if (task->prefill.length) {
+        state->joined.maximum = task->prefill.length + text.length + 1;
+        text_clear(&state->joined);
+        text_append(&state->joined, task->prefill.data, task->prefill.length);
+        text_append(&state->joined, text.data, text.length);
+        text = (struct verifier_text){state->joined.data, state->joined.length};
     }
-    answer_find(&answer, task);
-    if (answer.source == ANSWER_NONE)
-        verdict_set(verdict, VERIFIER_UNREADABLE, 0, "%s", answer.why_none);
-    else if (!fold((struct verifier_text){answer.text.data, answer.text.length}, &folded))
-        verdict_set(verdict, VERIFIER_UNREADABLE, 0, "the answer has bytes that are no text");
-    else if (same(&gold, &answer, &folded))
-        verdict_set(verdict, VERIFIER_RIGHT, 1, "equal");
-    else
-        verdict_set(verdict, VERIFIER_WRONG, 0, "answer \"%.60s\"", folded.data);
-out:
-    answer_release(&answer);
-    text_release(&gold);
-    text_release(&folded);
-    return 0;
-}
-
-static void destroy(void *state)
-{
-    (void)state;
+    options.gold_mode = mode_of_reference(task->reference);
+    math_verify(state->math, task->reference.data, task->reference.length, text.data, text.length,
+                &options, &found);
+    return verdict_set(verdict, outcome_of(found.outcome),
+                       math_outcome_is_right(found.outcome) ? 1 : 0, "%s%s%s",
+                       math_outcome_text(found.outcome), *found.path ? ": " : "", found.path);
 }
 
 const struct verifier_v1 verifier_math = {
     .size = sizeof(verifier_math),
     .flags = VERIFIER_DETERMINISTIC,
     .name = "math",
-    .version = "1",
-    .help = "The answer equals the reference: numbers exactly, lists by members, the rest as text.",
+    .version = "2",
+    .help = "The answer means the same as the reference: numbers, formulas, lists, sets, text.",
     .create = create,
     .score = score,
     .destroy = destroy,

@@ -14,6 +14,9 @@ extern const struct verifier_v1 verifier_exact;
 extern const struct verifier_v1 verifier_format;
 extern const struct verifier_v1 verifier_language;
 extern const struct verifier_v1 verifier_preference;
+extern const struct verifier_v1 verifier_repetition;
+extern const struct verifier_v1 verifier_soft_overlong;
+extern const struct verifier_v1 verifier_kimi_length;
 
 /* Outcome, score and detail in one line of code; returns 0, as score() does. */
 int32_t verdict_set(struct verifier_verdict *verdict, enum verifier_outcome outcome, double score,

@@ -135,6 +135,20 @@ static void what_is_missing_is_counted_and_named_once(void **state)
     assert_says("missing: w/train.jsonl, for tasks.train of zero, cold, rl\n");
 }
 
+static void a_missing_verifier_is_named(void **state)
+{
+    struct text yaml = {0};
+
+    (void)state;
+    text_print(&yaml, "reward: {plugins: [w/own.so], commands: [a=w/judge.py --strict, b=judge],"
+                      " reward_funcs: [a, b]}\n%s", recipe_yaml);
+    assert_int_equal(plan(yaml.data, "zero", 0) > 0, 1);
+    text_release(&yaml);
+    assert_says("missing: w/own.so, for reward.plugins of zero\n");
+    assert_says("missing: w/judge.py, for reward.commands of zero\n");
+    assert_null(strstr(out.data, "missing: judge"));   /* PATH may have it */
+}
+
 static void the_json_holds_every_stage_and_setting(void **state)
 {
     json_t *root;
@@ -257,6 +271,7 @@ int main(void)
         TEST(a_stage_shows_size_work_memory_and_settings),
         TEST(sequences_longer_than_the_model_are_noted),
         TEST(what_is_missing_is_counted_and_named_once),
+        TEST(a_missing_verifier_is_named),
         TEST(the_json_holds_every_stage_and_setting),
         TEST(mistakes_in_a_recipe_are_errors),
         TEST(a_verifier_that_is_not_there_is_an_error),

@@ -43,7 +43,9 @@ static struct isolate *open_plugin(const char *name, const char *options, int ti
     struct isolate_description description;
     struct isolate *isolate = NULL;
 
-    if (isolate_open(&isolate, path_of(name), options, timeout_ms, NULL, &description) < 0)
+    const struct isolate_source source = {.path = path_of(name), .options = options};
+
+    if (isolate_open(&isolate, &source, timeout_ms, NULL, &description) < 0)
         fail_msg("%s", status_reason());
     assert_string_equal(description.name, strchr(name, '_') + 1);
     return isolate;
@@ -177,8 +179,8 @@ static void bad_plugins_are_refused_by_name(void **state)
     for (size_t i = 0; i < N_OF(cases); i++) {
         struct isolate_description description;
         struct isolate *isolate = NULL;
-        assert_int_equal(isolate_open(&isolate, path_of(cases[i].name), "", 2000, NULL,
-                                      &description),
+        const struct isolate_source source = {.path = path_of(cases[i].name), .options = ""};
+        assert_int_equal(isolate_open(&isolate, &source, 2000, NULL, &description),
                          cases[i].status);
         assert_null(isolate);
         assert_non_null(strstr(status_reason(), cases[i].words));

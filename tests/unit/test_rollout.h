@@ -49,8 +49,8 @@ static inline struct model_shape tiny_shape(void)
                                 .norm_eps = 1e-5};
 }
 
-/* Weights larger than at a start of training, so that the distributions have peaks; held as a worker
- * holds them. */
+/* Weights larger than at a start of training, so that the distributions have peaks; held as a
+ * worker holds them. */
 static inline int create_tiny_model(struct model **out, struct ops *ops, uint64_t seed)
 {
     struct model_shape shape = tiny_shape();
