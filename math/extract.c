@@ -227,6 +227,14 @@ static int is_only(struct span text, struct span formula)
     return 1;
 }
 
+static int has_formula(struct span text)
+{
+    for (size_t i = 0; i < text.length; i++)
+        if (isdigit((unsigned char)text.data[i]) || text.data[i] == '$' || text.data[i] == '\\')
+            return 1;
+    return 0;
+}
+
 static int accept(struct text *answer, struct span span, const char **why)
 {
     span = fold_trim(span);
@@ -262,7 +270,9 @@ int math_extract(const char *bytes, size_t n, enum math_mode mode, struct text *
         return 0;
     if (state > 0) {
         *why = "answer is";
-        if (mode == MATH_LENIENT && is_sentence(found) && extract_last_formula(found, &formula))
+        if (mode == MATH_LENIENT && is_sentence(found) &&
+            (has_formula(found) ? extract_last_formula(found, &formula)
+                                : extract_first_choice(found, &formula)))
             found = formula;
         return accept(answer, found, why);
     }

@@ -17,6 +17,9 @@ int extract_region(struct span text, struct region *out, const char **why);
  * when the last one never closes. */
 int extract_boxes(struct span text, struct text *answer);
 
+/* The first letter of a choice that stands alone: what "the answer is" says before its reasons. */
+int extract_first_choice(struct span text, struct span *out);
+
 /* The last formula, number or letter of a choice in a text; 0 when none. */
 int extract_last_formula(struct span text, struct span *out);
 

@@ -141,6 +141,16 @@ static int find_choice(struct span text, struct span *out)
     return 0;
 }
 
+int extract_first_choice(struct span text, struct span *out)
+{
+    for (size_t i = 0; i < text.length && i < MAX_FORMULA; i++)
+        if (is_choice_at(text, i)) {
+            *out = (struct span){text.data + i, 1};
+            return 1;
+        }
+    return 0;
+}
+
 int extract_last_formula(struct span text, struct span *out)
 {
     static const char *const pairs[][2] = {{"$$", "$$"}, {"$", "$"}, {"\\(", "\\)"},

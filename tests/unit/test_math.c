@@ -138,7 +138,7 @@ static void strict_extraction_does_not_guess(void **state)
         "Final answer: $42$", "<answer>42</answer>", "<think>1</think>\\boxed{42}",
         "\\boxed{1} is wrong, \\boxed{42}", "\\boxed{\\boxed{42}}", "the answer is **42**.",
         "\\boxed{42}<|im_end|>\\boxed{43}", "<answer>It is 42 marbles in all</answer>",
-        "\xe7\xad\x94\xe6\xa1\x88\xef\xbc\x9a""42\xe3\x80\x82", "\\boxed{42} \\boxed{}",
+        "\347\255\224\346\241\210\357\274\23242\343\200\202", "\\boxed{42} \\boxed{}",
     };
 
     (void)state;
