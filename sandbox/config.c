@@ -18,6 +18,22 @@ static const struct config_field fields[] = {
     {FIELD(processes), "8", 1, 1024, NULL, "Threads of one run, the main one included."},
     {"compiler", CONFIG_STRING, offsetof(struct sandbox_config, compiler), "auto", 0, 0, NULL,
      "Path of the C compiler below /usr; auto takes the first of cc, gcc and clang in /usr/bin."},
+    {"cpp_compiler", CONFIG_STRING, offsetof(struct sandbox_config, cpp_compiler), "auto", 0, 0,
+     NULL, "Path of the C++ compiler below /usr; auto takes the first of g++ and clang++."},
+    {"c_flags", CONFIG_LIST, offsetof(struct sandbox_config, c_flags),
+     "-O2,-std=gnu11,-fmax-errors=5", 0, 0, NULL,
+     "Flags for programs in C; -static and -lm come by themselves."},
+    {"cpp_flags", CONFIG_LIST, offsetof(struct sandbox_config, cpp_flags),
+     "-O2,-std=gnu++17,-fmax-errors=5,-ftemplate-depth=256", 0, 0, NULL,
+     "Flags for programs in C++; -static comes by itself."},
+    {"language_factors", CONFIG_LIST, offsetof(struct sandbox_config, language_factors), "", 0, 0,
+     NULL, "What the time limits are multiplied by, as python=2 or javascript=1.5; others: 1."},
+    {"program_cache", CONFIG_STRING, offsetof(struct sandbox_config, program_cache), "", 0, 0,
+     NULL, "Directory that keeps compiled programs from run to run and for all workers; empty: "
+     "each process remembers its own."},
+    {"program_cache_bytes", CONFIG_INT, offsetof(struct sandbox_config, program_cache_bytes),
+     "268435456", 1048576, 1099511627776.0, NULL,
+     "What program_cache, and the memory of each process, may hold at most, in bytes."},
     {0},
 };
 

@@ -30,6 +30,11 @@ struct sandbox_config {
     int64_t python_server;           /* 1: an interpreter that is started once forks for each run */
     int64_t cells;                   /* runs at once; 0: twice the cores */
     int64_t min_level, max_level;    /* of isolation; min_level 0: 3 for root, else 2 */
+    char cpp_compiler[CONFIG_TEXT_BYTES];
+    char c_flags[CONFIG_TEXT_BYTES], cpp_flags[CONFIG_TEXT_BYTES];   /* lists */
+    char language_factors[CONFIG_TEXT_BYTES];   /* list: "python=2": times the CPU and wall limit */
+    char program_cache[CONFIG_TEXT_BYTES];      /* directory of compiled programs, or "" */
+    int64_t program_cache_bytes;
 };
 extern const struct config_section sandbox_config_section;   /* section "sandbox" */
 
@@ -120,5 +125,7 @@ struct sandbox_limits {
 int sandbox_run_limited(struct sandbox *sandbox, const struct sandbox_program *program,
                         const struct sandbox_limits *limits, const char *input, size_t n_input,
                         struct sandbox_result *result);
+
+#include "sandbox/judge.h"
 
 #endif
