@@ -15,7 +15,7 @@ int compare_read(struct compare *compare, const char *text)
     static const char *const names[] = {"tokens", "exact", "lines"};
     static const char prefix[] = "float:";
 
-    *compare = (struct compare){COMPARE_TOKENS, VALUE_EPSILON};
+    *compare = (struct compare){COMPARE_TOKENS, VALUE_EPSILON, 0};
     if (!text)
         return STATUS_OK;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

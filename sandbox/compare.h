@@ -19,6 +19,7 @@ enum compare_mode {
 struct compare {
     enum compare_mode mode;
     double epsilon;
+    int loose_bools;   /* values: 0 and 1 are false and true, as C has them */
 };
 
 /* "tokens", "exact", "lines", "float:1e-6"; NULL: tokens. STATUS_FORMAT for anything else. */

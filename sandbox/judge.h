@@ -54,8 +54,9 @@ struct judge_result {
 void judge_result_release(struct judge_result *result);
 
 struct judge;
-/* Borrows the sandbox and the configuration, which must live longer. Any thread may ask. */
-void judge_create(struct judge **out, struct sandbox *sandbox, const struct sandbox_config *config);
+/* Borrows the sandbox and the configuration, which must live longer. Any thread may ask. Fails when
+ * sandbox.program_cache cannot be trusted. */
+int judge_create(struct judge **out, struct sandbox *sandbox, const struct sandbox_config *config);
 void judge_destroy(struct judge **judge);
 
 /* Whether `job` makes sense, without running anything: STATUS_FORMAT with the reason. */

@@ -128,15 +128,29 @@ static const json_t *sequence_of(const json_t *got)
     return strcmp(tag_of(got, &value), "t") == 0 && json_is_array(value) ? value : NULL;
 }
 
+/* The digits of an integer of any size, in either notation; NULL when it is none. */
+static const char *integer_digits(const json_t *value, char buffer[32])
+{
+    const char *big = values_big_integer(value);
+
+    if (json_is_integer(value)) {
+        snprintf(buffer, 32, "%lld", (long long)json_integer_value(value));
+        return buffer;
+    }
+    return big ? big : got_big_integer(value);
+}
+
 static int same_integer(const json_t *want, const json_t *got)
 {
-    json_int_t value = json_integer_value(want);
+    char want_buffer[32], got_buffer[32];
+    const char *digits = integer_digits(got, got_buffer);
 
-    if (json_is_integer(got))
-        return json_integer_value(got) == value;
+    if (digits)
+        return strcmp(digits, integer_digits(want, want_buffer)) == 0;
     /* 2.0 is the integer 2 where the language knows one kind of number. */
-    return json_is_real(got) && fabs(json_real_value(got)) < 9007199254740992.0 &&
-           json_real_value(got) == (double)value;
+    return json_is_integer(want) && json_is_real(got) &&
+           fabs(json_real_value(got)) < 9007199254740992.0 &&
+           json_real_value(got) == (double)json_integer_value(want);
 }
 
 static int same_real(const struct compare *compare, double want, const json_t *got)
@@ -153,17 +167,13 @@ static int same_real(const struct compare *compare, double want, const json_t *g
 /* A dict's key against the text that JSON has for it. */
 static int same_key(const char *want, size_t n_want, const json_t *got)
 {
-    char digits[32];
-    const char *big = got_big_integer(got);
+    char buffer[32];
+    const char *digits = integer_digits(got, buffer);
 
     if (json_is_string(got))
         return json_string_length(got) == n_want &&
                memcmp(json_string_value(got), want, n_want) == 0;
-    if (json_is_integer(got)) {
-        snprintf(digits, sizeof(digits), "%lld", (long long)json_integer_value(got));
-        big = digits;
-    }
-    return big && strcmp(big, want) == 0;
+    return digits && strcmp(digits, want) == 0;
 }
 
 static int same_dict(const struct compare *compare, const json_t *want, const json_t *got)
@@ -198,12 +208,22 @@ static int same_sequence(const struct compare *compare, const json_t *want, cons
     return 1;
 }
 
+/* 0 and 1 against false and true, whichever side has which. */
+static int same_loosely(const json_t *want, const json_t *got)
+{
+    const json_t *number = json_is_integer(want) ? want : got;
+    const json_t *other = number == want ? got : want;
+
+    return json_is_integer(number) && json_is_boolean(other) &&
+           json_integer_value(number) == (json_is_true(other) ? 1 : 0);
+}
+
 int compare_values(const struct compare *compare, const json_t *want, const json_t *got)
 {
-    const char *big = values_big_integer(want), *got_big = got_big_integer(got);
-
-    if (big)
-        return got_big && strcmp(big, got_big) == 0;
+    if (compare->loose_bools && same_loosely(want, got))
+        return 1;
+    if (values_big_integer(want))
+        return same_integer(want, got);
     switch (json_typeof(want)) {
     case JSON_NULL:
         return json_is_null(got);
