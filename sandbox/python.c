@@ -1,0 +1,140 @@
+/*
+ * A Python interpreter inside a cell: started once, with the usual modules loaded, and forked for
+ * each run. The library is looked for when the program runs, so that building needs no Python.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sandbox/internal.h"
+
+/* The part of Python's C interface that has been the same since 3.7. */
+static struct {
+    void (*initialize)(int signals);
+    int (*run)(const char *text, void *flags);
+    void (*after_fork)(void);
+} python;
+
+static const char prologue[] =
+    "import types, sys\n"
+    "_hone = types.ModuleType('_hone')\n"
+    "exec('''\n"
+    "import sys, os, io, re, math, json, random, string, itertools, functools, collections\n"
+    "import heapq, bisect, operator, copy, time, datetime, decimal, fractions, statistics\n"
+    "import typing, dataclasses, enum, traceback, threading, queue, array, struct, textwrap\n"
+    "import atexit, gc, contextlib, cmath, types, abc, numbers, signal, _io, encodings.utf_8\n"
+    "def run(fd):\n"
+    "    code = 0\n"
+    "    main = sys.modules['__main__']\n"
+    "    scope = main.__dict__\n"
+    "    for name in [n for n in scope if n[:2] != '__']:\n"
+    "        del scope[name]\n"
+    "    try:\n"
+    "        with _io.open(fd, 'rb') as file:\n"
+    "            text = file.read()\n"
+    "        exec(compile(text, 'main.py', 'exec'), scope)\n"
+    "    except SystemExit as end:\n"
+    "        code = end.code\n"
+    "        if code is None:\n"
+    "            code = 0\n"
+    "        elif not isinstance(code, int):\n"
+    "            print(code, file=sys.stderr)\n"
+    "            code = 1\n"
+    "    except BaseException as error:\n"
+    "        code = 1\n"
+    "        trace = error.__traceback__\n"
+    "        trace = trace.tb_next if trace else None\n"
+    "        try:\n"
+    "            traceback.print_exception(type(error), error, trace)\n"
+    "        except BaseException:\n"
+    "            pass\n"
+    "    try:\n"
+    "        threading._shutdown()\n"
+    "    except BaseException:\n"
+    "        pass\n"
+    "    try:\n"
+    "        atexit._run_exitfuncs()\n"
+    "    except BaseException:\n"
+    "        pass\n"
+    "    try:\n"
+    "        sys.stdout.flush()\n"
+    "    except BaseException:\n"
+    "        code = code or 120\n"
+    "    try:\n"
+    "        sys.stderr.flush()\n"
+    "    except BaseException:\n"
+    "        pass\n"
+    "    os._exit(code & 255)\n"
+    "sys.argv = ['main.py']\n"
+    "gc.collect()\n"
+    "gc.freeze()\n"
+    "''', _hone.__dict__)\n"
+    "sys.modules['_hone'] = _hone\n";
+
+/* "/usr/bin/python3.11" is followed by libpython3.11.so.1.0: the same modules fit both. */
+static void *open_library(const char *interpreter)
+{
+    const char *version = strrchr(interpreter, '/');
+    char name[128];
+
+    version = version ? strstr(version, "python3.") : NULL;
+    if (!version)
+        return NULL;
+    snprintf(name, sizeof(name), "lib%.32s.so.1.0", version);
+    return dlopen(name, RTLD_NOW | RTLD_GLOBAL);
+}
+
+static int set_flag(void *library, const char *name, int value)
+{
+    int *flag = dlsym(library, name);
+
+    if (!flag)
+        return -1;
+    *flag = value;
+    return 0;
+}
+
+/* A constant hash seed has to come through the environment: isolated mode would not read it. */
+int python_start(const char *interpreter)
+{
+    void *library = open_library(interpreter);
+    wchar_t *(*decode)(const char *, size_t *);
+    void (*set_name)(const wchar_t *);
+
+    errno = ENOENT;
+    if (!library)
+        return -1;
+    *(void **)&python.initialize = dlsym(library, "Py_InitializeEx");
+    *(void **)&python.run = dlsym(library, "PyRun_SimpleStringFlags");
+    *(void **)&python.after_fork = dlsym(library, "PyOS_AfterFork_Child");
+    *(void **)&decode = dlsym(library, "Py_DecodeLocale");
+    *(void **)&set_name = dlsym(library, "Py_SetProgramName");
+    if (!python.initialize || !python.run || !python.after_fork || !decode || !set_name ||
+        set_flag(library, "Py_NoSiteFlag", 1) < 0 ||
+        set_flag(library, "Py_NoUserSiteDirectory", 1) < 0 ||
+        set_flag(library, "Py_DontWriteBytecodeFlag", 1) < 0)
+        return -1;
+    clearenv();
+    setenv("PYTHONHASHSEED", "0", 1);
+    setenv("PYTHONSAFEPATH", "1", 1);
+    setenv("LC_ALL", "C.UTF-8", 1);
+    wchar_t *name = decode(interpreter, NULL);
+    if (!name)
+        return -1;
+    set_name(name);
+    python.initialize(1);
+    return python.run(prologue, NULL);
+}
+
+void python_run_script(int script_fd)
+{
+    char call[64];
+
+    python.after_fork();
+    snprintf(call, sizeof(call), "import sys; sys.modules.pop('_hone').run(%d)\n", script_fd);
+    (void)python.run(call, NULL);
+    box_exit(1);
+}
