@@ -181,8 +181,7 @@ static int fill(struct programs *programs, const struct language *language,
     if (program_files_find(&programs->files, key, &is_program, &bytes)) {
         *was_cached = 1;
         if (is_program)
-            status = sandbox_load_script(programs->sandbox, SANDBOX_NATIVE, bytes.data,
-                                         bytes.length, &program->program);
+            status = program_files_load(&bytes, &program->program);
         else
             text_append(&program->messages, bytes.data, bytes.length);
         *n_bytes = (int64_t)bytes.length;

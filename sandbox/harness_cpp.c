@@ -302,6 +302,9 @@ int harness_write_cpp(struct text *out, const char *prototype, const char *sourc
         return status_fail(STATUS_FORMAT, "signature \"%.60s\" is not understood: write it as "
                            "\"int add(int, int)\"", prototype);
     text_append(out, head, sizeof(head) - 1);
+    /* An answer that names std nowhere was written for a place that does it. */
+    if (!has_text(source, n, "std::") && !has_text(source, n, "using namespace std"))
+        text_print(out, "using namespace std;\n#line 1\n");
     text_append(out, source, n);
     text_print(out, "\n#line 1 \"harness.cc\"\nusing namespace std;\nstatic void hone_call()\n{\n");
     /* A method of Solution has the types that the class gives it; a function those of the task,

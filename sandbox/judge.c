@@ -62,10 +62,11 @@ void judge_destroy(struct judge **judge)
     *judge = NULL;
 }
 
-int judge_check_job(const struct judge *judge, const json_t *job)
+int judge_check_job(const json_t *job)
 {
+    static const struct sandbox_config any = {.cpu_ms = 1, .wall_ms = 1};
     struct job read;
-    int status = job_read(&read, job, "", 0, judge->config);
+    int status = job_read(&read, job, "", 0, &any);
 
     job_release(&read);
     return status;
@@ -292,19 +293,25 @@ static void sum_up(struct judging *judging)
 {
     const struct job *job = judging->job;
     struct judge_result *result = judging->result;
-    double right = 0, all = 0;
+    double right = 0, all = 0, n_right = 0;
 
     for (size_t i = 0; i < job->n_tests; i++)
         all += job->tests[i].weight;
     for (size_t i = 0; i < result->n_tests; i++) {
         struct judge_test_result *test = &result->tests[i];
-        if (test->verdict == JUDGE_AC)
+        if (test->verdict == JUDGE_AC) {
             right += test->weight;
-        else if (result->verdict == JUDGE_AC)
+            n_right++;
+        } else if (result->verdict == JUDGE_AC) {
             result->verdict = test->verdict;
+        }
     }
-    if (job->mode != JOB_ASSERTS)
+    if (job->mode != JOB_ASSERTS) {
         result->right_share = all > 0 ? right / all : 0;
+        result->right_fraction = job->n_tests ? n_right / (double)job->n_tests : 0;
+    }
+    if (result->verdict == JUDGE_AC)
+        result->detail[0] = '\0';
     if (result->verdict == JUDGE_AC && result->n_tests == 0) {
         result->verdict = JUDGE_IE;
         judge_explain(result, "no test was run");
@@ -339,7 +346,7 @@ void judge_run(struct judge *judge, const json_t *json, const char *source, size
         sum_up(&judging);
     if (status < 0) {
         result->verdict = JUDGE_IE;
-        result->right_share = 0;
+        result->right_share = result->right_fraction = 0;
         result->detail[0] = '\0';
         judge_explain(result, "%s", status_reason());
     }

@@ -45,7 +45,8 @@ struct judge_result {
     enum judge_verdict verdict;   /* IE, CE, or that of the first test that is not AC */
     struct judge_test_result *tests;
     size_t n_tests;
-    double right_share;           /* by weight, of all tests, also those that were not run */
+    /* Of all tests, also those that were not run: by weight, and one like the other. */
+    double right_share, right_fraction;
     int was_compiled, was_cached;
     int64_t compile_ms;
     struct text messages;         /* the compiler's */
@@ -60,7 +61,7 @@ int judge_create(struct judge **out, struct sandbox *sandbox, const struct sandb
 void judge_destroy(struct judge **judge);
 
 /* Whether `job` makes sense, without running anything: STATUS_FORMAT with the reason. */
-int judge_check_job(const struct judge *judge, const json_t *job);
+int judge_check_job(const json_t *job);
 
 /*
  * Judges `source`, or, when it is NULL, the job's own. Always fills the result; whatever is not the

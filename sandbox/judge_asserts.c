@@ -107,6 +107,7 @@ static int conclude(struct rounds *rounds, const struct record *record)
     } else if (right < reached) {
         judge_explain(result, "%g of %g asserts hold", right, reached);
     }
+    result->right_fraction = result->right_share;
     json_decref(done);
     return STATUS_OK;
 }

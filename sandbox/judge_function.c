@@ -125,7 +125,7 @@ static int run_batch(struct batch *batch, const struct text *program)
     struct judging *judging = batch->judging;
     const struct job *job = judging->job;
     struct sandbox_limits limits = job->limits;
-    struct sandbox_result run = {.exit_code = 0};
+    struct sandbox_result run = {.exit_code = -1};
     char nonce[JUDGE_NONCE_BYTES];
     struct text input = {0};
     int status;

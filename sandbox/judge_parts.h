@@ -71,6 +71,7 @@ struct program_files {
 int program_files_open(struct program_files *files, const struct sandbox_config *config);
 int program_files_find(const struct program_files *files, const struct digest *key,
                        int *is_program, struct text *bytes);
+int program_files_load(const struct text *bytes, struct sandbox_program **out);
 void program_files_keep(struct program_files *files, const struct digest *key, int is_program,
                         const struct text *bytes);
 

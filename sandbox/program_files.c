@@ -13,6 +13,7 @@
 
 #include "common/log.h"
 #include "common/status.h"
+#include "sandbox/internal.h"
 #include "sandbox/judge_parts.h"
 
 #define MAGIC "hone program 1\n"
@@ -92,6 +93,21 @@ int program_files_find(const struct program_files *files, const struct digest *k
     }
     text_release(&file);
     return is_good;
+}
+
+int program_files_load(const struct text *bytes, struct sandbox_program **out)
+{
+    int fd = -1, status = STATUS_OK;
+
+    *out = NULL;
+    TRY(memfd_make(&fd, "program"));
+    TRY_OUT(memfd_fill(fd, bytes->data, bytes->length));
+    TRY_OUT(memfd_seal(fd));
+    *out = program_create(SANDBOX_NATIVE, fd);
+out:
+    if (status < 0)
+        close(fd);
+    return status;
 }
 
 struct kept_file {
