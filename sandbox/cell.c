@@ -138,6 +138,16 @@ static int receive_run(struct cell_life *life)
     return got == (ssize_t)sizeof(life->plan);
 }
 
+/* A sanitizer that is linked remembers the frames of whoever had this stack before and never
+ * returned from them. */
+void __asan_unpoison_memory_region(const volatile void *from, size_t n) __attribute__((weak));
+
+void box_clean_stack(char *stack, size_t n)
+{
+    if (__asan_unpoison_memory_region)
+        __asan_unpoison_memory_region(stack, n);
+}
+
 /* A run whose init shares this memory must not copy it; one that forks must not share it. */
 static pid_t start_init(struct cell_life *life)
 {
@@ -146,6 +156,7 @@ static pid_t start_init(struct cell_life *life)
 
     if (life->host->level > 1)
         flags |= CLONE_NEWPID | (life->plan.scratch_bytes > 0 ? CLONE_NEWNS : 0);
+    box_clean_stack(init_stack, sizeof(init_stack));
     if (!forks)
         return clone(init_live, init_stack + sizeof(init_stack), flags | CLONE_VM | CLONE_VFORK,
                      life);
@@ -170,6 +181,10 @@ static void run_one(struct cell_life *life)
                                             .error = errno};
     while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
         continue;
+    if (!life->end.kind && !life->failure.kind)   /* killed, which only the outside can do */
+        life->failure = (struct box_report){.kind = BOX_REPORT_FAILED,
+                                            .step = BOX_STEP_SPAWN,
+                                            .error = ECHILD};
     if (life->failure.kind)
         report = &life->failure;
     for (int i = 0; i < BOX_N_DESCRIPTORS; i++)

@@ -122,7 +122,9 @@ static int take_result(struct cell_life *life)
     return 1;
 }
 
-__attribute__((noreturn)) static void execute(struct cell_life *life)
+/* Returns when it fails. Must not be known to end the process: a sanitizer then has its say, on a
+ * descriptor that is the program's by now. */
+static void execute(struct cell_life *life)
 {
     static const char runner[] = "import os as _\n"
                                  "with _.fdopen(4,'rb') as _: _=_.read()\n"
@@ -147,8 +149,7 @@ __attribute__((noreturn)) static void execute(struct cell_life *life)
     case CELL_COMPILE:
         snprintf(temporary, sizeof(temporary), "TMPDIR=%s", life->scratch ? life->scratch : "/tmp");
         execve(life->bundle.arguments[0], life->bundle.arguments, compiler);
-        box_need(life, -1, BOX_STEP_EXEC);
-        break;
+        return;
     case CELL_PYTHON:
         arguments = python;
         environment = seeded;
@@ -164,8 +165,6 @@ __attribute__((noreturn)) static void execute(struct cell_life *life)
         break;
     }
     syscall(SYS_execveat, BOX_PROGRAM, "", arguments, environment, AT_EMPTY_PATH);
-    box_need(life, -1, BOX_STEP_EXEC);
-    box_exit(1);
 }
 
 static int become_program(void *argument)
@@ -176,8 +175,10 @@ static int become_program(void *argument)
 
     place_descriptors(life);
     box_confine(life);
-    if (!probe && !server)
+    if (!probe && !server) {
         execute(life);
+        box_need(life, -1, BOX_STEP_EXEC);
+    }
     /* From here on this memory is the stranger's. */
     munmap(life, sizeof(*life));
     close(BOX_RULESET);
@@ -272,6 +273,7 @@ static pid_t start_program(struct cell_life *life, int *pidfd)
         *pidfd = pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
         return *pidfd < 0 ? -1 : pid;
     }
+    box_clean_stack(program_stack, sizeof(program_stack));
     pid = clone(become_program, program_stack + sizeof(program_stack),
                 CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, life, pidfd);
     return pid;

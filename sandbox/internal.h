@@ -252,6 +252,7 @@ struct cell_life {
 __attribute__((noreturn)) void cell_live(const struct box_host *host, enum cell_kind kind,
                                          int socket, const char *scratch,
                                          int64_t outside, int fault);
+void box_clean_stack(char *stack, size_t n);
 /* init.c: the life of a run's init; fills life->end. */
 int init_live(void *life);
 
@@ -336,6 +337,7 @@ struct sandbox {
 int memfd_make(int *out, const char *name);
 int memfd_fill(int fd, const void *bytes, size_t n);
 int memfd_seal(int fd);
+int memfd_reopen(int *out, int fd);
 int memfd_of_input(int *out, const void *bytes, size_t n);   /* sealed, open for reading alone */
 
 /* probe.c: tries to break each wall from inside; negative names the one that gave way. */

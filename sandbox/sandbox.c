@@ -167,13 +167,21 @@ int sandbox_run_limited(struct sandbox *sandbox, const struct sandbox_program *p
                                   .kind = (int32_t)program->kind,
                                   .fault = sandbox->fault};
     struct box_answer answer;
-    int result_fd, fds[2] = {-1, program->fd};
+    int result_fd, fds[2] = {-1, -1};
+    int status = 0;
 
     memset(result, 0, sizeof(*result));
     complete_limits(&request.limits, &sandbox->config, limits);
     TRY(memfd_of_input(&fds[0], input, n_input));
-    int status = client_ask(sandbox->client, &request, fds, 2, result, &answer, &result_fd);
+    if (program->kind == SANDBOX_NATIVE)
+        fds[1] = program->fd;   /* executed: nobody reads it */
+    else
+        status = memfd_reopen(&fds[1], program->fd);
+    if (status >= 0)
+        status = client_ask(sandbox->client, &request, fds, 2, result, &answer, &result_fd);
     close(fds[0]);
+    if (program->kind != SANDBOX_NATIVE && fds[1] >= 0)
+        close(fds[1]);
     TRY(status);
     result->verdict = (enum sandbox_verdict)answer.verdict;
     result->exit_code = answer.exit_code;
