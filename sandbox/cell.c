@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -148,23 +147,15 @@ void box_clean_stack(char *stack, size_t n)
         __asan_unpoison_memory_region(stack, n);
 }
 
-/* A run whose init shares this memory must not copy it; one that forks must not share it. */
+/* It shares this memory, which sleeps meanwhile, so that no page table is copied. */
 static pid_t start_init(struct cell_life *life)
 {
-    int forks = life->kind == CELL_PYTHON_SERVER;
-    int flags = SIGCHLD;
+    int flags = CLONE_VM | CLONE_VFORK | SIGCHLD;
 
     if (life->host->level > 1)
         flags |= CLONE_NEWPID | (life->plan.scratch_bytes > 0 ? CLONE_NEWNS : 0);
     box_clean_stack(init_stack, sizeof(init_stack));
-    if (!forks)
-        return clone(init_live, init_stack + sizeof(init_stack), flags | CLONE_VM | CLONE_VFORK,
-                     life);
-    struct clone_args arguments = {.flags = (uint64_t)(flags & ~SIGCHLD), .exit_signal = SIGCHLD};
-    pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
-    if (pid == 0)
-        init_live(life);
-    return pid;
+    return clone(init_live, init_stack + sizeof(init_stack), flags, life);
 }
 
 static void run_one(struct cell_life *life)

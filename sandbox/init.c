@@ -1,7 +1,6 @@
 /*
  * Init, pid 1 of a run: starts the program as pid 2 (pid 1 would ignore abort()), counts its CPU
- * time, ends everything when it ends. Its cell sleeps until it is gone, and shares its memory,
- * except where an interpreter is forked.
+ * time, ends everything when it ends. Its cell sleeps until it is gone, and shares its memory.
  */
 #include <errno.h>
 #include <fcntl.h>

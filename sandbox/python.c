@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "sandbox/internal.h"
@@ -97,8 +99,36 @@ static int set_flag(void *library, const char *name, int value)
     return 0;
 }
 
+/* The interpreter starts and runs scripts on a stack of its own: that of a run's init is small, and
+ * newer interpreters measure the one that they were started on. */
+static struct {
+    char *bytes;
+    ucontext_t away, back;
+    const char *interpreter;
+    int result;
+    char call[64];
+} stack;
+#define STACK_BYTES (32 << 20)
+
+static int switch_to(void (*function)(void))
+{
+    if (!stack.bytes) {
+        stack.bytes = mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+        if (stack.bytes == MAP_FAILED || mprotect(stack.bytes, 4096, PROT_NONE) < 0)
+            return -1;
+    }
+    if (getcontext(&stack.away) < 0)
+        return -1;
+    stack.away.uc_stack.ss_sp = stack.bytes;
+    stack.away.uc_stack.ss_size = STACK_BYTES;
+    stack.away.uc_link = &stack.back;
+    makecontext(&stack.away, function, 0);
+    return swapcontext(&stack.back, &stack.away);
+}
+
 /* A constant hash seed has to come through the environment: isolated mode would not read it. */
-int python_start(const char *interpreter)
+static int load_interpreter(const char *interpreter)
 {
     void *library = open_library(interpreter);
     wchar_t *(*decode)(const char *, size_t *);
@@ -129,12 +159,28 @@ int python_start(const char *interpreter)
     return python.run(prologue, NULL);
 }
 
+static void start_interpreter(void)
+{
+    stack.result = load_interpreter(stack.interpreter);
+}
+
+int python_start(const char *interpreter)
+{
+    stack.interpreter = interpreter;
+    return switch_to(start_interpreter) < 0 ? -1 : stack.result;
+}
+
+static void run_script(void)
+{
+    python.after_fork();
+    (void)python.run(stack.call, NULL);
+    box_exit(1);
+}
+
 void python_run_script(int script_fd)
 {
-    char call[64];
-
-    python.after_fork();
-    snprintf(call, sizeof(call), "import sys; sys.modules.pop('_hone').run(%d)\n", script_fd);
-    (void)python.run(call, NULL);
+    snprintf(stack.call, sizeof(stack.call), "import sys; sys.modules.pop('_hone').run(%d)\n",
+             script_fd);
+    (void)switch_to(run_script);
     box_exit(1);
 }
