@@ -164,13 +164,16 @@ int judge_go_through(struct judging *judging, struct calls *calls)
 static enum judge_verdict compare_result(struct judging *judging, size_t i,
                                          const struct call_result *result)
 {
+    const struct job_test *test = &judging->job->tests[i];
+    const struct compare *compare = &judging->job->compare;
     json_t *got = NULL;
-    int is_same;
+    int is_same = 0;
 
     if (result->verdict != JUDGE_AC)
         return result->verdict;
-    is_same = values_parse(&got, result->text, result->n, "result") == STATUS_OK &&
-              compare_values(&judging->job->compare, judging->job->tests[i].value, got);
+    if (values_parse(&got, result->text, result->n, "result") == STATUS_OK)
+        is_same = compare_values(compare, test->value, got) ||
+                  (test->other_value && compare_values(compare, test->other_value, got));
     json_decref(got);
     return is_same ? JUDGE_AC : JUDGE_WA;
 }

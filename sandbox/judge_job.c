@@ -83,6 +83,7 @@ static int read_case(struct job *job, const json_t *row, struct job_test *test)
 
     test->arguments = json_object_get(row, "args");
     test->value = json_object_get(row, "expected");
+    test->other_value = json_object_get(row, "or_expected");
     if (!test->value && want && json_is_string(want) && json_is_string(test->arguments))
         return value_of_text(job, json_string_value(want), &test->value);
     if (!test->value)

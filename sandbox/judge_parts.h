@@ -82,6 +82,7 @@ struct job_test {
     const char *input, *want;         /* STDIO */
     size_t n_input, n_want;
     const json_t *arguments, *value;  /* FUNCTION; arguments may be one line of text (C) */
+    const json_t *other_value;        /* also right; or NULL */
     double weight;
 };
 
