@@ -31,7 +31,10 @@ int program_files_open(struct program_files *files, const struct sandbox_config 
     files->max_bytes = config->program_cache_bytes;
     if (!config->program_cache[0])
         return STATUS_OK;
-    TRY(file_make_directories(config->program_cache));
+    if (!file_exists(config->program_cache)) {
+        TRY(file_make_directories(config->program_cache));
+        chmod(config->program_cache, 0700);
+    }
     if (stat(config->program_cache, &at) < 0)
         return status_fail(STATUS_IO, "sandbox.program_cache: %s: %s", config->program_cache,
                            strerror(errno));
