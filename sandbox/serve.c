@@ -60,6 +60,17 @@ static int deserves_second_run(const struct box_plan *plan, const struct box_out
            result->signal == 0;
 }
 
+/* What the first run read is read, and the file for a result may have bytes. */
+static int rewind_files(const struct box_plan *plan, const int *fd)
+{
+    if (plan->kind == CELL_COMPILE && ftruncate(fd[BOX_SCRIPT], 0) < 0)
+        return status_fail(STATUS_IO, "sandbox: ftruncate: %s", strerror(errno));
+    for (int i = 0; i < BOX_N_DESCRIPTORS; i++)
+        if (fd[i] >= 0 && lseek(fd[i], 0, SEEK_SET) < 0)
+            return status_fail(STATUS_IO, "sandbox: lseek: %s", strerror(errno));
+    return 0;
+}
+
 static int run_with_turns(struct attendant *attendant, struct box_plan *plan, const int *fd,
                           struct box_outcome *outcome)
 {
@@ -69,9 +80,7 @@ static int run_with_turns(struct attendant *attendant, struct box_plan *plan, co
     if (status < 0 || !deserves_second_run(plan, outcome))
         return status;
     sandbox_result_release(&outcome->result);
-    /* What it read is read, and the result file has bytes. */
-    if (fd[BOX_STDIN] >= 0)
-        lseek(fd[BOX_STDIN], 0, SEEK_SET);
+    TRY(rewind_files(plan, fd));
     turn_take(attendant->host->turns, 1);
     status = box_execute(attendant, plan, fd, outcome);
     turn_give(attendant->host->turns);
