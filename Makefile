@@ -61,7 +61,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
 
 .SECONDARY:
-.PHONY: all demo test check bench lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check bench bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -88,6 +88,9 @@ check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(PLUGINS) $(OUT)/hone   ## the sam
 
 bench: $(BENCHES)   ## speed of the arithmetic, beside the machine's own limits
 	@for b in $(BENCHES); do $$b || exit 1; done
+
+bench-sandbox: $(OUT)/bench/bench_sandbox   ## runs a second of the sandbox, beside bubblewrap where it is installed
+	@$(OUT)/bench/bench_sandbox
 
 lint: $(OUT)/hone   ## layers, lengths, banned calls, generated documents up to date
 	@tools/check_style
@@ -135,7 +138,7 @@ clean:   ## remove what make made
 	rm -rf $(BUILD)
 
 help:   ## this list
-	@sed -n 's/^\([a-z][a-z_ ]*\):.*##/\1  /p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z][a-z_ -]*\):.*##/\1  /p' $(firstword $(MAKEFILE_LIST))
 
 $(OUT)/libhone.a: $(LIB_O)
 	@rm -f $@

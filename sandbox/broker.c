@@ -129,7 +129,8 @@ int broker_examine(struct box_host *host)
 
 static int say_hello(const struct box_host *host, int status)
 {
-    struct box_hello hello = {.magic = BOX_MAGIC, .status = status, .level = host->level};
+    struct box_hello hello = {.magic = BOX_MAGIC, .status = status, .level = host->level,
+                              .pid = getpid()};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     hello.supports = 1 << SANDBOX_NATIVE | (host->python[0] ? 1 << SANDBOX_PYTHON : 0) |

@@ -295,7 +295,7 @@ struct box_answer {
 struct box_hello {
     uint32_t magic;
     int32_t status, level, supports;   /* supports: bits of enum sandbox_kind */
-    int32_t n_cells;
+    int32_t n_cells, pid;              /* pid: the broker's */
     char description[256], reason[BOX_REASON_BYTES];
 };
 #define BOX_INLINE_BYTES 65536
