@@ -199,8 +199,9 @@ const struct command command_sandbox = {
     "run compiles and runs FILE. Exit code 0 when the sandbox came to a verdict, whatever it is.\n"
     "judge reads a job a line from stdin and writes a verdict a line, as they are ready:\n\n"
     "  {\"id\":1,\"lang\":\"c\",\"source\":\"...\",\"stdin\":\"1 2\",\"expected_stdout\":\"3\"}\n"
-    "  {\"id\":2,\"lang\":\"python\",\"source_file\":\"a.py\",\"mode\":\"function\",\"entry\":\"add\",\n"
-    "   \"cases\":[{\"args\":[1,2],\"expected\":3}]}                (one line)\n\n"
-    "A line that makes no sense gets the verdict IE with its reason. docs/code-verifier.md has all\n"
-    "keys; the limits are those of section \"sandbox\" in docs/config.md unless a job names its own.",
+    "  {\"id\":2,\"lang\":\"python\",\"source_file\":\"a.py\",\"mode\":\"function\",\n"
+    "   \"entry\":\"add\",\"cases\":[{\"args\":[1,2],\"expected\":3}]}         (one line)\n\n"
+    "A line that makes no sense gets the verdict IE with its reason. docs/code-verifier.md has\n"
+    "all keys. The limits are those of section \"sandbox\" in docs/config.md unless a job names\n"
+    "its own.",
     options, run};

@@ -59,8 +59,8 @@ static int run_in_sandbox(struct reward_host *host, struct verifier_run *run)
     if (!host->judge)
         return status_fail(STATUS_UNSUPPORTED, "%s", host->why_not);
     if (!language)
-        return status_fail(STATUS_UNSUPPORTED, "language \"%.*s\" cannot be run; c, cpp, python and "
-                           "javascript can",
+        return status_fail(STATUS_UNSUPPORTED, "language \"%.*s\" cannot be run; c, cpp, python "
+                           "and javascript can",
                            (int)(run->language.length < 32 ? run->language.length : 32),
                            run->language.data);
     int status = judge_try(host->judge, language, run->source.data, run->source.length, NULL,

@@ -99,7 +99,7 @@ static void functions_in_c_are_called_with_their_types(void **state)
         {"c", "int add(int a, int b) { return a + b; }",
          "\"signature\":\"int add(int, int)\",\"mode\":\"function\",\"cases\":[{\"args\":[1,2],"
          "\"expected\":3},{\"args\":[-5,5],\"expected\":0}]", JUDGE_AC, NULL},
-        {"c", "char *twice(const char *s) { char *r = calloc(99, 1); strcat(strcat(r, s), s); "
+        {"c", "char *twice(const char *s) { static char r[99]; snprintf(r, 99, \"%s%s\", s, s); "
               "return r; }",
          "\"signature\":\"char *twice(const char *s)\",\"mode\":\"function\",\"cases\":[{\"args\":"
          "[\"a\\\"\\n\\\\,]\"],\"expected\":\"a\\\"\\n\\\\,]a\\\"\\n\\\\,]\"}]", JUDGE_AC, NULL},
@@ -201,7 +201,8 @@ static void jobs_without_sense_say_why(void **state)
         {"python", "", "\"entry\":\"f\",\"cases\":[{\"args\":[]}]", JUDGE_IE, "tests nothing"},
         {"python", "", "\"entry\":\"f\",\"cases\":[{\"args\":1,\"expected\":1}]", JUDGE_IE,
          "must be an array"},
-        {"python", "", "\"cases\":[{\"args\":[],\"expected\":1}]", JUDGE_IE, "\"entry\" is missing"},
+        {"python", "", "\"cases\":[{\"args\":[],\"expected\":1}]", JUDGE_IE,
+         "\"entry\" is missing"},
         {"python", "", "\"entry\":\"a;b\",\"cases\":[{\"args\":[],\"expected\":1}]", JUDGE_IE,
          "is no name"},
         {"c", "", "\"entry\":\"f\",\"cases\":[{\"args\":[],\"expected\":1}]", JUDGE_IE,
