@@ -71,9 +71,10 @@ static int get_cell(struct attendant *attendant, const struct box_plan *plan, st
     return 0;
 }
 
-static int send_plan(struct cell *cell, struct box_plan *plan, const int *fd,
+static int send_plan(struct cell *cell, const struct box_plan *wanted, const int *fd,
                      int pipes[N_PIPES][2])
 {
+    struct box_plan sent = *wanted, *plan = &sent;
     int fds[BOX_N_DESCRIPTORS], n = 0;
     const int all[BOX_N_DESCRIPTORS] = {
         [BOX_STDIN] = fd[BOX_STDIN],     [BOX_STDOUT] = pipes[PIPE_OUTPUT][1],
@@ -81,6 +82,7 @@ static int send_plan(struct cell *cell, struct box_plan *plan, const int *fd,
         [BOX_SCRIPT] = fd[BOX_SCRIPT],   [BOX_PROGRAM] = fd[BOX_PROGRAM]};
 
     plan->descriptors = 0;
+    plan->processes += cell->n_others;
     for (int i = 0; i < BOX_N_DESCRIPTORS; i++)
         if (all[i] >= 0) {
             plan->descriptors |= 1u << i;

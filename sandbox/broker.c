@@ -222,9 +222,12 @@ __attribute__((noreturn)) static void live(void)
         (ssize_t)sizeof(host.config))
         _exit(1);
     int status = broker_examine(&host);
+    if (status >= 0 && host.level > 1)
+        precompiled_open(&host);
     if (say_hello(&host, status) < 0 || status < 0)
         _exit(1);
     keep_attendants(&host);
+    precompiled_close(&host);
     _exit(0);
 }
 

@@ -67,7 +67,7 @@ static int64_t read_value(const char *directory, const char *file, const char *k
 }
 
 /* Our pid namespace and pid, so that nobody sweeps a live group of a neighbour. */
-static void name_prefix(char *out, size_t n, long pid)
+void group_name_prefix(char *out, size_t n, long pid)
 {
     struct stat about = {0};
 
@@ -75,7 +75,8 @@ static void name_prefix(char *out, size_t n, long pid)
     snprintf(out, n, GROUP_PREFIX "-%lx-%ld-", (unsigned long)about.st_ino, pid);
 }
 
-/* Removes the empty groups that someone who was killed left behind. */
+/* Removes what someone who was killed left behind: groups, which are empty by then, and
+ * directories of headers. */
 static void sweep(const char *base)
 {
     char prefix[96], path[BOX_PATH_BYTES + 256];
@@ -84,7 +85,7 @@ static void sweep(const char *base)
 
     if (!directory)
         return;
-    name_prefix(prefix, sizeof(prefix), 0);
+    group_name_prefix(prefix, sizeof(prefix), 0);
     size_t common = strlen(prefix) - 2;   /* without "0-" */
     while ((entry = readdir(directory))) {
         if (strncmp(entry->d_name, prefix, common) != 0)
@@ -92,7 +93,8 @@ static void sweep(const char *base)
         pid_t owner = (pid_t)strtol(entry->d_name + common, NULL, 10);
         if (owner > 0 && kill(owner, 0) < 0 && errno == ESRCH) {
             snprintf(path, sizeof(path), "%s/%s", base, entry->d_name);
-            rmdir(path);
+            if (rmdir(path) < 0 && errno == ENOTEMPTY)
+                (void)file_remove_tree(path);
         }
     }
     closedir(directory);
@@ -103,7 +105,7 @@ static int base_works(const char *base, const char *file)
 {
     char path[BOX_PATH_BYTES + 256], inside[BOX_PATH_BYTES + 320], prefix[96];
 
-    name_prefix(prefix, sizeof(prefix), getpid());
+    group_name_prefix(prefix, sizeof(prefix), getpid());
     snprintf(path, sizeof(path), "%s/%stry%u", base, prefix, atomic_fetch_add(&group_counter, 1));
     if (mkdir(path, 0755) < 0)
         return 0;
@@ -229,13 +231,14 @@ void group_sweep(const struct group_bases *bases)
     sweep(bases->memory);
     sweep(bases->pids);
     sweep(bases->core);
+    sweep("/tmp");
 }
 
 static int make(char *out, const char *base, unsigned number)
 {
     char prefix[96];
 
-    name_prefix(prefix, sizeof(prefix), getpid());
+    group_name_prefix(prefix, sizeof(prefix), getpid());
     snprintf(out, BOX_PATH_BYTES + 128, "%s/%s%u", base, prefix, number);
     if (mkdir(out, 0755) < 0) {
         int error = errno;

@@ -55,6 +55,20 @@ static void explain_refusal(const struct box_answer *answer, const struct sandbo
         text_print(messages, "the compiler left no program\n");
 }
 
+/* Where cells see the precompiled header, before all other directories. */
+static void add_directory(struct sandbox_compilation *with_header, const char **arguments,
+                          const struct sandbox_compilation *compilation)
+{
+    size_t n = 0;
+
+    arguments[n++] = compilation->arguments[0];
+    arguments[n++] = "-I/pch";
+    for (size_t i = 1; compilation->arguments[i] && n <= BUNDLE_ARGUMENTS_MAX; i++)
+        arguments[n++] = compilation->arguments[i];
+    arguments[n] = NULL;
+    with_header->arguments = arguments;
+}
+
 int sandbox_compile(struct sandbox *sandbox, const struct sandbox_compilation *compilation,
                     struct sandbox_program **out, struct text *messages)
 {
@@ -65,13 +79,17 @@ int sandbox_compile(struct sandbox *sandbox, const struct sandbox_compilation *c
     struct sandbox_result result = {.exit_code = 0};
     struct text bundle = {0};
     struct box_answer answer;
+    struct sandbox_compilation with_header = *compilation;
+    const char *arguments[BUNDLE_ARGUMENTS_MAX + 2];
     int bundle_fd = -1, result_fd = -1;
 
     *out = NULL;
     request.limits.cpu_ms = compilation->compile_ms ? compilation->compile_ms
                                                     : sandbox->config.compile_ms;
+    if (compilation->precompiled && sandbox_level(sandbox) > 1)
+        add_directory(&with_header, arguments, compilation);
     request.limits.wall_ms = 3 * request.limits.cpu_ms;
-    int status = bundle_write(&bundle, compilation);
+    int status = bundle_write(&bundle, &with_header);
     if (status >= 0)
         status = memfd_of_input(&bundle_fd, bundle.data, bundle.length);
     if (status >= 0)

@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -123,6 +124,26 @@ int host_find_compiler(struct sandbox *sandbox)
     return status_fail(STATUS_UNSUPPORTED,
                        "sandbox: no C compiler at /usr/bin/cc, gcc or clang: install gcc and the "
                        "static C library (libc6-dev)");
+}
+
+/* RLIMIT_NPROC counts all of a user's threads where the user has no namespace. */
+int64_t host_count_threads(void)
+{
+    DIR *directory = opendir("/proc");
+    struct dirent *entry;
+    int64_t n = 0;
+
+    while (directory && (entry = readdir(directory))) {
+        char path[300];
+        struct stat about;
+        snprintf(path, sizeof(path), "/proc/%s/task", entry->d_name);
+        if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9' && stat(path, &about) == 0 &&
+            about.st_uid == geteuid())
+            n += (int64_t)about.st_nlink - 2;   /* a directory for each thread */
+    }
+    if (directory)
+        closedir(directory);
+    return n;
 }
 
 /* Links are followed here, because the cell has the file itself alone. "" where there is none. */

@@ -114,9 +114,10 @@ static int take_result(struct cell_life *life)
     int fd = open(life->bundle.output, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
     if (fd < 0 || fstat(fd, &about) < 0 || !S_ISREG(about.st_mode) || about.st_size == 0 ||
-        about.st_size > BOX_FILE_BYTES)
+        about.st_size > life->plan.scratch_bytes)
         return 0;
-    box_need(life, copy_bytes(fd, life->fd[BOX_SCRIPT], BOX_FILE_BYTES), BOX_STEP_RESULT);
+    box_need(life, copy_bytes(fd, life->fd[BOX_SCRIPT], life->plan.scratch_bytes),
+             BOX_STEP_RESULT);
     close(fd);
     return 1;
 }
@@ -139,6 +140,7 @@ static void execute(struct cell_life *life)
                       (char *)(uintptr_t)runner, NULL};
     char *node[] = {(char *)(uintptr_t)life->host->node, heap, "-e", (char *)(uintptr_t)module,
                     NULL};
+    char *quiet[] = {"OPENSSL_CONF=/dev/null", NULL};
     char *seeded[] = {"PYTHONHASHSEED=0", "LC_ALL=C.UTF-8", NULL};
     char *compiler[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", temporary, NULL};
     char **arguments = native, **environment = none;
@@ -157,6 +159,7 @@ static void execute(struct cell_life *life)
         snprintf(heap, sizeof(heap), "--max-old-space-size=%d",
                  (int)(life->plan.memory_bytes >> 20));
         arguments = node;
+        environment = quiet;
         break;
     case CELL_NATIVE:
     case CELL_PYTHON_SERVER:

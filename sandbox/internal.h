@@ -159,12 +159,15 @@ int64_t group_stall_us(const struct cell_group *group);      /* waiting for a co
 void group_remove(struct cell_group *group);
 void group_sweep(const struct group_bases *bases);   /* those of dead owners */
 
+void group_name_prefix(char *out, size_t n, long pid);   /* of what belongs to that process */
+
 /* launch.c: a cell as its attendant sees it. */
 struct cell {
     enum cell_kind kind;
     pid_t pid;                    /* 0: not running */
     int pidfd, socket;
     int64_t n_runs;
+    int64_t n_others;             /* threads that count against the program's limit, level 1 */
     struct cell_group group;
     char scratch[BOX_PATH_BYTES]; /* level 1, compiler: its directory */
 };
@@ -195,6 +198,11 @@ int box_execute(struct attendant *attendant, struct box_plan *plan, const int *f
                 struct box_outcome *outcome);
 __attribute__((noreturn)) void attendant_serve(const struct box_host *host, int channel);
 void attendant_release(struct attendant *attendant);
+
+/* precompiled.c: the directory is made with the broker, the header when a compilation wants it. */
+void precompiled_open(struct box_host *host);
+void precompiled_close(struct box_host *host);
+void precompiled_need(struct attendant *attendant, int bundle_fd);
 
 /* watch.c: the attendant's side while a run lives. */
 struct box_watch {
@@ -349,5 +357,6 @@ const char *host_explain_refusal(void);
 int host_choose_ids(struct box_host *host);
 int host_find_compiler(struct sandbox *sandbox);
 void host_find_interpreters(struct box_host *host);
+int64_t host_count_threads(void);   /* of this process's user */
 
 #endif

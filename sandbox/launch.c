@@ -178,6 +178,8 @@ static int launch(struct cell *cell, const struct box_host *host, int ends[2], i
     TRY(choose_id(host, cell->kind, &user, &group));
     TRY(fail_on_purpose(fault, LAUNCH_GROUP));
     TRY(group_create(&cell->group, &host->groups));
+    if (host->level == 1 && !host->privileged)
+        cell->n_others = host_count_threads();
     if (host->level == 1 && cell->kind == CELL_COMPILE)
         TRY(make_directory(cell, user, group));
     TRY(clone_cell(cell, host, ends[1], user, fault));

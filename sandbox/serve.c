@@ -151,6 +151,8 @@ static int serve_one(struct attendant *attendant, const struct box_request *requ
         status = memfd_make(&fd[BOX_SCRIPT], "program");
     } else
         plan_run(&plan, attendant, request);
+    if (status >= 0 && request->request == BOX_REQUEST_COMPILE && request->precompiled)
+        precompiled_need(attendant, fd[BOX_STDIN]);
     if (status >= 0)
         status = run_with_turns(attendant, &plan, fd, &outcome);
     if (status >= 0 && request->request == BOX_REQUEST_COMPILE) {

@@ -28,6 +28,8 @@ struct mount_attributes {
 #define ATTRIBUTE_NO_EXEC 0x08
 #define MOUNT_NO_SYMLINKS 256
 #define EVERYTHING_BELOW 0x8000   /* AT_RECURSIVE */
+#define CLONE_TREE 1              /* of open_tree() */
+#define MOVE_WITHOUT_PATH 4       /* of move_mount(): from a descriptor */
 
 void box_exit(int code)
 {
@@ -109,7 +111,24 @@ static void bind_interpreter(struct cell_life *life, const char *interpreter)
              BOX_STEP_BIND);
 }
 
-static void bind_directories(struct cell_life *life)
+static void bind_headers(struct cell_life *life, int tree)
+{
+    if (tree < 0)
+        return;
+    box_need(life, mkdir("pch", 0755), BOX_STEP_BIND);
+    box_need(life,
+             (int)syscall(SYS_move_mount, tree, "", AT_FDCWD, "pch", MOVE_WITHOUT_PATH),
+             BOX_STEP_BIND);
+    box_need(life,
+             restrict_mount("pch", 0,
+                            ATTRIBUTE_READ_ONLY | ATTRIBUTE_NO_SUID | ATTRIBUTE_NO_DEVICES |
+                                ATTRIBUTE_NO_EXEC),
+             BOX_STEP_BIND);
+    close(tree);
+}
+
+/* `headers`: a copy of the mount of precompiled headers, or -1. */
+static void bind_directories(struct cell_life *life, int headers)
 {
     /* Links to compilers and linkers go through /etc/alternatives on some systems. */
     static const char *const compiler[] = {"/usr", "/lib", "/lib64", "/bin", "/etc/alternatives",
@@ -119,15 +138,7 @@ static void bind_directories(struct cell_life *life)
     case CELL_COMPILE:
         box_need(life, mkdir("etc", 0755), BOX_STEP_BIND);
         bind_all(life, compiler);
-        if (life->host->pch[0]) {
-            box_need(life, mkdir("pch", 0755), BOX_STEP_BIND);
-            box_need(life, mount(life->host->pch, "pch", NULL, MS_BIND, NULL), BOX_STEP_BIND);
-            box_need(life,
-                     restrict_mount("pch", 0,
-                                    ATTRIBUTE_READ_ONLY | ATTRIBUTE_NO_SUID |
-                                        ATTRIBUTE_NO_DEVICES | ATTRIBUTE_NO_EXEC),
-                     BOX_STEP_BIND);
-        }
+        bind_headers(life, headers);
         break;
     case CELL_PYTHON:
     case CELL_PYTHON_SERVER:
@@ -144,7 +155,13 @@ static void bind_directories(struct cell_life *life)
 
 void box_build_root(struct cell_life *life)
 {
+    int headers = -1;
+
     box_need(life, mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), BOX_STEP_PRIVATE);
+    if (life->kind == CELL_COMPILE && life->host->pch[0]) {   /* the new root will hide it */
+        headers = (int)syscall(SYS_open_tree, AT_FDCWD, life->host->pch, CLONE_TREE | O_CLOEXEC);
+        box_need(life, headers, BOX_STEP_BIND);
+    }
     box_need(life, mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID, "size=64k,nr_inodes=32,mode=755"),
              BOX_STEP_ROOT);
     box_need(life, chdir("/tmp"), BOX_STEP_ROOT);
@@ -152,7 +169,7 @@ void box_build_root(struct cell_life *life)
     box_need(life, mkdir("dev", 0755), BOX_STEP_NULL_DEVICE);
     box_need(life, make_empty_file("dev/null"), BOX_STEP_NULL_DEVICE);
     box_need(life, mount("/dev/null", "dev/null", NULL, MS_BIND, NULL), BOX_STEP_NULL_DEVICE);
-    bind_directories(life);
+    bind_directories(life, headers);
     /* Old root on top of the new one, then away with it: no directory for it is needed. */
     box_need(life, (int)syscall(SYS_pivot_root, ".", "."), BOX_STEP_PIVOT);
     box_need(life, umount2(".", MNT_DETACH), BOX_STEP_PIVOT);
@@ -203,11 +220,10 @@ static int64_t stack_bytes(const struct box_plan *plan)
 static void set_limits(struct cell_life *life)
 {
     const struct box_plan *plan = &life->plan;
-    int64_t file = life->kind == CELL_COMPILE ? BOX_FILE_BYTES : plan->scratch_bytes;
 
     /* Second line only: whole seconds, one process each. Init and the caller watch the first. */
     limit(life, RLIMIT_CPU, (plan->cpu_ms + 999) / 1000 + 1);
-    limit(life, RLIMIT_FSIZE, file);
+    limit(life, RLIMIT_FSIZE, plan->scratch_bytes);
     limit(life, RLIMIT_NOFILE, 64);
     limit(life, RLIMIT_NPROC, plan->processes + 2);   /* cell and init count */
     limit(life, RLIMIT_CORE, 0);
