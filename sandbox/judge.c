@@ -8,8 +8,9 @@
 #include "common/status.h"
 #include "sandbox/judge_parts.h"
 
-/* A run that the clock ended after this share of CPU waited for a core, not for nothing. */
-#define STARVED_SHARE 0.02
+/* A run that the clock ended after this share of CPU waited for a core or a disk; one that sleeps
+ * uses less. */
+#define STARVED_SHARE 0.005
 
 const char *judge_verdict_name(enum judge_verdict verdict)
 {

@@ -28,7 +28,7 @@ static inline int make_judge(void **state)
     (void)state;
     config_set_defaults(&binding, 1);
     judge_config.cpu_ms = 500;
-    judge_config.wall_ms = 4000;
+    judge_config.wall_ms = 10000;   /* this machine may be busy */
     if (sandbox_create(&judge_sandbox, &judge_config) < 0) {
         print_message("SKIP: %s\n", status_reason());
         return 0;

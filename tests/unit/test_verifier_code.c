@@ -132,7 +132,7 @@ static int make_host(void **state)
     (void)state;
     config_set_defaults(&binding, 1);
     config.cpu_ms = 500;
-    config.wall_ms = 4000;
+    config.wall_ms = 10000;
     shared_host = host_create(&config);
     if (host_judge(host_face(shared_host), &judge) < 0) {
         print_message("SKIP: %s\n", status_reason());
