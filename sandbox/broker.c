@@ -78,11 +78,10 @@ static int prove_level(struct box_host *host)
     return status;
 }
 
-/* The highest level that holds. The reason why a higher one does not stays in status_reason(). */
+/* The highest level that holds, and why a higher one does not. */
 static int find_level(struct box_host *host)
 {
     const struct group_bases all = host->groups;
-    char why[BOX_REASON_BYTES] = "";
     int wanted = host->config.min_level > 0 ? (int)host->config.min_level
                  : host->privileged         ? LEVELS
                                             : LEVELS - 1;
@@ -105,10 +104,10 @@ static int find_level(struct box_host *host)
             status = prove_level(host);
         if (status == 0)
             return 0;
-        if (!why[0])
-            snprintf(why, sizeof(why), "%s", status_reason());
+        /* The reason nearest to what can be had is the one to act on. */
+        snprintf(host->shortfall, sizeof(host->shortfall), "%s", status_reason());
     }
-    return status_fail(STATUS_UNSUPPORTED, "%s%s", why,
+    return status_fail(STATUS_UNSUPPORTED, "%s%s", host->shortfall,
                        wanted > 1 ? " (or lower sandbox.min_level)" : "");
 }
 
@@ -121,6 +120,7 @@ int broker_examine(struct box_host *host)
         TRY(filter_build(&host->filters[i], (enum filter_profile)(1 << i)));
     host->landlock = landlock_version();
     host_find_interpreters(host);
+    host->config.python_server = host->config.python_server && python_has_library(host->python);
     group_find_bases(&host->groups);
     TRY(find_level(host));
     describe(host);
@@ -138,8 +138,8 @@ static int say_hello(const struct box_host *host, int status)
     hello.n_cells = host->config.cells > 0 ? (int32_t)host->config.cells
                                            : (int32_t)(2 * (cores > 0 ? cores : 1));
     snprintf(hello.description, sizeof(hello.description), "%s", host->description);
-    if (status < 0)
-        snprintf(hello.reason, sizeof(hello.reason), "%s", status_reason());
+    snprintf(hello.reason, sizeof(hello.reason), "%s",
+             status < 0 ? status_reason() : host->shortfall);
     return rights_send(BROKER_SOCKET, &hello, sizeof(hello), NULL, 0, NULL, 0);
 }
 

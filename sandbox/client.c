@@ -300,6 +300,37 @@ static int ask_once(int channel, const struct box_request *request, const int *f
     return 1;
 }
 
+static int try_channel(struct client *client, const struct box_request *request, const int *fds,
+                       int n_fds, struct sandbox_result *result, struct box_answer *answer,
+                       int *result_fd)
+{
+    unsigned generation;
+    int channel = -1;
+
+    TRY(take_channel(client, &channel, &generation));
+    int got = ask_once(channel, request, fds, n_fds, result, answer, result_fd);
+    give_channel(client, channel, generation, got == 1);
+    return got;
+}
+
+/* The one that died may have read some: the same files, opened anew. */
+static int try_again(struct client *client, const struct box_request *request, const int *fds,
+                     int n_fds, struct sandbox_result *result, struct box_answer *answer,
+                     int *result_fd)
+{
+    int fresh[BOX_RIGHTS_MAX], n = 0, status = 0;
+
+    while (n < n_fds && status >= 0) {
+        status = memfd_reopen(&fresh[n], fds[n]);
+        n += status >= 0;
+    }
+    if (status >= 0)
+        status = try_channel(client, request, fresh, n, result, answer, result_fd);
+    while (n > 0)
+        close(fresh[--n]);
+    return status;
+}
+
 int client_ask(struct client *client, const struct box_request *request, const int *fds, int n_fds,
                struct sandbox_result *result, struct box_answer *answer, int *result_fd)
 {
@@ -307,21 +338,14 @@ int client_ask(struct client *client, const struct box_request *request, const i
     if (client->owner != getpid())
         return status_fail(STATUS_UNSUPPORTED, "sandbox: a forked child uses its parent's sandbox: "
                                                "create one of its own");
-    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-        unsigned generation;
-        int channel = -1;
-        TRY(take_channel(client, &channel, &generation));
-        int got = ask_once(channel, request, fds, n_fds, result, answer, result_fd);
-        give_channel(client, channel, generation, got == 1);
-        TRY(got);
-        if (got == 0)
-            continue;
-        if (answer->status < 0)
-            return status_fail(answer->status, "%s", answer->reason);
-        return 0;
-    }
-    return status_fail(STATUS_CLOSED, "sandbox: the broker died twice in one run: look for the "
-                                      "kernel's out-of-memory messages");
+    int got = try_channel(client, request, fds, n_fds, result, answer, result_fd);
+    if (got == 0)
+        got = try_again(client, request, fds, n_fds, result, answer, result_fd);
+    TRY(got);
+    if (got == 0)
+        return status_fail(STATUS_CLOSED, "sandbox: the broker died twice in one run: look for the "
+                                          "kernel's out-of-memory messages");
+    return answer->status < 0 ? status_fail(answer->status, "%s", answer->reason) : 0;
 }
 
 int client_create(struct client **out, const struct sandbox_config *config)

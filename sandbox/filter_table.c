@@ -42,7 +42,7 @@ const struct filter_rule filter_rules[] = {
      F_SETFL, 0},
     {"fcntl", ALL, 0, "dup with close-on-exec", FILTER_EQUAL, 1, F_DUPFD_CLOEXEC, 0},
     {"ioctl", NOT_NODE, ENOTTY, "isatty asks; nothing here is a device", ANY},
-    {"ioctl", NODE, 0, "FIONBIO, FIOCLEX; nothing here is a terminal", FILTER_AT_MOST, 1, 0x5451, 0},
+    {"ioctl", NODE, 0, "FIONBIO, FIOCLEX; there is no terminal", FILTER_AT_MOST, 1, 0x5451, 0},
     {"ioctl", NODE, ENOTTY, "nothing here is a device", FILTER_ABOVE, 1, 0x5451, 0},
     {"pipe", ALL, 0, "threads talk through it; memory is counted", ANY},
     {"pipe2", ALL, 0, "threads talk through it; memory is counted", ANY},

@@ -40,7 +40,8 @@ const char *host_explain_refusal(void)
                "profile with 'userns,', or sysctl -w "
                "kernel.apparmor_restrict_unprivileged_userns=0";
     return "in a container, start it with --security-opt seccomp=unconfined --security-opt "
-           "apparmor=unconfined; elsewhere use Linux 5.14 or newer with user namespaces";
+           "apparmor=unconfined; for level 3 also -v /sys/fs/cgroup:/sys/fs/cgroup:rw; elsewhere "
+           "use Linux 5.14 or newer with user namespaces";
 }
 
 /* The range [*first, *first + *n) of ids that exist here, nearest to what is wanted. `map` holds

@@ -138,6 +138,7 @@ struct box_host {
     char pch[BOX_PATH_BYTES];     /* directory of precompiled headers, "" when there is none */
     int turns[2];                 /* files to lock: see turn_take() */
     char description[256];
+    char shortfall[BOX_REASON_BYTES];   /* why the level is not a higher one */
 };
 
 /* cgroup.c: one set of groups for a cell, used again by run after run. */
@@ -278,6 +279,7 @@ int landlock_prepare(const struct cell_life *life);   /* a ruleset's descriptor,
 int landlock_apply(int ruleset);
 
 /* python.c: an interpreter inside the cell. */
+int python_has_library(const char *interpreter);
 int python_start(const char *interpreter);
 __attribute__((noreturn)) void python_run_script(int script_fd);
 

@@ -89,6 +89,15 @@ static void *open_library(const char *interpreter)
     return dlopen(name, RTLD_NOW | RTLD_GLOBAL);
 }
 
+int python_has_library(const char *interpreter)
+{
+    void *library = interpreter[0] ? open_library(interpreter) : NULL;
+
+    if (library)
+        dlclose(library);
+    return library != NULL;
+}
+
 static int set_flag(void *library, const char *name, int value)
 {
     int *flag = dlsym(library, name);

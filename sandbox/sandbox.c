@@ -103,6 +103,11 @@ int sandbox_level(const struct sandbox *sandbox)
     return client_hello(sandbox->client)->level;
 }
 
+const char *sandbox_shortfall(const struct sandbox *sandbox)
+{
+    return client_hello(sandbox->client)->reason;
+}
+
 int sandbox_supports(const struct sandbox *sandbox, enum sandbox_kind kind)
 {
     return client_hello(sandbox->client)->supports >> kind & 1;
@@ -182,7 +187,10 @@ int sandbox_run_limited(struct sandbox *sandbox, const struct sandbox_program *p
     close(fds[0]);
     if (program->kind != SANDBOX_NATIVE && fds[1] >= 0)
         close(fds[1]);
-    TRY(status);
+    if (status < 0) {
+        sandbox_result_release(result);
+        return status;
+    }
     result->verdict = (enum sandbox_verdict)answer.verdict;
     result->exit_code = answer.exit_code;
     result->signal = answer.signal;

@@ -71,6 +71,9 @@ const char *sandbox_description(const struct sandbox *sandbox);
  * the probes proved, not what the host says of itself. */
 int sandbox_level(const struct sandbox *sandbox);
 
+/* Why it is not the level above, and what would help; "" at the highest. */
+const char *sandbox_shortfall(const struct sandbox *sandbox);
+
 /* What a program is made of; decides its root directory and its system calls. */
 enum sandbox_kind { SANDBOX_NATIVE, SANDBOX_PYTHON, SANDBOX_NODE };
 /* 1 when programs of this kind can be run: their interpreter is there. */

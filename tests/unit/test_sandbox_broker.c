@@ -49,7 +49,8 @@ static int run_echo(struct sandbox *sandbox, const struct sandbox_program *progr
     if (status < 0)
         return status;
     int good = result.verdict == SANDBOX_EXITED && result.exit_code == 0 &&
-               result.output.length == (size_t)n && memcmp(result.output.data, input, (size_t)n) == 0;
+               result.output.length == (size_t)n &&
+               memcmp(result.output.data, input, (size_t)n) == 0;
     sandbox_result_release(&result);
     return good ? 0 : 1;
 }
