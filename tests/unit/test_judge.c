@@ -263,6 +263,22 @@ static void limits_of_a_job_count(void **state)
     check_jobs(cases, N_OF(cases));
 }
 
+/* Calls share a process, and none of them pays for the others. */
+static void a_time_limit_is_that_of_one_call(void **state)
+{
+    static const struct job_case cases[] = {
+        {"python", "import time\ndef f(x):\n    start = time.process_time()\n"
+                   "    while time.process_time() < start + 0.2: pass\n    return x",
+         "\"entry\":\"f\",\"limits\":{\"cpu_ms\":500,\"wall_ms\":10000},\"cases\":["
+         "{\"args\":[1],\"expected\":1},{\"args\":[2],\"expected\":2},{\"args\":[3],"
+         "\"expected\":3},{\"args\":[4],\"expected\":4},{\"args\":[5],\"expected\":5}]",
+         JUDGE_AC, NULL},
+    };
+
+    (void)state;
+    check_jobs(cases, N_OF(cases));
+}
+
 static void the_same_source_is_compiled_once(void **state)
 {
     const struct job_case row = {"c", C_SUM("b + a"), SUM, JUDGE_AC, NULL};
@@ -295,6 +311,7 @@ int main(void)
         cmocka_unit_test(jobs_without_sense_say_why),
         cmocka_unit_test(each_test_is_reported_and_shares_are_of_all),
         cmocka_unit_test(limits_of_a_job_count),
+        cmocka_unit_test(a_time_limit_is_that_of_one_call),
         cmocka_unit_test(the_same_source_is_compiled_once),
     };
 

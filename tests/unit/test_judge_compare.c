@@ -237,6 +237,9 @@ static void values_are_compared_with_their_types(void **state)
     assert_true(same_values(NULL, 1, "0", "false"));
     assert_false(same_values(NULL, 1, "true", "2"));
     assert_false(same_values(NULL, 1, "false", "1"));
+    assert_false(same_values(NULL, 1, "null", "false"));
+    assert_false(same_values(NULL, 1, "false", "\"\""));
+    assert_false(same_values(NULL, 1, "false", "null"));
 }
 
 static void integers_of_any_size_pass_through(void **state)
