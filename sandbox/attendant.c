@@ -196,6 +196,7 @@ int box_execute(struct attendant *attendant, struct box_plan *plan, const int *f
         watch.output_fd = pipes[PIPE_OUTPUT][0];
         watch.errors_fd = pipes[PIPE_ERRORS][0];
         watch.answer_fd = pipes[PIPE_ANSWER][0];
+        watch.wall_ms = plan->wall_ms;
         watch.deadline_ms = began_ms + plan->wall_ms;
         watch.check_cpu = plan->kind == CELL_COMPILE && group_cpu_us(&watch.cell->group) >= 0;
         status = box_watch(&watch, &outcome->result);

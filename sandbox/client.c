@@ -279,7 +279,7 @@ static int take_answer(int channel, struct box_answer *answer, struct sandbox_re
 static int ask_once(int channel, const struct box_request *request, const int *fds, int n_fds,
                     struct sandbox_result *result, struct box_answer *answer, int *result_fd)
 {
-    int64_t patience_ms = 8 * request->limits.wall_ms + PATIENCE_MS;
+    int64_t patience_ms = 24 * request->limits.wall_ms + PATIENCE_MS;
 
     if (rights_send(channel, request, sizeof(*request), NULL, 0, fds, n_fds) < 0) {
         if (errno == EPIPE || errno == ECONNRESET)

@@ -210,6 +210,7 @@ struct box_watch {
     struct cell *cell;
     int channel;
     int output_fd, errors_fd, answer_fd;
+    int64_t wall_ms, waited_ms;        /* waited: for a core, which extends the deadline */
     int64_t deadline_ms, output_bytes, answer_bytes, cpu_limit_us;
     int64_t n_errors;                  /* bytes of stderr seen */
     int check_cpu;                     /* the group's CPU time counts, not the program's alone */
