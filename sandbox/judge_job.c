@@ -104,7 +104,9 @@ static int read_test(struct job *job, const json_t *row, struct job_test *test)
     TRY(read_weight(row, test));
     if (job->mode == JOB_FUNCTION)
         return read_case(job, row, test);
-    TRY(get_bytes(row, "stdin", "in", &test->input, &test->n_input));
+    test->input = "";
+    if (json_object_get(row, "stdin") || json_object_get(row, "in"))
+        TRY(get_bytes(row, "stdin", "in", &test->input, &test->n_input));
     return get_bytes(row, "expected_stdout", "out", &test->want, &test->n_want);
 }
 

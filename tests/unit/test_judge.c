@@ -12,6 +12,8 @@ static void programs_are_judged_by_their_output(void **state)
         {"c", C_SUM("a + b"), SUM, JUDGE_AC, ""},
         {"c", C_SUM("a + b + 1"), SUM, JUDGE_WA, "test 1"},
         {"c", "int main(void) { return 0; }", SUM, JUDGE_WA, NULL},
+        {"c", "#include <stdio.h>\nint main(void) { printf(\"%d\", getchar()); }",
+         "\"expected_stdout\":\"-1\"", JUDGE_AC, NULL},
         {"c", "#include <stdio.h>\nint main(void) { puts(\"3\"); return 1; }", SUM, JUDGE_RE,
          "exit code 1"},
         {"c", "#include <stdlib.h>\nint main(void) { abort(); }", SUM, JUDGE_RE, "signal 6"},
