@@ -48,6 +48,8 @@ static void make_own_state(void)
         }
     }
     clearenv();
+    if (chdir("/") < 0)   /* the caller's directory may be unmounted one day */
+        _exit(1);
     setsid();
     prctl(PR_SET_NAME, "hone-broker", 0, 0, 0);
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);   /* an unprivileged cell's id maps are written by it */

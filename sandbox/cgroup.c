@@ -93,7 +93,9 @@ static void sweep(const char *base)
         pid_t owner = (pid_t)strtol(entry->d_name + common, NULL, 10);
         if (owner > 0 && kill(owner, 0) < 0 && errno == ESRCH) {
             snprintf(path, sizeof(path), "%s/%s", base, entry->d_name);
-            if (rmdir(path) < 0 && errno == ENOTEMPTY)
+            struct stat about;
+            int is_ours = lstat(path, &about) == 0 && about.st_uid == geteuid();
+            if (is_ours && rmdir(path) < 0 && errno == ENOTEMPTY)
                 (void)file_remove_tree(path);
         }
     }
