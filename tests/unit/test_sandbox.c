@@ -465,7 +465,7 @@ static void a_shortage_of_descriptors_fails_and_leaks_none(void **state)
     sandbox_program_release(&program);
 }
 
-static int live_as_ordinary_user(void)
+static int live_as_ordinary_user(int level)
 {
     struct sandbox_config config = test_config();
     struct sandbox *mine = NULL;
@@ -478,6 +478,7 @@ static int live_as_ordinary_user(void)
     if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
         return 1;
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    config.min_level = config.max_level = level;
     if (sandbox_create(&mine, &config) < 0) {
         print_message("%s\n", status_reason());
         return host_has_namespaces() ? 2 : 77;
@@ -494,22 +495,33 @@ static int live_as_ordinary_user(void)
     return good ? 0 : 5;
 }
 
-static void an_ordinary_user_gets_the_same_walls(void **state)
+static void expect_ordinary(int level)
 {
     int status;
 
-    (void)state;
     need_box();
-    if (geteuid() != 0)
+    if (geteuid() != 0 || (level == 1 && landlock_version() < 6))
         skip();
     pid_t pid = fork();
     if (pid == 0)
-        _exit(live_as_ordinary_user());
+        _exit(live_as_ordinary_user(level));
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     if (WEXITSTATUS(status) == 77)
         skip();
     assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void an_ordinary_user_gets_the_same_walls(void **state)
+{
+    (void)state;
+    expect_ordinary(2);
+}
+
+static void an_ordinary_user_gets_walls_without_namespaces(void **state)
+{
+    (void)state;
+    expect_ordinary(1);
 }
 
 static void a_missing_compiler_is_named(void **state)
@@ -555,6 +567,7 @@ int main(void)
         cmocka_unit_test(the_walls_hold_without_namespaces),
         cmocka_unit_test(a_shortage_of_descriptors_fails_and_leaks_none),
         cmocka_unit_test(an_ordinary_user_gets_the_same_walls),
+        cmocka_unit_test(an_ordinary_user_gets_walls_without_namespaces),
         cmocka_unit_test(a_missing_compiler_is_named),
     };
 
