@@ -108,7 +108,7 @@ static void drain(struct box_watch *watch, struct sandbox_result *result)
 }
 
 /* Time that a run spends waiting for a core is not its own. It cannot be stretched without end: a
- * run makes itself wait only while it uses the core, and that has a limit. 1 when there was some. */
+ * run makes itself wait only while it uses the core, and that has a limit. 1: there was some. */
 static int forgive_waiting(struct box_watch *watch)
 {
     int64_t waited_ms = group_stall_us(&watch->cell->group) / 1000;

@@ -141,7 +141,7 @@ static void every_listed_program_gets_its_verdict(void **state)
     assert_int_equal(n_bad, 0);
 }
 
-/* A host that has less: the same verdicts, from other walls. C++ compiles too slowly for all three. */
+/* A host that has less: the same verdicts, from other walls. C++ takes too long to compile. */
 static void judge_at_level(int level)
 {
     struct sandbox *usual = box;
