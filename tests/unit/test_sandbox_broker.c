@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -81,6 +82,51 @@ static void killed_brokers_attendants_and_cells_give_no_wrong_verdict(void **sta
     }
     assert_true(n_failed < 30);
     assert_int_equal(run_echo(mine, program, 99), 0);
+    sandbox_program_release(&program);
+    box = usual;
+    sandbox_destroy(&mine);
+}
+
+/* Kills the attendant that has a run going, a moment after the run began. */
+static void *kill_busy_attendant(void *sandbox)
+{
+    pid_t broker = client_hello(((struct sandbox *)sandbox)->client)->pid;
+    pid_t attendants[16], below[64];
+
+    for (int attempt = 0; attempt < 2000; attempt++) {
+        int n = find_children(broker, 0, attendants, 16);
+        for (int i = 0; i < n; i++) {
+            int n_cells = find_children(attendants[i], 0, below, 64);
+            int n_deep = find_children(attendants[i], 1, below, 64);
+            if (n_deep > n_cells) {
+                poll(NULL, 0, 60);
+                kill(attendants[i], SIGKILL);
+                return NULL;
+            }
+        }
+        poll(NULL, 0, 2);
+    }
+    return NULL;
+}
+
+static void a_run_whose_attendant_dies_starts_again_with_all_of_its_input(void **state)
+{
+    struct sandbox_config config = test_config();
+    struct sandbox *mine = NULL;
+    pthread_t killer;
+
+    (void)state;
+    need_box();
+    assert_int_equal(sandbox_create(&mine, &config), 0);
+    struct sandbox *usual = box;
+    box = mine;
+    struct sandbox_program *program = compile(
+        MAIN("char b[100]; int n = read(0, b, 100); struct timespec t;"
+             "do clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); while (t.tv_nsec < 200000000);"
+             "return write(1, b, n) != n;"));
+    assert_int_equal(pthread_create(&killer, NULL, kill_busy_attendant, mine), 0);
+    assert_int_equal(run_echo(mine, program, 7), 0);
+    pthread_join(killer, NULL);
     sandbox_program_release(&program);
     box = usual;
     sandbox_destroy(&mine);
@@ -368,6 +414,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(killed_brokers_attendants_and_cells_give_no_wrong_verdict),
+        cmocka_unit_test(a_run_whose_attendant_dies_starts_again_with_all_of_its_input),
         cmocka_unit_test(a_destroyed_sandbox_leaves_no_process),
         cmocka_unit_test(a_caller_without_standard_descriptors_gets_verdicts),
         cmocka_unit_test(a_caller_that_ignores_its_children_gets_verdicts),

@@ -122,8 +122,14 @@ static void the_groups_of_root_are_dropped(void **state)
     if (geteuid() != 0)
         skip();
     assert_int_equal(setgroups(2, powerful), 0);
-    refuses_to_do("if (getgroups(0, NULL) > 0) return 1;");
+    struct sandbox_config config = test_config();
+    struct sandbox *usual = box;
+    int status = sandbox_create(&box, &config);   /* its broker has the groups of this moment */
     assert_int_equal(setgroups(0, NULL), 0);
+    assert_int_equal(status, 0);
+    refuses_to_do("if (getgroups(0, NULL) > 0) return 1;");
+    sandbox_destroy(&box);
+    box = usual;
 }
 
 static void an_inherited_descriptor_is_closed(void **state)
