@@ -40,7 +40,7 @@ HAS_FLINT := $(filter-out 0,$(FLINT))
 override LDLIBS := $(HAS_FLINT) $(LDLIBS)
 
 # One line per folder; a new file needs no edit here. FOLDERS=... builds a part alone.
-FOLDERS  ?= common ops wire sandbox math model tasks math reward rollout learner pipeline
+FOLDERS  ?= common ops wire sandbox model tasks math reward rollout learner pipeline
 LIB_C    := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 ifneq ($(filter ops,$(FOLDERS)),)
 LIB_C    += $(wildcard ops/reference/*.c) ops/cpu/$(if $(filter x86_64,$(ARCH)),dispatch_x86_64.c,dispatch_other.c)
@@ -77,7 +77,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
 
 .SECONDARY:
-.PHONY: all demo test check bench bench-verify lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check bench bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -106,6 +106,9 @@ bench: $(BENCHES)   ## speed of the arithmetic, beside the machine's own limits
 	@for b in $(BENCHES); do $$b || exit 1; done
 
 bench-verify: $(OUT)/bench/bench_verify   ## speed of the maths verifier: verdicts a second, each kind, the worst
+	@$<
+
+bench-sandbox: $(OUT)/bench/bench_sandbox   ## runs a second of the sandbox, beside bubblewrap where it is installed
 	@$<
 
 lint: $(OUT)/hone   ## layers, lengths, banned calls, generated documents up to date
@@ -155,7 +158,7 @@ clean:   ## remove what make made
 	rm -rf $(BUILD)
 
 help:   ## this list
-	@sed -n 's/^\([a-z][a-z_ ]*\):.*##/\1  /p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z][a-z_ -]*\):.*##/\1  /p' $(firstword $(MAKEFILE_LIST))
 
 # Anew when files left the list: with and without FLINT they differ.
 .PHONY: always

@@ -169,21 +169,48 @@ static void examine_compiler(struct findings *findings)
     found(findings, 0, "compiler", "no /usr/bin/cc, gcc or clang: apt-get install gcc libc6-dev");
 }
 
+/* What the probes proved here, and how to get more. */
+static void name_level(struct findings *findings, const struct sandbox *sandbox)
+{
+    char text[256];
+
+    snprintf(text, sizeof(text), "C%s%s",
+             sandbox_supports(sandbox, SANDBOX_PYTHON) ? ", Python" : "",
+             sandbox_supports(sandbox, SANDBOX_NODE) ? ", JavaScript" : "");
+    note(findings, "languages", text);
+    if (sandbox_shortfall(sandbox)[0])
+        note(findings, "level", sandbox_shortfall(sandbox));
+}
+
+/* Less than the configuration wants is a finding; what there is all the same is said too. */
+static int open_sandbox(struct findings *findings, struct sandbox **sandbox)
+{
+    struct sandbox_config config;
+    const struct config_binding binding = {&sandbox_config_section, &config};
+
+    config_set_defaults(&binding, 1);
+    if (sandbox_create(sandbox, &config) == STATUS_OK) {
+        found(findings, 1, "sandbox", sandbox_description(*sandbox));
+        return STATUS_OK;
+    }
+    found(findings, 0, "sandbox", status_reason());
+    config.min_level = 1;
+    TRY(sandbox_create(sandbox, &config));
+    note(findings, "sandbox", sandbox_description(*sandbox));
+    note(findings, "", "is what can be had here as it is: sandbox.min_level=1 accepts it");
+    return STATUS_OK;
+}
+
 static void examine_sandbox(struct findings *findings)
 {
     static const char source[] = "int main(void) { return 0; }\n";
-    struct sandbox_config config;
-    const struct config_binding binding = {&sandbox_config_section, &config};
     struct sandbox_program *program = NULL;
     struct sandbox *sandbox = NULL;
     struct text messages = {0};
 
-    config_set_defaults(&binding, 1);
-    if (sandbox_create(&sandbox, &config) < 0) {
-        found(findings, 0, "sandbox", status_reason());
+    if (open_sandbox(findings, &sandbox) < 0)
         return;
-    }
-    found(findings, 1, "sandbox", sandbox_description(sandbox));
+    name_level(findings, sandbox);
     if (sandbox_compile_c(sandbox, source, sizeof(source) - 1, &program, &messages) < 0)
         found(findings, 0, "compiling", status_reason());
     else

@@ -9,12 +9,14 @@
 #include "reward/reward.h"
 #include "reward/verifier_abi.h"
 
-/* ---- host.c: what verifiers are lent. Programs are compiled once per distinct source. */
+/* ---- host.c: what verifiers are lent. */
 struct reward_host;
 /* `config` may be NULL: no sandbox, and run() says so. */
 struct reward_host *host_create(const struct sandbox_config *config);
 void host_destroy(struct reward_host **host);
 const struct verifier_host *host_face(struct reward_host *host);
+/* The judge behind a face of ours, for built-in verifiers; or why there is none. */
+int host_judge(const struct verifier_host *face, struct judge **out);
 
 /* ---- plugin.c: opens a shared object, in the child process alone. Never closed again. */
 int plugin_open(const char *path, const struct verifier_v1 **out);

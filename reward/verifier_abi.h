@@ -81,7 +81,7 @@ enum verifier_run_end {                /* travels as uint32_t */
 struct verifier_run {                  /* a program for the sandbox */
     uint32_t size;
     uint32_t end;                      /* out: enum verifier_run_end */
-    struct verifier_text language;     /* "c" */
+    struct verifier_text language;     /* "c", "cpp", "python", "javascript" */
     struct verifier_text source;
     struct verifier_text input;        /* on its stdin */
     char *output;                      /* filled by the host; output_capacity at most, no NUL */

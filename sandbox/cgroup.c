@@ -1,6 +1,7 @@
 /*
- * Memory and process groups, one a run, version 1 or 2, where the caller may make them. Without
- * them the rlimits of walls.c hold, which count per process.
+ * Memory and process groups where the caller may make them: version 2; version 1 for the limits,
+ * with version 2's core beside it for CPU time; or none: then the rlimits of walls.c hold, which
+ * count per process. A cell keeps its groups for all its runs.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -66,7 +67,7 @@ static int64_t read_value(const char *directory, const char *file, const char *k
 }
 
 /* Our pid namespace and pid, so that nobody sweeps a live group of a neighbour. */
-static void name_prefix(char *out, size_t n, long pid)
+void group_name_prefix(char *out, size_t n, long pid)
 {
     struct stat about = {0};
 
@@ -74,16 +75,17 @@ static void name_prefix(char *out, size_t n, long pid)
     snprintf(out, n, GROUP_PREFIX "-%lx-%ld-", (unsigned long)about.st_ino, pid);
 }
 
-/* Removes empty groups that a caller which was killed left behind. */
+/* Removes what someone who was killed left behind: groups, which are empty by then, and
+ * directories of headers. */
 static void sweep(const char *base)
 {
     char prefix[96], path[BOX_PATH_BYTES + 256];
-    DIR *directory = opendir(base);
+    DIR *directory = base[0] ? opendir(base) : NULL;
     struct dirent *entry;
 
     if (!directory)
         return;
-    name_prefix(prefix, sizeof(prefix), 0);
+    group_name_prefix(prefix, sizeof(prefix), 0);
     size_t common = strlen(prefix) - 2;   /* without "0-" */
     while ((entry = readdir(directory))) {
         if (strncmp(entry->d_name, prefix, common) != 0)
@@ -91,7 +93,10 @@ static void sweep(const char *base)
         pid_t owner = (pid_t)strtol(entry->d_name + common, NULL, 10);
         if (owner > 0 && kill(owner, 0) < 0 && errno == ESRCH) {
             snprintf(path, sizeof(path), "%s/%s", base, entry->d_name);
-            rmdir(path);
+            struct stat about;
+            int is_ours = lstat(path, &about) == 0 && about.st_uid == geteuid();
+            if (is_ours && rmdir(path) < 0 && errno == ENOTEMPTY)
+                (void)file_remove_tree(path);
         }
     }
     closedir(directory);
@@ -102,7 +107,7 @@ static int base_works(const char *base, const char *file)
 {
     char path[BOX_PATH_BYTES + 256], inside[BOX_PATH_BYTES + 320], prefix[96];
 
-    name_prefix(prefix, sizeof(prefix), getpid());
+    group_name_prefix(prefix, sizeof(prefix), getpid());
     snprintf(path, sizeof(path), "%s/%stry%u", base, prefix, atomic_fetch_add(&group_counter, 1));
     if (mkdir(path, 0755) < 0)
         return 0;
@@ -111,10 +116,7 @@ static int base_works(const char *base, const char *file)
     rmdir(path);
     /* Version 2 moves a process only for those who may write to the common ancestor. */
     snprintf(inside, sizeof(inside), "%s/cgroup.procs", base);
-    works = works && access(inside, W_OK) == 0;
-    if (works)
-        sweep(base);
-    return works;
+    return works && access(inside, W_OK) == 0;
 }
 
 static int has_word(const char *list, const char *word)
@@ -191,6 +193,20 @@ static int own_directory(const char *controller, char *out)
     return 1;
 }
 
+static void find_version_1(struct group_bases *bases)
+{
+    if (!own_directory("memory", bases->memory) ||
+        !base_works(bases->memory, "memory.limit_in_bytes")) {
+        bases->memory[0] = '\0';
+        return;
+    }
+    bases->version = 1;
+    if (!own_directory("pids", bases->pids) || !base_works(bases->pids, "pids.max"))
+        bases->pids[0] = '\0';
+    if (!own_directory("", bases->core) || !base_works(bases->core, "cgroup.procs"))
+        bases->core[0] = '\0';
+}
+
 void group_find_bases(struct group_bases *bases)
 {
     memset(bases, 0, sizeof(*bases));
@@ -202,25 +218,36 @@ void group_find_bases(struct group_bases *bases)
             if (slash)
                 *slash = '\0';
         }
-        if (base_works(bases->memory, "memory.max")) {
+        if (base_works(bases->memory, "memory.max"))
             bases->version = 2;
-            return;
-        }
     }
-    if (own_directory("memory", bases->memory) &&
-        base_works(bases->memory, "memory.limit_in_bytes")) {
-        bases->version = 1;
-        if (!own_directory("pids", bases->pids) || !base_works(bases->pids, "pids.max"))
-            bases->pids[0] = '\0';
-        return;
-    }
-    memset(bases, 0, sizeof(*bases));
+    if (!bases->version)
+        find_version_1(bases);
+    if (!bases->version)
+        memset(bases, 0, sizeof(*bases));
+    group_sweep(bases);
 }
 
-static int make(const char *path)
+void group_sweep(const struct group_bases *bases)
 {
-    if (mkdir(path, 0755) < 0)
-        return status_fail(STATUS_IO, "sandbox: mkdir %s: %s", path, strerror(errno));
+    sweep(bases->memory);
+    sweep(bases->pids);
+    sweep(bases->core);
+    sweep("/tmp");
+}
+
+static int make(char *out, const char *base, unsigned number)
+{
+    char prefix[96];
+
+    group_name_prefix(prefix, sizeof(prefix), getpid());
+    snprintf(out, BOX_PATH_BYTES + 128, "%s/%s%u", base, prefix, number);
+    if (mkdir(out, 0755) < 0) {
+        int error = errno;
+        status_fail(STATUS_IO, "sandbox: mkdir %s: %s", out, strerror(error));
+        out[0] = '\0';
+        return STATUS_IO;
+    }
     return 0;
 }
 
@@ -235,44 +262,25 @@ static int set_limit(const char *path, const char *file, int64_t value)
     return 0;
 }
 
-/* Swap would be memory without a limit. A kernel without swap has no such file. */
-static int forbid_swap(const struct run_group *group, int64_t memory_bytes)
+int group_create(struct cell_group *group, const struct group_bases *bases)
 {
-    const char *file = group->version == 2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes";
-    char path[sizeof(group->memory) + 64];
-
-    snprintf(path, sizeof(path), "%s/%s", group->memory, file);
-    if (access(path, F_OK) < 0)
-        return 0;
-    return set_limit(group->memory, file, group->version == 2 ? 0 : memory_bytes);
-}
-
-int group_create(struct run_group *group, const struct group_bases *bases, int64_t memory_bytes,
-                 int64_t processes)
-{
-    char prefix[96];
     int status = 0;
 
     memset(group, 0, sizeof(*group));
+    group->peak_fd = -1;
     group->version = bases->version;
     if (!bases->version)
         return 0;
     unsigned number = atomic_fetch_add(&group_counter, 1);
-    name_prefix(prefix, sizeof(prefix), getpid());
-    snprintf(group->memory, sizeof(group->memory), "%s/%s%u", bases->memory, prefix, number);
-    TRY_OUT(make(group->memory));
-    TRY_OUT(set_limit(group->memory,
-                      group->version == 2 ? "memory.max" : "memory.limit_in_bytes", memory_bytes));
-    TRY_OUT(forbid_swap(group, memory_bytes));
+    TRY_OUT(make(group->memory, bases->memory, number));
+    if (bases->pids[0])
+        TRY_OUT(make(group->pids, bases->pids, number));
+    if (bases->core[0])
+        TRY_OUT(make(group->core, bases->core, number));
     if (group->version == 2) {
-        /* Init shares the group: all or nothing. */
-        TRY_OUT(set_limit(group->memory, "memory.oom.group", 1));
-        if (read_value(group->memory, "pids.current", "") >= 0)
-            TRY_OUT(set_limit(group->memory, "pids.max", processes + 1));
-    } else if (bases->pids[0]) {
-        snprintf(group->pids, sizeof(group->pids), "%s/%s%u", bases->pids, prefix, number);
-        TRY_OUT(make(group->pids));
-        TRY_OUT(set_limit(group->pids, "pids.max", processes + 1));   /* init counts */
+        char path[sizeof(group->memory) + 32];
+        snprintf(path, sizeof(path), "%s/memory.peak", group->memory);
+        group->peak_fd = open(path, O_RDWR | O_CLOEXEC);
     }
 out:
     if (status < 0)
@@ -280,32 +288,131 @@ out:
     return status;
 }
 
-int group_join(const struct run_group *group, pid_t pid)
+int group_join(const struct cell_group *group, pid_t pid)
 {
     if (group->memory[0])
         TRY(set_limit(group->memory, "cgroup.procs", pid));
     if (group->pids[0])
         TRY(set_limit(group->pids, "cgroup.procs", pid));
+    if (group->core[0])
+        TRY(set_limit(group->core, "cgroup.procs", pid));
     return 0;
 }
 
-int64_t group_oom_kills(const struct run_group *group)
+/* Swap would be memory without a limit. A kernel without swap has no such file. Version 1 keeps
+ * this limit at or above the other one. */
+static int set_memory(struct cell_group *group, int64_t bytes)
 {
-    if (!group->memory[0])
+    const char *limit = group->version == 2 ? "memory.max" : "memory.limit_in_bytes";
+    const char *swap = group->version == 2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes";
+    char path[sizeof(group->memory) + 64];
+    int shrinks = group->memory_bytes > bytes;
+
+    if (group->memory_bytes == bytes)
         return 0;
+    snprintf(path, sizeof(path), "%s/%s", group->memory, swap);
+    int has_swap = access(path, F_OK) == 0;
+    if (has_swap && group->version == 1 && !shrinks && group->memory_bytes)
+        TRY(set_limit(group->memory, swap, bytes));
+    TRY(set_limit(group->memory, limit, bytes));
+    if (has_swap)
+        TRY(set_limit(group->memory, swap, group->version == 2 ? 0 : bytes));
+    group->memory_bytes = bytes;
+    return 0;
+}
+
+static int set_processes(struct cell_group *group, int64_t processes)
+{
+    const char *path = group->version == 2 ? group->memory : group->pids;
+
+    if (group->processes == processes || !path[0])
+        return 0;
+    if (group->version == 2 && read_value(path, "pids.current", "") < 0)
+        return 0;   /* no such controller: RLIMIT_NPROC holds */
+    TRY(set_limit(path, "pids.max", processes + 2));   /* cell and init count */
+    group->processes = processes;
+    return 0;
+}
+
+static int64_t oom_kills(const struct cell_group *group)
+{
     int64_t n = read_value(group->memory,
                            group->version == 2 ? "memory.events" : "memory.oom_control",
                            "oom_kill");
     return n < 0 ? 0 : n;
 }
 
-int64_t group_peak_bytes(const struct run_group *group)
+/* Where version 2's own files are. */
+static const char *core_of(const struct cell_group *group)
 {
-    if (!group->memory[0])
+    return group->version == 2 ? group->memory : group->core;
+}
+
+static int64_t stall_us(const struct cell_group *group)
+{
+    char path[BOX_PATH_BYTES + 256], content[512];
+
+    if (!core_of(group)[0])
+        return -1;
+    snprintf(path, sizeof(path), "%s/cpu.pressure", core_of(group));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t n = read(fd, content, sizeof(content) - 1);
+    close(fd);
+    content[n > 0 ? n : 0] = '\0';
+    const char *total = strstr(content, "total=");
+    return total ? strtoll(total + 6, NULL, 10) : -1;
+}
+
+int group_begin(struct cell_group *group, const struct box_plan *plan)
+{
+    if (!group->version)
         return 0;
-    int64_t n = read_value(group->memory,
-                           group->version == 2 ? "memory.peak" : "memory.max_usage_in_bytes", "");
+    TRY(set_memory(group, plan->memory_bytes));
+    TRY(set_processes(group, plan->processes));
+    if (group->version == 1)
+        TRY(set_limit(group->memory, "memory.max_usage_in_bytes", 0));
+    else if (group->peak_fd >= 0 && write(group->peak_fd, "reset", 5) < 0) {
+        close(group->peak_fd);   /* a kernel before 6.12: the peak is that of all runs */
+        group->peak_fd = -1;
+    }
+    group->oom_kills = oom_kills(group);
+    if (plan->kind == CELL_COMPILE && core_of(group)[0])
+        group->cpu_us = read_value(core_of(group), "cpu.stat", "usage_usec");
+    group->stall_us = stall_us(group);
+    return 0;
+}
+
+int64_t group_oom_kills(const struct cell_group *group)
+{
+    return group->memory[0] ? oom_kills(group) - group->oom_kills : 0;
+}
+
+int64_t group_peak_bytes(const struct cell_group *group)
+{
+    char text[32] = "";
+
+    if (group->version == 2)
+        return group->peak_fd >= 0 && pread(group->peak_fd, text, sizeof(text) - 1, 0) > 0
+                   ? strtoll(text, NULL, 10)
+                   : 0;
+    int64_t n = group->memory[0] ? read_value(group->memory, "memory.max_usage_in_bytes", "") : 0;
     return n < 0 ? 0 : n;
+}
+
+int64_t group_cpu_us(const struct cell_group *group)
+{
+    int64_t n = core_of(group)[0] ? read_value(core_of(group), "cpu.stat", "usage_usec") : -1;
+
+    return n < 0 ? -1 : n - group->cpu_us;
+}
+
+int64_t group_stall_us(const struct cell_group *group)
+{
+    int64_t n = stall_us(group);
+
+    return n < 0 || group->stall_us < 0 ? -1 : n - group->stall_us;
 }
 
 static void remove_directory(char *path)
@@ -321,8 +428,12 @@ static void remove_directory(char *path)
     path[0] = '\0';
 }
 
-void group_remove(struct run_group *group)
+void group_remove(struct cell_group *group)
 {
+    if (group->peak_fd >= 0)
+        close(group->peak_fd);
+    group->peak_fd = -1;
     remove_directory(group->memory);
     remove_directory(group->pids);
+    remove_directory(group->core);
 }

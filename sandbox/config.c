@@ -18,6 +18,33 @@ static const struct config_field fields[] = {
     {FIELD(processes), "8", 1, 1024, NULL, "Threads of one run, the main one included."},
     {"compiler", CONFIG_STRING, offsetof(struct sandbox_config, compiler), "auto", 0, 0, NULL,
      "Path of the C compiler below /usr; auto takes the first of cc, gcc and clang in /usr/bin."},
+    {"cpp_compiler", CONFIG_STRING, offsetof(struct sandbox_config, cpp_compiler), "auto", 0, 0,
+     NULL, "Path of the C++ compiler below /usr; auto takes the first of g++ and clang++."},
+    {"c_flags", CONFIG_LIST, offsetof(struct sandbox_config, c_flags),
+     "-O2,-std=gnu11,-fmax-errors=5", 0, 0, NULL,
+     "Flags for programs in C; -static and -lm come by themselves."},
+    {"cpp_flags", CONFIG_LIST, offsetof(struct sandbox_config, cpp_flags),
+     "-O2,-std=gnu++17,-fmax-errors=5,-ftemplate-depth=256", 0, 0, NULL,
+     "Flags for programs in C++; -static comes by itself."},
+    {"language_factors", CONFIG_LIST, offsetof(struct sandbox_config, language_factors), "", 0, 0,
+     NULL, "What the time limits are multiplied by, as python=2 or javascript=1.5; others: 1."},
+    {"program_cache", CONFIG_STRING, offsetof(struct sandbox_config, program_cache), "", 0, 0,
+     NULL, "Directory that keeps compiled programs from run to run and for all workers; empty: "
+     "each process remembers its own."},
+    {"program_cache_bytes", CONFIG_INT, offsetof(struct sandbox_config, program_cache_bytes),
+     "268435456", 1048576, 1099511627776.0, NULL,
+     "What program_cache, and the memory of each process, may hold at most, in bytes."},
+    {"python", CONFIG_STRING, offsetof(struct sandbox_config, python), "auto", 0, 0, NULL,
+     "Path of the Python interpreter below /usr; auto takes /usr/bin/python3 where there is one."},
+    {"node", CONFIG_STRING, offsetof(struct sandbox_config, node), "auto", 0, 0, NULL,
+     "Path of Node.js below /usr; auto takes /usr/bin/node where there is one."},
+    {FIELD(python_server), "1", 0, 1, NULL,
+     "1: Python is started once and forked for each run, where its library (libpython3) is there."},
+    {FIELD(cells), "0", 0, 1024, NULL, "Programs that run at once; 0: twice the cores."},
+    {FIELD(min_level), "0", 0, 3, NULL,
+     "Isolation without which nothing is run; 0: 3 for root, 2 for others. docs/sandbox.md."},
+    {FIELD(max_level), "3", 1, 3, NULL,
+     "Isolation that is tried first; lower ones give up what a level has."},
     {0},
 };
 
@@ -25,6 +52,9 @@ static int check_config(const void *bytes)
 {
     const struct sandbox_config *config = bytes;
 
+    if (config->min_level > config->max_level)
+        return status_fail(STATUS_CONFIG, "sandbox.min_level: %lld is above sandbox.max_level %lld",
+                           (long long)config->min_level, (long long)config->max_level);
     if (config->wall_ms < config->cpu_ms)
         return status_fail(STATUS_CONFIG,
                            "sandbox.wall_ms: %lld is below sandbox.cpu_ms %lld: raise wall_ms",

@@ -34,6 +34,9 @@ static int add_rule(scmp_filter_ctx context, const struct filter_rule *rule)
     case FILTER_AT_MOST:
         test.op = SCMP_CMP_LE;
         break;
+    case FILTER_ABOVE:
+        test.op = SCMP_CMP_GT;
+        break;
     case FILTER_MASKED:
         test.op = SCMP_CMP_MASKED_EQ;
         test.datum_a = rule->mask;

@@ -11,12 +11,13 @@ enum filter_test {
     FILTER_EQUAL,       /* the argument is value; 64 bits, as all of these */
     FILTER_NOT_EQUAL,
     FILTER_AT_MOST,
+    FILTER_ABOVE,
     FILTER_MASKED       /* (argument & mask) is value */
 };
 
 struct filter_rule {
     const char *name;   /* NULL ends the table; unknown to this architecture: no rule */
-    int profiles;       /* FILTER_RUN | FILTER_COMPILE */
+    int profiles;       /* bits of enum filter_profile */
     int error;          /* answer this errno; 0 allows */
     const char *reason;
     enum filter_test test;

@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -39,7 +40,8 @@ const char *host_explain_refusal(void)
                "profile with 'userns,', or sysctl -w "
                "kernel.apparmor_restrict_unprivileged_userns=0";
     return "in a container, start it with --security-opt seccomp=unconfined --security-opt "
-           "apparmor=unconfined; elsewhere use Linux 5.14 or newer with user namespaces";
+           "apparmor=unconfined; for level 3 also -v /sys/fs/cgroup:/sys/fs/cgroup:rw; elsewhere "
+           "use Linux 5.14 or newer with user namespaces";
 }
 
 /* The range [*first, *first + *n) of ids that exist here, nearest to what is wanted. `map` holds
@@ -69,12 +71,12 @@ static int choose_range(const char *path, int64_t *first, int64_t *n)
     return *n > 0 ? 0 : -1;
 }
 
-int host_choose_ids(struct sandbox *sandbox)
+int host_choose_ids(struct box_host *host)
 {
     int64_t users, n_users, groups, n_groups;
 
-    sandbox->privileged = geteuid() == 0;
-    if (!sandbox->privileged)
+    host->privileged = geteuid() == 0;
+    if (!host->privileged)
         return 0;
     if (choose_range("/proc/self/uid_map", &users, &n_users) < 0 ||
         choose_range("/proc/self/gid_map", &groups, &n_groups) < 0)
@@ -82,10 +84,10 @@ int host_choose_ids(struct sandbox *sandbox)
                            "sandbox: root here has no other user id to give to programs, and its "
                            "own is never used: start as an ordinary user, or map more ids");
     /* One range for both: the part they share. */
-    sandbox->first_id = users > groups ? users : groups;
+    host->first_id = users > groups ? users : groups;
     int64_t end = users + n_users < groups + n_groups ? users + n_users : groups + n_groups;
-    sandbox->n_ids = end - sandbox->first_id;
-    if (sandbox->n_ids <= 0)
+    host->n_ids = end - host->first_id;
+    if (host->n_ids <= 0)
         return status_fail(STATUS_UNSUPPORTED, "sandbox: the user and group maps of this container "
                                                "share no ids: map 65536 ids for both");
     return 0;
@@ -123,4 +125,42 @@ int host_find_compiler(struct sandbox *sandbox)
     return status_fail(STATUS_UNSUPPORTED,
                        "sandbox: no C compiler at /usr/bin/cc, gcc or clang: install gcc and the "
                        "static C library (libc6-dev)");
+}
+
+/* RLIMIT_NPROC counts all of a user's threads where the user has no namespace. */
+int64_t host_count_threads(void)
+{
+    DIR *directory = opendir("/proc");
+    struct dirent *entry;
+    int64_t n = 0;
+
+    while (directory && (entry = readdir(directory))) {
+        char path[300];
+        struct stat about;
+        snprintf(path, sizeof(path), "/proc/%s/task", entry->d_name);
+        if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9' && stat(path, &about) == 0 &&
+            about.st_uid == geteuid())
+            n += (int64_t)about.st_nlink - 2;   /* a directory for each thread */
+    }
+    if (directory)
+        closedir(directory);
+    return n;
+}
+
+/* Links are followed here, because the cell has the file itself alone. "" where there is none. */
+static void find_interpreter(char out[BOX_PATH_BYTES], const char *wanted, const char *usual)
+{
+    char resolved[PATH_MAX];
+    const char *path = wanted[0] && strcmp(wanted, "auto") != 0 ? wanted : usual;
+
+    out[0] = '\0';
+    if (realpath(path, resolved) && access(resolved, X_OK) == 0 &&
+        strncmp(resolved, "/usr/bin/", 9) == 0)
+        snprintf(out, BOX_PATH_BYTES, "%s", resolved);
+}
+
+void host_find_interpreters(struct box_host *host)
+{
+    find_interpreter(host->python, host->config.python, "/usr/bin/python3");
+    find_interpreter(host->node, host->config.node, "/usr/bin/node");
 }

@@ -1,17 +1,18 @@
 /*
- * Makes one box: pipes, clone, ids, groups, "go"; then watches it and takes it down. Everything
- * is undone on every path, whatever failed.
+ * Starts a cell and takes it down: socket, clone, ids, groups, "go", and then word from the cell
+ * that its walls stand. Everything is undone on every path, whatever failed.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,20 +24,9 @@
 #define NEW_NAMESPACES                                                                             \
     (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |     \
      CLONE_NEWCGROUP)
+#define READY_MS 20000   /* an interpreter on a loaded machine takes its time */
 
-enum pipe_name { PIPE_OUTPUT, PIPE_ERRORS, PIPE_STATUS, PIPE_GO, N_PIPES };
-
-struct launch {
-    int pipes[N_PIPES][2];   /* -1 when closed */
-    struct run_group group;
-    pid_t pid;               /* 0: none to reap */
-    int pidfd;
-    struct rusage usage;     /* of the whole box, once reaped */
-};
-
-static _Atomic unsigned box_counter;
-
-static const char *step_text(int step)
+const char *box_step_text(int step)
 {
     static const char *const texts[] = {
 #define X(name, text) text,
@@ -47,55 +37,21 @@ static const char *step_text(int step)
     return step >= 0 && (size_t)step < sizeof(texts) / sizeof(texts[0]) ? texts[step] : "?";
 }
 
-static void close_end(int *fd)
+int box_fail_step(const struct box_report *failure)
 {
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
+    return status_fail(failure->error == EAGAIN || failure->error == ENOMEM ? STATUS_NOMEM
+                                                                            : STATUS_UNSUPPORTED,
+                       "sandbox: %s: %s: %s", box_step_text(failure->step),
+                       strerror(failure->error),
+                       failure->step <= BOX_STEP_HOST_NAME ? host_explain_refusal()
+                                                           : "nothing was judged");
 }
 
-static int open_pipes(struct launch *launch)
+static int fail_on_purpose(int fault, enum launch_fault here)
 {
-    for (int i = 0; i < N_PIPES; i++) {
-        /* "Go" is a socket, because a write to an init that died must not raise SIGPIPE. */
-        int failed = i == PIPE_GO ? socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
-                                               launch->pipes[i])
-                                  : pipe2(launch->pipes[i], O_CLOEXEC);
-        if (failed < 0) {
-            launch->pipes[i][0] = launch->pipes[i][1] = -1;
-            return status_fail(STATUS_IO, "sandbox: pipe: %s: raise the descriptor limit",
-                               strerror(errno));
-        }
-        if (i != PIPE_GO && fcntl(launch->pipes[i][0], F_SETFL, O_NONBLOCK) < 0)
-            return status_fail(STATUS_IO, "sandbox: fcntl: %s", strerror(errno));
-    }
-    return 0;
-}
-
-static int clone_init(struct launch *launch, struct box_plan *plan)
-{
-    /* Exit signal 0: neither a caller that ignores SIGCHLD nor one that waits for any child gets
-     * in between. */
-    struct clone_args arguments = {.flags = NEW_NAMESPACES | CLONE_PIDFD,
-                                   .pidfd = (uint64_t)(uintptr_t)&launch->pidfd};
-    sigset_t all, before;
-
-    plan->fd[BOX_STDOUT] = launch->pipes[PIPE_OUTPUT][1];
-    plan->fd[BOX_STDERR] = launch->pipes[PIPE_ERRORS][1];
-    plan->fd[BOX_STATUS] = launch->pipes[PIPE_STATUS][1];
-    plan->fd[BOX_GO] = launch->pipes[PIPE_GO][0];
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
-    if (pid == 0)
-        box_live(plan);
-    int error = errno;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (pid < 0)
-        return status_fail(STATUS_UNSUPPORTED, "sandbox: new namespaces: %s: %s", strerror(error),
-                           host_explain_refusal());
-    launch->pid = pid;
-    return 0;
+    return fault == 1 + (int)here
+               ? status_fail(STATUS_IO, "sandbox: failure %d was asked for", (int)here)
+               : 0;
 }
 
 static int write_process_file(pid_t pid, const char *name, const char *text)
@@ -113,26 +69,32 @@ static int write_process_file(pid_t pid, const char *name, const char *text)
     return n < 0 ? -1 : 0;
 }
 
-/* One id inside; outside it is nobody's (from root) or the caller's own, and never root's: no
- * process limit holds for that. */
-static int write_id_maps(const struct sandbox *sandbox, pid_t pid)
+/* Nobody outside (from root), a different nobody for each cell; or the caller's own. Never root's:
+ * no process limit holds for that. */
+static int choose_id(const struct box_host *host, enum cell_kind kind, int64_t *user,
+                     int64_t *group)
 {
-    int64_t spare = 0;
-    char users[64], groups[64];
+    int64_t spare = host->first_id + ((int64_t)getpid() * N_CELLS + kind) %
+                                         (host->n_ids > 0 ? host->n_ids : 1);
 
-    if (sandbox->privileged)
-        spare = sandbox->first_id + atomic_fetch_add(&box_counter, 1) % sandbox->n_ids;
-    long long user = sandbox->privileged ? spare : (long long)geteuid();
-    long long group = sandbox->privileged ? spare : (long long)getegid();
-    if (user == 0)
+    *user = host->privileged ? spare : (int64_t)geteuid();
+    *group = host->privileged ? spare : (int64_t)getegid();
+    if (*user == 0)
         return status_fail(STATUS_UNSUPPORTED, "sandbox: user id 0 is never given to a program: "
                                                "the caller changed its id, create a new sandbox");
-    snprintf(users, sizeof(users), "%d %lld 1", BOX_ID, user);
-    snprintf(groups, sizeof(groups), "%d %lld 1", BOX_ID, group);
-    /* The kernel lets an ordinary user map a group only when setgroups() is denied. Root's init
-     * must drop its groups first, and its program has no capability to get them back. */
+    return 0;
+}
+
+static int write_id_maps(const struct box_host *host, pid_t pid, int64_t user, int64_t group)
+{
+    char users[64], groups[64];
     const char *failed = NULL;
-    if (!sandbox->privileged && write_process_file(pid, "setgroups", "deny") < 0)
+
+    snprintf(users, sizeof(users), "%d %lld 1", BOX_ID, (long long)user);
+    snprintf(groups, sizeof(groups), "%d %lld 1", BOX_ID, (long long)group);
+    /* The kernel lets an ordinary user map a group only when setgroups() is denied. Root's cell
+     * must drop its groups first, and its program has no capability to get them back. */
+    if (!host->privileged && write_process_file(pid, "setgroups", "deny") < 0)
         failed = "setgroups";
     else if (write_process_file(pid, "gid_map", groups) < 0)
         failed = "gid_map";
@@ -144,153 +106,131 @@ static int write_id_maps(const struct sandbox *sandbox, pid_t pid)
     return 0;
 }
 
-static int start_box(struct sandbox *sandbox, struct box_plan *plan, struct launch *launch)
+/* Level 1 has no mounts: the compiler's directory is one of the host's, of the cell's user. */
+static int make_directory(struct cell *cell, int64_t user, int64_t group)
 {
-    TRY(open_pipes(launch));
-    TRY(group_create(&launch->group, &sandbox->groups, plan->memory_bytes, plan->processes));
-    TRY(clone_init(launch, plan));
-    for (int i = 0; i < PIPE_GO; i++)
-        close_end(&launch->pipes[i][1]);
-    close_end(&launch->pipes[PIPE_GO][0]);
-    TRY(write_id_maps(sandbox, launch->pid));
-    TRY(group_join(&launch->group, launch->pid));
-    /* Not a wall: when the whole machine runs out of memory, the program goes before the caller. */
-    (void)write_process_file(launch->pid, "oom_score_adj", "1000");
-    ssize_t n;
-    do
-        n = send(launch->pipes[PIPE_GO][1], "g", 1, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    return 0;   /* an init that died already shows in its reports */
-}
-
-static void take_down(struct launch *launch)
-{
-    if (launch->pid > 0) {
-        (void)syscall(SYS_pidfd_send_signal, launch->pidfd, SIGKILL, NULL, 0);
-        while (wait4(launch->pid, NULL, __WALL, &launch->usage) < 0 && errno == EINTR)
-            continue;
-        launch->pid = 0;
+    snprintf(cell->scratch, sizeof(cell->scratch), "/tmp/hone-sandbox-XXXXXX");
+    if (!mkdtemp(cell->scratch)) {
+        cell->scratch[0] = '\0';
+        return status_fail(STATUS_IO, "sandbox: mkdtemp in /tmp: %s", strerror(errno));
     }
-    close_end(&launch->pidfd);
-    for (int i = 0; i < N_PIPES; i++) {
-        close_end(&launch->pipes[i][0]);
-        close_end(&launch->pipes[i][1]);
-    }
-}
-
-static int64_t milliseconds(const struct rusage *usage)
-{
-    return (int64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000 +
-           (usage->ru_utime.tv_usec + usage->ru_stime.tv_usec) / 1000;
-}
-
-/* Without a memory group the kernel does not say why an allocation failed. A program that ended
- * badly close to its limit is taken to have ended for that. */
-static int ran_out_of_memory(const struct box_plan *plan, const struct launch *launch,
-                             const struct box_watch *watch)
-{
-    if (group_oom_kills(&launch->group) > 0)
-        return 1;
-    return plan->limit_address_space && watch->ended && watch->end.wait_status != 0 &&
-           watch->end.peak_bytes >= plan->memory_bytes / 8 * 7;
-}
-
-static void judge_end(const struct box_plan *plan, const struct launch *launch,
-                      const struct box_watch *watch, struct sandbox_result *result)
-{
-    int status = watch->ended ? watch->end.wait_status : 0;
-
-    result->cpu_ms = watch->ended ? watch->end.cpu_us / 1000 : milliseconds(&launch->usage);
-    int64_t peak = group_peak_bytes(&launch->group);
-    result->peak_bytes = peak ? peak : watch->end.peak_bytes;
-    result->signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
-    if (result->signal == SIGSYS)
-        result->verdict = SANDBOX_VIOLATION;
-    else if (watch->latched == SANDBOX_OUTPUT_LIMIT)
-        result->verdict = SANDBOX_OUTPUT_LIMIT;
-    else if (ran_out_of_memory(plan, launch, watch))
-        result->verdict = SANDBOX_MEMORY_LIMIT;
-    else if (watch->latched != SANDBOX_EXITED)
-        result->verdict = watch->latched;
-    else if (result->cpu_ms > plan->cpu_ms)
-        result->verdict = SANDBOX_CPU_LIMIT;
-    else
-        result->verdict = result->signal ? SANDBOX_SIGNALED : SANDBOX_EXITED;
-}
-
-/* Why execveat() refused: bytes that are no program, or an interpreter that is not there, against
- * a shortage of the host's. */
-static int is_fault_of_program(int error)
-{
-    return error != ENOMEM && error != EAGAIN && error != EMFILE && error != ENFILE &&
-           error != EBADF && error != EFAULT && error != ENOSYS && error != EPERM;
-}
-
-/* 0 when the box is to be believed. */
-static int check_reports(const struct box_plan *plan, const struct launch *launch,
-                         const struct box_watch *watch, struct box_outcome *outcome)
-{
-    if (watch->failure.kind && watch->failure.step == BOX_STEP_EXEC && plan->kind == BOX_RUN &&
-        is_fault_of_program(watch->failure.error)) {
-        outcome->exec_error = watch->failure.error;
-        return 0;
-    }
-    if (watch->failure.kind)
-        return status_fail(watch->failure.error == EAGAIN || watch->failure.error == ENOMEM
-                               ? STATUS_NOMEM
-                               : STATUS_UNSUPPORTED,
-                           "sandbox: %s: %s: %s", step_text(watch->failure.step),
-                           strerror(watch->failure.error),
-                           watch->failure.step <= BOX_STEP_HOST_NAME ? host_explain_refusal()
-                                                                     : "nothing was judged");
-    if (!watch->started && watch->latched == SANDBOX_WALL_LIMIT)
-        return status_fail(STATUS_TIMEOUT, "sandbox: the walls were not up after %lld ms: raise "
-                                           "sandbox.wall_ms or run fewer at once",
-                           (long long)plan->wall_ms);
-    if (!watch->ended && watch->latched == SANDBOX_EXITED && group_oom_kills(&launch->group) == 0)
-        return status_fail(STATUS_FAILED, "sandbox: the box died of something outside it: look for "
-                                          "the kernel's out-of-memory messages");
+    if (geteuid() == 0 && chown(cell->scratch, (uid_t)user, (gid_t)group) < 0)
+        return status_fail(STATUS_IO, "sandbox: chown %s: %s", cell->scratch, strerror(errno));
     return 0;
 }
 
-int box_execute(struct sandbox *sandbox, struct box_plan *plan, struct box_outcome *outcome)
+static int wait_until_ready(struct cell *cell)
 {
-    struct launch launch = {.pipes = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}}, .pidfd = -1};
-    struct box_watch watch = {.latched = SANDBOX_EXITED, .output_bytes = plan->output_bytes};
-    int64_t began_ms = clock_ms();
+    int64_t deadline_ms = clock_ms() + READY_MS;
+    struct box_report report;
 
-    memset(outcome, 0, sizeof(*outcome));
-    outcome->result.output.maximum = (size_t)plan->output_bytes;
-    outcome->result.errors.maximum = BOX_ERRORS_BYTES;
-    plan->limit_address_space = sandbox->groups.version == 0;
-    plan->drop_groups = sandbox->privileged;
-    int status = start_box(sandbox, plan, &launch);
-    if (status >= 0) {
-        watch.pid = launch.pid;
-        watch.pidfd = launch.pidfd;
-        watch.output_fd = launch.pipes[PIPE_OUTPUT][0];
-        watch.errors_fd = launch.pipes[PIPE_ERRORS][0];
-        watch.status_fd = launch.pipes[PIPE_STATUS][0];
-        watch.go_fd = launch.pipes[PIPE_GO][1];
-        watch.deadline_ms = began_ms + plan->wall_ms;
-        status = box_watch(&watch, &outcome->result);
-        launch.pipes[PIPE_OUTPUT][0] = watch.output_fd;
-        launch.pipes[PIPE_ERRORS][0] = watch.errors_fd;
-        launch.pipes[PIPE_STATUS][0] = watch.status_fd;
-        if (status == STATUS_TIMEOUT)   /* it cannot be reaped: waiting would hang the caller */
-            launch.pid = 0;
+    for (;;) {
+        struct pollfd ready = {cell->socket, POLLIN, 0};
+        int64_t left = deadline_ms - clock_ms();
+        int n = left > 0 ? poll(&ready, 1, (int)left) : 0;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return status_fail(STATUS_TIMEOUT,
+                               "sandbox: a cell's walls were not up after %d ms: run fewer at once",
+                               READY_MS);
+        break;
     }
-    take_down(&launch);
-    if (status >= 0)
-        status = check_reports(plan, &launch, &watch, outcome);
-    if (status >= 0) {
-        outcome->result.wall_ms = clock_ms() - began_ms;
-        outcome->has_result = watch.end.has_result;
-        judge_end(plan, &launch, &watch, &outcome->result);
+    int no_fds = 0;
+    ssize_t n = rights_receive(cell->socket, &report, sizeof(report), NULL, &no_fds);
+    if (n == (ssize_t)sizeof(report) && report.kind == BOX_REPORT_FAILED)
+        return box_fail_step(&report);
+    if (n != (ssize_t)sizeof(report) || report.kind != BOX_REPORT_READY)
+        return status_fail(STATUS_FAILED, "sandbox: a cell died while it was made: look for the "
+                                          "kernel's out-of-memory messages");
+    return 0;
+}
+
+static int clone_cell(struct cell *cell, const struct box_host *host, int inner, int64_t outside,
+                      int fault)
+{
+    /* Exit signal 0: nobody who waits for any child gets in between. */
+    struct clone_args arguments = {.flags = (host->level > 1 ? NEW_NAMESPACES : 0) | CLONE_PIDFD,
+                                   .pidfd = (uint64_t)(uintptr_t)&cell->pidfd};
+
+    TRY(fail_on_purpose(fault, LAUNCH_CLONE));
+    pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+    if (pid == 0)
+        cell_live(host, cell->kind, inner, cell->scratch[0] ? cell->scratch : NULL, outside,
+                  fault);
+    if (pid < 0)
+        return status_fail(STATUS_UNSUPPORTED, "sandbox: new namespaces: %s: %s", strerror(errno),
+                           host_explain_refusal());
+    cell->pid = pid;
+    return 0;
+}
+
+static int launch(struct cell *cell, const struct box_host *host, int ends[2], int fault)
+{
+    int64_t user, group;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+        ends[0] = ends[1] = -1;
+        return status_fail(STATUS_IO, "sandbox: socketpair: %s: raise the descriptor limit",
+                           strerror(errno));
     }
-    group_remove(&launch.group);
-    if (status < 0)
-        sandbox_result_release(&outcome->result);
+    cell->socket = ends[0];
+    TRY(choose_id(host, cell->kind, &user, &group));
+    TRY(fail_on_purpose(fault, LAUNCH_GROUP));
+    TRY(group_create(&cell->group, &host->groups));
+    if (host->level == 1 && !host->privileged)
+        cell->n_others = host_count_threads();
+    if (host->level == 1 && cell->kind == CELL_COMPILE)
+        TRY(make_directory(cell, user, group));
+    TRY(clone_cell(cell, host, ends[1], user, fault));
+    close(ends[1]);
+    ends[1] = -1;
+    TRY(fail_on_purpose(fault, LAUNCH_MAPS));
+    if (host->level > 1)
+        TRY(write_id_maps(host, cell->pid, user, group));
+    TRY(group_join(&cell->group, cell->pid));
+    /* Not a wall: when the whole machine runs out of memory, programs go before the caller. */
+    (void)write_process_file(cell->pid, "oom_score_adj", "1000");
+    if (rights_send(cell->socket, "g", 1, NULL, 0, NULL, 0) < 0)
+        return status_fail(STATUS_FAILED, "sandbox: a cell died at once");
+    return wait_until_ready(cell);
+}
+
+int cell_start(struct cell *cell, const struct box_host *host, enum cell_kind kind, int fault)
+{
+    int ends[2] = {-1, -1};
+
+    *cell = (struct cell){.kind = kind, .pidfd = -1, .socket = -1, .group = {.peak_fd = -1}};
+    int status = launch(cell, host, ends, fault);
+    if (status < 0) {
+        if (ends[1] >= 0)
+            close(ends[1]);
+        cell_stop(cell);
+    }
     return status;
+}
+
+/* The compiler's directory has no directories in it, and whoever made its files is dead. */
+static void remove_scratch(struct cell *cell)
+{
+    if (cell->scratch[0])
+        (void)file_remove_tree(cell->scratch);
+    cell->scratch[0] = '\0';
+}
+
+void cell_stop(struct cell *cell)
+{
+    if (cell->pid > 0) {
+        (void)syscall(SYS_pidfd_send_signal, cell->pidfd, SIGKILL, NULL, 0);
+        while (waitpid(cell->pid, NULL, __WALL) < 0 && errno == EINTR)
+            continue;
+    }
+    if (cell->pidfd >= 0)
+        close(cell->pidfd);
+    if (cell->socket >= 0)
+        close(cell->socket);
+    group_remove(&cell->group);
+    remove_scratch(cell);
+    cell->pid = 0;
+    cell->pidfd = cell->socket = -1;
 }

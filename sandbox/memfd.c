@@ -50,9 +50,20 @@ int memfd_seal(int fd)
     return 0;
 }
 
-int memfd_of_input(int *out, const void *bytes, size_t n)
+/* An open file of its own, at its start: whoever reads it moves nobody else's place. */
+int memfd_reopen(int *out, int fd)
 {
     char path[64];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    *out = open(path, O_RDONLY | O_CLOEXEC);
+    return *out < 0 ? status_fail(STATUS_IO, "sandbox: reopen %s: %s: mount /proc", path,
+                                  strerror(errno))
+                    : 0;
+}
+
+int memfd_of_input(int *out, const void *bytes, size_t n)
+{
     int fd = -1;
 
     TRY(memfd_make(&fd, "input"));
@@ -61,13 +72,8 @@ int memfd_of_input(int *out, const void *bytes, size_t n)
         status = memfd_seal(fd);
     if (status >= 0 && fchmod(fd, 0400) < 0)   /* input is no program */
         status = status_fail(STATUS_IO, "sandbox: fchmod a memfd: %s", strerror(errno));
-    if (status >= 0) {
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        *out = open(path, O_RDONLY | O_CLOEXEC);
-        if (*out < 0)
-            status = status_fail(STATUS_IO, "sandbox: reopen %s: %s: mount /proc", path,
-                                 strerror(errno));
-    }
+    if (status >= 0)
+        status = memfd_reopen(out, fd);
     close(fd);
     return status;
 }

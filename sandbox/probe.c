@@ -17,11 +17,11 @@
 #include "common/status.h"
 #include "sandbox/internal.h"
 
-#define PROBE_MEMORY (32L << 20)
+#define PROBE_MEMORY (48L << 20)
 #define PROBE_PROCESSES 4
 
-/* Names of the host's world, and calls the filter would stop: the filter is off in this probe, so
- * that each wall stands alone. */
+/* Names of the host's world, and calls the filter would stop: filter and Landlock are off in this
+ * probe, so that the other walls stand alone. */
 static int try_namespaces(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = 9};
@@ -42,6 +42,24 @@ static int try_namespaces(void)
         return 6;
     if (kill(1, SIGKILL) < 0 && errno != EPERM)
         return 7;
+    return 0;
+}
+
+/* Level 1: the same world as the host's, and nothing of it in reach. */
+static int try_host(void)
+{
+    static const char *const names[] = {"/etc/passwd", "/proc/self/status", "/proc/1/environ",
+                                        "/usr/bin/env", "/", "/tmp", "/sys", "/dev/zero"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (open(names[i], O_RDONLY) >= 0)
+            return 1 + (int)i;
+    if (open("/tmp/hone-probe", O_CREAT | O_WRONLY, 0600) >= 0)
+        return 20;
+    if (getuid() == 0 || geteuid() == 0 || getgid() == 0)
+        return 21;
+    if (kill(getppid(), 0) == 0 || kill(1, 0) == 0)
+        return 22;
     return 0;
 }
 
@@ -81,53 +99,74 @@ static int try_memory(void)
     return 1;
 }
 
-static int run_probe(struct sandbox *sandbox, int (*probe)(void), int with_filter,
-                     struct sandbox_result *result)
+struct probe {
+    int (*attempt)(void);
+    const char *wall;
+    int has_filter;      /* and Landlock */
+    int first, last;     /* levels that it is for */
+    int is_killed;       /* the good end is a violation */
+};
+
+static const struct probe probes[] = {
+    {try_namespaces, "wall of namespaces and mounts", 0, 2, 3, 0},
+    {try_host, "wall of Landlock and the system call filter", 1, 1, 1, 0},
+    {try_forks, "limit of processes", 0, 2, 3, 0},
+    {try_filter, "system call filter", 1, 1, 3, 1},
+    {try_memory, "limit of memory", 1, 1, 3, 0},
+};
+
+int probe_run(int probe)
+{
+    return probes[probe - 1].attempt();
+}
+
+int probe_has_filter(int probe)
+{
+    return probes[probe - 1].has_filter;
+}
+
+static int run_probe(struct attendant *attendant, int number, struct sandbox_result *result)
 {
     struct box_outcome outcome;
-    struct box_plan plan = {.kind = BOX_PROBE,
+    struct box_plan plan = {.kind = CELL_NATIVE,
+                            .probe = number,
                             .cpu_ms = 5000,
-                            .wall_ms = 10000,
+                            .wall_ms = 20000,
                             .memory_bytes = PROBE_MEMORY,
                             .output_bytes = 4096,
-                            .processes = PROBE_PROCESSES,
-                            .filter = with_filter ? &sandbox->run_filter : NULL,
-                            .probe = probe};
+                            .processes = PROBE_PROCESSES};
+    int fd[BOX_N_DESCRIPTORS] = {-1, -1, -1, -1, -1, -1};
 
-    for (int i = 0; i < BOX_N_DESCRIPTORS; i++)
-        plan.fd[i] = -1;
-    TRY(memfd_of_input(&plan.fd[BOX_STDIN], "", 0));
-    int status = box_execute(sandbox, &plan, &outcome);
-    close(plan.fd[BOX_STDIN]);
+    TRY(memfd_of_input(&fd[BOX_STDIN], "", 0));
+    int status = box_execute(attendant, &plan, fd, &outcome);
+    close(fd[BOX_STDIN]);
     TRY(status);
     *result = outcome.result;
-    sandbox_result_release(result);
+    sandbox_result_release(&outcome.result);
     return 0;
 }
 
-static int refuse(const char *wall, const struct sandbox_result *result)
+int sandbox_prove_walls(struct attendant *attendant)
 {
-    return status_fail(STATUS_UNSUPPORTED,
-                       "sandbox: the %s does not hold (%s, exit code %d, signal %d): %s",
-                       wall, sandbox_verdict_name(result->verdict), result->exit_code,
-                       result->signal, host_explain_refusal());
-}
+    int level = attendant->host->level;
 
-int sandbox_prove_walls(struct sandbox *sandbox)
-{
-    struct sandbox_result result;
-
-    TRY(run_probe(sandbox, try_namespaces, 0, &result));
-    if (result.verdict != SANDBOX_EXITED || result.exit_code != 0)
-        return refuse("wall of namespaces and mounts", &result);
-    TRY(run_probe(sandbox, try_forks, 0, &result));
-    if (result.verdict != SANDBOX_EXITED || result.exit_code != 0)
-        return refuse("limit of processes", &result);
-    TRY(run_probe(sandbox, try_filter, 1, &result));
-    if (result.verdict != SANDBOX_VIOLATION)
-        return refuse("system call filter", &result);
-    TRY(run_probe(sandbox, try_memory, 1, &result));
-    if (result.verdict == SANDBOX_EXITED && result.exit_code != 0)
-        return refuse("limit of memory", &result);
+    if (level == 1 && attendant->host->landlock < 1)
+        return status_fail(STATUS_UNSUPPORTED, "sandbox: level 1 needs Landlock (Linux 5.13, "
+                                               "\"landlock\" in the lsm= boot parameter)");
+    for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++) {
+        struct sandbox_result result;
+        if (level < probes[i].first || level > probes[i].last)
+            continue;
+        TRY(run_probe(attendant, (int)i + 1, &result));
+        int good = probes[i].is_killed ? result.verdict == SANDBOX_VIOLATION
+                                       : result.verdict == SANDBOX_MEMORY_LIMIT ||
+                                             (result.verdict == SANDBOX_EXITED &&
+                                              result.exit_code == 0);
+        if (!good)
+            return status_fail(STATUS_UNSUPPORTED,
+                               "sandbox: the %s does not hold (%s, exit code %d, signal %d): %s",
+                               probes[i].wall, sandbox_verdict_name(result.verdict),
+                               result.exit_code, result.signal, host_explain_refusal());
+    }
     return 0;
 }

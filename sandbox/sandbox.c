@@ -1,21 +1,15 @@
 /*
- * The public face: a sandbox, programs compiled in it, runs of them. A sandbox does not change once
- * it is made, and programs never do, so any number of threads may use both.
+ * The public face: a sandbox, programs made in it, runs of them. A sandbox does not change once it
+ * is made, and programs never do, so any number of threads may use both.
  */
 #include "sandbox/sandbox.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/status.h"
 #include "sandbox/internal.h"
-
-struct sandbox_program {
-    int fd;   /* sealed memfd */
-};
 
 const char *sandbox_verdict_name(enum sandbox_verdict verdict)
 {
@@ -38,6 +32,7 @@ void sandbox_result_release(struct sandbox_result *result)
 {
     text_release(&result->output);
     text_release(&result->errors);
+    text_release(&result->answer);
 }
 
 /* Without a static C library every answer would be refused, and look wrong. */
@@ -70,18 +65,6 @@ static int prove_compiler(struct sandbox *sandbox)
     return status;
 }
 
-static void describe(struct sandbox *sandbox)
-{
-    const struct group_bases *groups = &sandbox->groups;
-    const char *memory = groups->version == 2   ? "cgroup v2 memory"
-                         : !groups->version     ? "no cgroup: memory limited by address space"
-                         : groups->pids[0]      ? "cgroup v1 memory and pids"
-                                                : "cgroup v1 memory";
-
-    snprintf(sandbox->description, sizeof(sandbox->description),
-             "namespaces, read-only root, seccomp, rlimits, %s", memory);
-}
-
 int sandbox_create(struct sandbox **out, const struct sandbox_config *config)
 {
     struct sandbox *sandbox = mem_alloc(1, sizeof(*sandbox));
@@ -89,14 +72,11 @@ int sandbox_create(struct sandbox **out, const struct sandbox_config *config)
 
     *out = NULL;
     sandbox->config = *config;
-    TRY_OUT(host_choose_ids(sandbox));
+    if (sandbox->config.max_level == 0)
+        sandbox->config.max_level = 3;
     TRY_OUT(host_find_compiler(sandbox));
-    TRY_OUT(filter_build(&sandbox->run_filter, FILTER_RUN));
-    TRY_OUT(filter_build(&sandbox->compile_filter, FILTER_COMPILE));
-    group_find_bases(&sandbox->groups);
-    TRY_OUT(sandbox_prove_walls(sandbox));
+    TRY_OUT(client_create(&sandbox->client, &sandbox->config));
     TRY_OUT(prove_compiler(sandbox));
-    describe(sandbox);
     *out = sandbox;
     return 0;
 out:
@@ -108,15 +88,38 @@ void sandbox_destroy(struct sandbox **sandbox)
 {
     if (!*sandbox)
         return;
-    filter_release(&(*sandbox)->run_filter);
-    filter_release(&(*sandbox)->compile_filter);
+    client_destroy(&(*sandbox)->client);
     mem_free(*sandbox);
     *sandbox = NULL;
 }
 
 const char *sandbox_description(const struct sandbox *sandbox)
 {
-    return sandbox->description;
+    return client_hello(sandbox->client)->description;
+}
+
+int sandbox_level(const struct sandbox *sandbox)
+{
+    return client_hello(sandbox->client)->level;
+}
+
+const char *sandbox_shortfall(const struct sandbox *sandbox)
+{
+    return client_hello(sandbox->client)->reason;
+}
+
+int sandbox_supports(const struct sandbox *sandbox, enum sandbox_kind kind)
+{
+    return client_hello(sandbox->client)->supports >> kind & 1;
+}
+
+struct sandbox_program *program_create(enum sandbox_kind kind, int fd)
+{
+    struct sandbox_program *program = mem_alloc(1, sizeof(*program));
+
+    program->kind = kind;
+    program->fd = fd;
+    return program;
 }
 
 void sandbox_program_release(struct sandbox_program **program)
@@ -128,137 +131,86 @@ void sandbox_program_release(struct sandbox_program **program)
     *program = NULL;
 }
 
-/* Length of the UTF-8 sequence at `bytes`, or 0. Overlong forms and surrogates are let through:
- * this is for people's eyes. */
-static size_t sequence_length(const unsigned char *bytes, size_t n)
+int sandbox_load_script(struct sandbox *sandbox, enum sandbox_kind kind, const char *source,
+                        size_t n, struct sandbox_program **out)
 {
-    size_t length = bytes[0] < 0x80   ? 1
-                    : bytes[0] < 0xc2 ? 0
-                    : bytes[0] < 0xe0 ? 2
-                    : bytes[0] < 0xf0 ? 3
-                    : bytes[0] < 0xf5 ? 4
-                                      : 0;
+    int fd;
 
-    if (length > n)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((bytes[i] & 0xc0) != 0x80)
-            return 0;
-    return length;
-}
-
-/* The compiler repeats what the stranger wrote: no control bytes reach a terminal or a log. */
-static void append_clean(struct text *out, const struct text *dirty)
-{
-    const unsigned char *bytes = (const unsigned char *)dirty->data;
-
-    for (size_t i = 0; i < dirty->length;) {
-        size_t n = sequence_length(bytes + i, dirty->length - i);
-        int control = bytes[i] < 0x20 && bytes[i] != '\n' && bytes[i] != '\t';
-        if (n == 0 || control || bytes[i] == 0x7f)
-            text_append(out, "?", 1);
-        else
-            text_append(out, bytes + i, n);
-        i += n ? n : 1;
-    }
-}
-
-static void explain_refusal(const struct sandbox_result *result, struct text *messages)
-{
-    append_clean(messages, &result->errors);
-    if (result->verdict != SANDBOX_EXITED)
-        text_print(messages, "compiler stopped: %s\n", sandbox_verdict_name(result->verdict));
-    else if (result->exit_code == 0)
-        text_print(messages, "the compiler left no program\n");
-}
-
-static int keep_program(struct sandbox_program **out, int fd)
-{
-    TRY(memfd_seal(fd));
-    *out = mem_alloc(1, sizeof(**out));
-    (*out)->fd = fd;
+    *out = NULL;
+    if (kind == SANDBOX_NATIVE || !sandbox_supports(sandbox, kind))
+        return status_fail(STATUS_UNSUPPORTED, "sandbox: no %s below /usr/bin: install it, or set "
+                                               "sandbox.%s",
+                           kind == SANDBOX_NODE ? "node" : "python3",
+                           kind == SANDBOX_NODE ? "node" : "python");
+    TRY(memfd_of_input(&fd, source, n));
+    *out = program_create(kind, fd);
     return 0;
 }
 
-int sandbox_compile_c(struct sandbox *sandbox, const char *source, size_t n,
-                      struct sandbox_program **out, struct text *messages)
+static int64_t choose(int64_t wanted, int64_t usual)
 {
-    char *const arguments[] = {sandbox->compiler, "-x", "c",       "-std=gnu11", "-O1", "-static",
-                               "-w",              "-pipe", "-o", "program", "source.c", "-lm",
-                               NULL};
-    char *const environment[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", "TMPDIR=/tmp", NULL};
-    struct box_outcome outcome;
-    struct box_plan plan = {.kind = BOX_COMPILE,
-                            .cpu_ms = sandbox->config.compile_ms,
-                            .wall_ms = sandbox->config.compile_ms,
-                            .memory_bytes = BOX_COMPILE_MEMORY,
-                            .output_bytes = BOX_ERRORS_BYTES,
-                            .processes = 16,
-                            .filter = &sandbox->compile_filter,
-                            .arguments = arguments,
-                            .environment = environment};
+    return wanted > 0 ? wanted : usual;
+}
+
+static void complete_limits(struct sandbox_limits *out, const struct sandbox_config *config,
+                            const struct sandbox_limits *wanted)
+{
+    *out = *wanted;
+    out->cpu_ms = choose(wanted->cpu_ms, config->cpu_ms);
+    out->wall_ms = choose(wanted->wall_ms, config->wall_ms);
+    out->memory_bytes = choose(wanted->memory_bytes, config->memory_bytes);
+    out->output_bytes = choose(wanted->output_bytes, config->output_bytes);
+    out->processes = choose(wanted->processes, config->processes);
+}
+
+int sandbox_run_limited(struct sandbox *sandbox, const struct sandbox_program *program,
+                        const struct sandbox_limits *limits, const char *input, size_t n_input,
+                        struct sandbox_result *result)
+{
+    struct box_request request = {.magic = BOX_MAGIC,
+                                  .request = BOX_REQUEST_RUN,
+                                  .kind = (int32_t)program->kind,
+                                  .fault = sandbox->fault};
+    struct box_answer answer;
+    int result_fd, fds[2] = {-1, -1};
     int status = 0;
 
-    *out = NULL;
-    for (int i = 0; i < BOX_N_DESCRIPTORS; i++)
-        plan.fd[i] = -1;
-    TRY_OUT(memfd_of_input(&plan.fd[BOX_STDIN], source, n));
-    TRY_OUT(memfd_make(&plan.fd[BOX_RESULT], "program"));
-    TRY_OUT(box_execute(sandbox, &plan, &outcome));
-    if (outcome.has_result && outcome.result.verdict == SANDBOX_EXITED) {
-        status = keep_program(out, plan.fd[BOX_RESULT]);
-        if (status >= 0)
-            plan.fd[BOX_RESULT] = -1;
-    } else if (outcome.result.verdict == SANDBOX_WALL_LIMIT &&
-               outcome.result.cpu_ms < plan.cpu_ms / 10) {
-        /* No source makes a compiler sleep: the machine had no time for it. */
-        status = status_fail(STATUS_TIMEOUT,
-                             "sandbox: a compilation got %lld ms of CPU in %lld ms: raise "
-                             "sandbox.compile_ms or run fewer at once",
-                             (long long)outcome.result.cpu_ms, (long long)plan.wall_ms);
-    } else {
-        explain_refusal(&outcome.result, messages);
+    memset(result, 0, sizeof(*result));
+    complete_limits(&request.limits, &sandbox->config, limits);
+    TRY(memfd_of_input(&fds[0], input, n_input));
+    if (program->kind == SANDBOX_NATIVE)
+        fds[1] = program->fd;   /* executed: nobody reads it */
+    else
+        status = memfd_reopen(&fds[1], program->fd);
+    if (status >= 0)
+        status = client_ask(sandbox->client, &request, fds, 2, result, &answer, &result_fd);
+    close(fds[0]);
+    if (program->kind != SANDBOX_NATIVE && fds[1] >= 0)
+        close(fds[1]);
+    if (status < 0) {
+        sandbox_result_release(result);
+        return status;
     }
-    sandbox_result_release(&outcome.result);
-out:
-    if (plan.fd[BOX_STDIN] >= 0)
-        close(plan.fd[BOX_STDIN]);
-    if (plan.fd[BOX_RESULT] >= 0)
-        close(plan.fd[BOX_RESULT]);
-    return status;
+    result->verdict = (enum sandbox_verdict)answer.verdict;
+    result->exit_code = answer.exit_code;
+    result->signal = answer.signal;
+    result->cpu_ms = answer.cpu_ms;
+    result->wall_ms = answer.wall_ms;
+    result->peak_bytes = answer.peak_bytes;
+    if (answer.exec_error) {
+        /* Its bytes are its own fault, as in a shell: a failure of ours would be a way out of a
+         * judgement. */
+        result->verdict = SANDBOX_EXITED;
+        result->exit_code = 127;
+        text_print(&result->errors, "cannot be executed: %s\n", strerror(answer.exec_error));
+    }
+    return 0;
 }
 
 int sandbox_run(struct sandbox *sandbox, const struct sandbox_program *program, const char *input,
                 size_t n_input, struct sandbox_result *result)
 {
-    char *const arguments[] = {"program", NULL};
-    char *const environment[] = {NULL};
-    struct box_outcome outcome;
-    struct box_plan plan = {.kind = BOX_RUN,
-                            .cpu_ms = sandbox->config.cpu_ms,
-                            .wall_ms = sandbox->config.wall_ms,
-                            .memory_bytes = sandbox->config.memory_bytes,
-                            .output_bytes = sandbox->config.output_bytes,
-                            .processes = sandbox->config.processes,
-                            .filter = &sandbox->run_filter,
-                            .arguments = arguments,
-                            .environment = environment};
+    const struct sandbox_limits usual = {.cpu_ms = 0};
 
-    memset(result, 0, sizeof(*result));
-    for (int i = 0; i < BOX_N_DESCRIPTORS; i++)
-        plan.fd[i] = -1;
-    TRY(memfd_of_input(&plan.fd[BOX_STDIN], input, n_input));
-    plan.fd[BOX_PROGRAM] = program->fd;
-    int status = box_execute(sandbox, &plan, &outcome);
-    close(plan.fd[BOX_STDIN]);
-    TRY(status);
-    *result = outcome.result;
-    if (outcome.exec_error) {
-        /* Its bytes are its own fault, as in a shell: a failure of ours would be a way out of a
-         * judgement. */
-        result->verdict = SANDBOX_EXITED;
-        result->exit_code = 127;
-        text_print(&result->errors, "cannot be executed: %s\n", strerror(outcome.exec_error));
-    }
-    return 0;
+    return sandbox_run_limited(sandbox, program, &usual, input, n_input, result);
 }

@@ -1,6 +1,6 @@
 /*
- * The walls, one call a line, built from the inside. System calls alone: no allocation, no locks,
- * and not glibc's setresuid(), which would wait for threads that do not exist on this side.
+ * The walls, one call a line, built from the inside. A program's process shares the memory of its
+ * init and cell until it executes, and both sleep meanwhile: a failure is left in `life`.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +8,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -27,6 +28,8 @@ struct mount_attributes {
 #define ATTRIBUTE_NO_EXEC 0x08
 #define MOUNT_NO_SYMLINKS 256
 #define EVERYTHING_BELOW 0x8000   /* AT_RECURSIVE */
+#define CLONE_TREE 1              /* of open_tree() */
+#define MOVE_WITHOUT_PATH 4       /* of move_mount(): from a descriptor */
 
 void box_exit(int code)
 {
@@ -34,21 +37,17 @@ void box_exit(int code)
         syscall(SYS_exit_group, code);
 }
 
-void box_send(const struct box_report *report)
+void box_need(struct cell_life *life, int result, enum box_step step)
 {
-    ssize_t sent;
-
-    do
-        sent = write(BOX_STATUS, report, sizeof(*report));
-    while (sent < 0 && errno == EINTR);
-}
-
-void box_need(int result, enum box_step step)
-{
+    if (life->plan.fault == 1 + (int)step) {
+        errno = EIO;
+        result = -1;
+    }
     if (result >= 0)
         return;
-    struct box_report report = {.kind = BOX_REPORT_FAILED, .step = step, .error = errno};
-    box_send(&report);
+    life->failure = (struct box_report){.kind = BOX_REPORT_FAILED, .step = step, .error = errno};
+    if (!life->ready)
+        (void)rights_send(life->socket, &life->failure, sizeof(life->failure), NULL, 0, NULL, 0);
     box_exit(1);
 }
 
@@ -88,99 +87,204 @@ static int bind_read_only(const char *source)
                           ATTRIBUTE_READ_ONLY | ATTRIBUTE_NO_SUID | ATTRIBUTE_NO_DEVICES);
 }
 
-static void bind_compiler_directories(void)
+static void bind_all(struct cell_life *life, const char *const *sources)
 {
-    /* Links to compilers and linkers go through /etc/alternatives on some systems. */
-    static const char *const sources[] = {"/usr", "/lib", "/lib64", "/bin", "/etc/alternatives"};
-
-    box_need(mkdir("etc", 0755), BOX_STEP_BIND);
-    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++)
-        box_need(bind_read_only(sources[i]), BOX_STEP_BIND);
-    box_need(mkdir("tmp", 0755), BOX_STEP_SCRATCH);
-    box_need(mount("tmpfs", "tmp", "tmpfs",
-                   MS_NOSUID | MS_NODEV | MS_NOEXEC | MOUNT_NO_SYMLINKS,
-                   "size=64m,nr_inodes=64,mode=700"),
-             BOX_STEP_SCRATCH);
+    for (; *sources; sources++)
+        box_need(life, bind_read_only(*sources), BOX_STEP_BIND);
 }
 
-void box_build_root(const struct box_plan *plan)
+/* Below /usr only what the interpreter loads; the links of a merged /usr lead there. */
+static void bind_interpreter(struct cell_life *life, const char *interpreter)
 {
-    box_need(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), BOX_STEP_PRIVATE);
-    box_need(mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID, "size=64k,nr_inodes=32,mode=755"),
+    static const char *const libraries[] = {"/usr/lib", "/usr/lib64", NULL};
+    static const char *const links[] = {"/lib", "/lib64", NULL};
+
+    box_need(life, mkdir("usr", 0755), BOX_STEP_BIND);
+    box_need(life, mkdir("usr/bin", 0755), BOX_STEP_BIND);
+    bind_all(life, libraries);
+    bind_all(life, links);
+    box_need(life, make_empty_file(interpreter + 1), BOX_STEP_BIND);
+    box_need(life, mount(interpreter, interpreter + 1, NULL, MS_BIND, NULL), BOX_STEP_BIND);
+    box_need(life,
+             restrict_mount(interpreter + 1, 0,
+                            ATTRIBUTE_READ_ONLY | ATTRIBUTE_NO_SUID | ATTRIBUTE_NO_DEVICES),
+             BOX_STEP_BIND);
+}
+
+static void bind_headers(struct cell_life *life, int tree)
+{
+    if (tree < 0)
+        return;
+    box_need(life, mkdir("pch", 0755), BOX_STEP_BIND);
+    box_need(life,
+             (int)syscall(SYS_move_mount, tree, "", AT_FDCWD, "pch", MOVE_WITHOUT_PATH),
+             BOX_STEP_BIND);
+    box_need(life,
+             restrict_mount("pch", 0,
+                            ATTRIBUTE_READ_ONLY | ATTRIBUTE_NO_SUID | ATTRIBUTE_NO_DEVICES |
+                                ATTRIBUTE_NO_EXEC),
+             BOX_STEP_BIND);
+    close(tree);
+}
+
+/* `headers`: a copy of the mount of precompiled headers, or -1. */
+static void bind_directories(struct cell_life *life, int headers)
+{
+    /* Links to compilers and linkers go through /etc/alternatives on some systems. */
+    static const char *const compiler[] = {"/usr", "/lib", "/lib64", "/bin", "/etc/alternatives",
+                                           NULL};
+
+    switch (life->kind) {
+    case CELL_COMPILE:
+        box_need(life, mkdir("etc", 0755), BOX_STEP_BIND);
+        bind_all(life, compiler);
+        bind_headers(life, headers);
+        break;
+    case CELL_PYTHON:
+    case CELL_PYTHON_SERVER:
+        bind_interpreter(life, life->host->python);
+        break;
+    case CELL_NODE:
+        bind_interpreter(life, life->host->node);
+        break;
+    case CELL_NATIVE:
+    case N_CELLS:
+        break;
+    }
+}
+
+void box_build_root(struct cell_life *life)
+{
+    int headers = -1;
+
+    box_need(life, mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), BOX_STEP_PRIVATE);
+    if (life->kind == CELL_COMPILE && life->host->pch[0]) {   /* the new root will hide it */
+        headers = (int)syscall(SYS_open_tree, AT_FDCWD, life->host->pch, CLONE_TREE | O_CLOEXEC);
+        box_need(life, headers, BOX_STEP_BIND);
+    }
+    box_need(life, mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID, "size=64k,nr_inodes=32,mode=755"),
              BOX_STEP_ROOT);
-    box_need(chdir("/tmp"), BOX_STEP_ROOT);
-    box_need(mkdir("dev", 0755), BOX_STEP_NULL_DEVICE);
-    box_need(make_empty_file("dev/null"), BOX_STEP_NULL_DEVICE);
-    box_need(mount("/dev/null", "dev/null", NULL, MS_BIND, NULL), BOX_STEP_NULL_DEVICE);
-    if (plan->kind == BOX_COMPILE)
-        bind_compiler_directories();
+    box_need(life, chdir("/tmp"), BOX_STEP_ROOT);
+    box_need(life, mkdir("tmp", 0755), BOX_STEP_ROOT);
+    box_need(life, mkdir("dev", 0755), BOX_STEP_NULL_DEVICE);
+    box_need(life, make_empty_file("dev/null"), BOX_STEP_NULL_DEVICE);
+    box_need(life, mount("/dev/null", "dev/null", NULL, MS_BIND, NULL), BOX_STEP_NULL_DEVICE);
+    bind_directories(life, headers);
     /* Old root on top of the new one, then away with it: no directory for it is needed. */
-    box_need((int)syscall(SYS_pivot_root, ".", "."), BOX_STEP_PIVOT);
-    box_need(umount2(".", MNT_DETACH), BOX_STEP_PIVOT);
-    box_need(chdir("/"), BOX_STEP_PIVOT);
-    box_need(restrict_mount("/", 0,
+    box_need(life, (int)syscall(SYS_pivot_root, ".", "."), BOX_STEP_PIVOT);
+    box_need(life, umount2(".", MNT_DETACH), BOX_STEP_PIVOT);
+    box_need(life, chdir("/"), BOX_STEP_PIVOT);
+    box_need(life,
+             restrict_mount("/", 0,
                             ATTRIBUTE_READ_ONLY | ATTRIBUTE_NO_SUID | ATTRIBUTE_NO_DEVICES |
                                 ATTRIBUTE_NO_EXEC),
              BOX_STEP_READ_ONLY);
-    box_need(sethostname("sandbox", 7), BOX_STEP_HOST_NAME);
+    box_need(life, sethostname("sandbox", 7), BOX_STEP_HOST_NAME);
+}
+
+/* In the run's own mount namespace, so that it goes with the run. */
+void box_mount_scratch(struct cell_life *life)
+{
+    char options[80];
+    int64_t bytes = life->plan.scratch_bytes;
+
+    snprintf(options, sizeof(options), "size=%lld,nr_inodes=%d,mode=700", (long long)bytes,
+             life->kind == CELL_COMPILE ? 64 : 1024);
+    box_need(life,
+             mount("tmpfs", "/tmp", "tmpfs",
+                   MS_NOSUID | MS_NODEV | MS_NOEXEC | MOUNT_NO_SYMLINKS, options),
+             BOX_STEP_SCRATCH);
+    box_need(life, chdir("/tmp"), BOX_STEP_SCRATCH);
 }
 
 /* Hard and soft at once; never above what the caller itself has. */
-static void limit(int resource, int64_t value)
+static void limit(struct cell_life *life, int resource, int64_t value)
 {
     struct rlimit now;
 
-    box_need(getrlimit(resource, &now), BOX_STEP_LIMITS);
+    box_need(life, getrlimit(resource, &now), BOX_STEP_LIMITS);
     rlim_t wanted = (rlim_t)value < now.rlim_max ? (rlim_t)value : now.rlim_max;
     struct rlimit next = {wanted, wanted};
-    box_need(setrlimit(resource, &next), BOX_STEP_LIMITS);
+    box_need(life, setrlimit(resource, &next), BOX_STEP_LIMITS);
 }
 
-static void set_limits(const struct box_plan *plan)
+/* The main thread's, and the default of every other thread's. Where address space is what is
+ * limited, eight of them must fit. */
+static int64_t stack_bytes(const struct box_plan *plan)
 {
-    int64_t stack = plan->memory_bytes / 16;
+    int64_t share = plan->limit_address_space ? plan->memory_bytes / 16 : plan->memory_bytes;
+
+    return share < (8 << 20) ? 8 << 20 : share > (512 << 20) ? 512 << 20 : share;
+}
+
+static void set_limits(struct cell_life *life)
+{
+    const struct box_plan *plan = &life->plan;
 
     /* Second line only: whole seconds, one process each. Init and the caller watch the first. */
-    limit(RLIMIT_CPU, (plan->cpu_ms + 999) / 1000 + 1);
-    limit(RLIMIT_FSIZE, plan->kind == BOX_COMPILE ? BOX_FILE_BYTES : 0);
-    limit(RLIMIT_NOFILE, 64);
-    limit(RLIMIT_NPROC, plan->processes + 1);   /* init counts */
-    limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_MEMLOCK, 0);
-    limit(RLIMIT_MSGQUEUE, 0);
-    limit(RLIMIT_SIGPENDING, 64);
-    limit(RLIMIT_RTPRIO, 0);
-    /* Also the size of each thread's stack, so not the whole memory. */
-    limit(RLIMIT_STACK, stack < (8 << 20) ? 8 << 20 : stack > (64 << 20) ? 64 << 20 : stack);
-    if (plan->limit_address_space)
-        limit(RLIMIT_AS, plan->memory_bytes);
+    limit(life, RLIMIT_CPU, (plan->cpu_ms + 999) / 1000 + 1);
+    limit(life, RLIMIT_FSIZE, plan->scratch_bytes);
+    limit(life, RLIMIT_NOFILE, 64);
+    limit(life, RLIMIT_NPROC, plan->processes + 2);   /* cell and init count */
+    limit(life, RLIMIT_CORE, 0);
+    limit(life, RLIMIT_MEMLOCK, 0);
+    limit(life, RLIMIT_MSGQUEUE, 0);
+    limit(life, RLIMIT_SIGPENDING, 64);
+    limit(life, RLIMIT_RTPRIO, 0);
+    limit(life, RLIMIT_STACK, stack_bytes(plan));
+    if (plan->limit_address_space)   /* node reserves far more than it uses */
+        limit(life, life->kind == CELL_NODE ? RLIMIT_DATA : RLIMIT_AS, plan->memory_bytes);
 }
 
-static void drop_capabilities(void)
+/* For all runs of a cell at once: what is not in this set, no program can ever get. */
+void box_drop_bounding_set(struct cell_life *life)
+{
+    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
+        box_need(life, prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), BOX_STEP_CAPABILITIES);
+}
+
+static void drop_capabilities(struct cell_life *life)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[2] = {{0}, {0}};
 
-    for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; capability++)
-        box_need(prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), BOX_STEP_CAPABILITIES);
-    box_need(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), BOX_STEP_CAPABILITIES);
-    box_need((int)syscall(SYS_capset, &header, none), BOX_STEP_CAPABILITIES);
+    box_need(life, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
+             BOX_STEP_CAPABILITIES);
+    box_need(life, (int)syscall(SYS_capset, &header, none), BOX_STEP_CAPABILITIES);
 }
 
-void box_confine(const struct box_plan *plan)
+static const struct sock_fprog *choose_filter(const struct cell_life *life)
+{
+    int scratch = life->plan.scratch_bytes > 0;
+    enum filter_profile profile = scratch ? FILTER_RUN_SCRATCH : FILTER_RUN;
+
+    if (life->kind == CELL_COMPILE)
+        profile = FILTER_COMPILE;
+    else if (life->kind == CELL_PYTHON || life->kind == CELL_PYTHON_SERVER)
+        profile = scratch ? FILTER_PYTHON_SCRATCH : FILTER_PYTHON;
+    else if (life->kind == CELL_NODE)
+        profile = scratch ? FILTER_NODE_SCRATCH : FILTER_NODE;
+    return &life->host->filters[__builtin_ctz(profile)];
+}
+
+void box_confine(struct cell_life *life)
 {
     sigset_t none;
+    int walls_alone = life->plan.probe != 0 && !probe_has_filter(life->plan.probe);
 
     sigemptyset(&none);
-    box_need(setsid(), BOX_STEP_SESSION);
-    box_need(sigprocmask(SIG_SETMASK, &none, NULL), BOX_STEP_SESSION);
+    box_need(life, setsid(), BOX_STEP_SESSION);
+    box_need(life, sigprocmask(SIG_SETMASK, &none, NULL), BOX_STEP_SESSION);
     umask(077);
-    set_limits(plan);
-    drop_capabilities();
-    box_need(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), BOX_STEP_PARENT_DEATH);
-    if (getppid() != 1)
+    set_limits(life);
+    drop_capabilities(life);
+    box_need(life, prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), BOX_STEP_PARENT_DEATH);
+    if (getppid() != life->init)
         box_exit(1);
-    box_need(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), BOX_STEP_PRIVILEGES);
-    if (plan->filter)
-        box_need(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, plan->filter, 0, 0), BOX_STEP_FILTER);
+    box_need(life, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), BOX_STEP_PRIVILEGES);
+    if (life->run_ruleset >= 0 && !walls_alone)
+        box_need(life, landlock_apply(BOX_RULESET), BOX_STEP_LANDLOCK);
+    if (!walls_alone)
+        box_need(life, prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, choose_filter(life), 0, 0),
+                 BOX_STEP_FILTER);
 }

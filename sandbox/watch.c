@@ -1,7 +1,7 @@
 /*
- * The caller's side while a box lives: reads its output and keeps the clock. The reason of an end
- * is latched first; then init is asked to end all and to report what was used; an init that does
- * not is killed, which takes every process of the box with it.
+ * The attendant's side while a run lives: reads its output and keeps the clock. The reason of an
+ * end is latched first; then init is asked to end all and to report what was used; an init that
+ * does not is killed with its cell, which takes every process along.
  */
 #include <errno.h>
 #include <poll.h>
@@ -16,18 +16,27 @@
 #include "sandbox/internal.h"
 
 #define ERRORS_FLOOD 16      /* times output_bytes that may go to stderr */
-#define ASK_MS 500           /* for init to kill, reap and report */
-#define DEATH_MS 1000        /* a killed box that lives longer is stuck in the kernel */
+#define ASK_MS 1500          /* for init to kill, reap and report: 128 MB take 10 ms */
+#define DEATH_MS 2000        /* a killed cell that lives longer is stuck in the kernel */
+#define CPU_POLL_MS 10
+#define WAITING_MAX 10       /* times the wall limit that is forgiven */
 #define BLOCK_BYTES 65536
 
 enum watch_phase { RUNNING, ASKED, KILLED };
 
-static void ask_to_end(struct box_watch *watch, enum sandbox_verdict reason)
+static void latch(struct box_watch *watch, enum sandbox_verdict reason)
 {
     if (watch->latched == SANDBOX_EXITED)
         watch->latched = reason;
-    /* Not close(): a box that another thread starts now may hold a copy. */
-    shutdown(watch->go_fd, SHUT_RDWR);
+}
+
+static void ask_to_end(struct box_watch *watch, enum watch_phase *phase)
+{
+    if (*phase != RUNNING)
+        return;
+    (void)send(watch->cell->socket, "s", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    *phase = ASKED;
+    watch->deadline_ms = clock_ms() + ASK_MS;
 }
 
 /* Appends what fits below text->maximum; 1 when some did not. */
@@ -58,50 +67,59 @@ static int read_output(struct box_watch *watch, int *fd, struct text *text, int 
         over = watch->n_errors / ERRORS_FLOOD > watch->output_bytes;
     }
     if (over)
-        ask_to_end(watch, SANDBOX_OUTPUT_LIMIT);
+        latch(watch, SANDBOX_OUTPUT_LIMIT);
     return !over;
 }
 
-static int read_report(struct box_watch *watch)
+static void read_report(struct box_watch *watch)
 {
     struct box_report report;
-    ssize_t n = read(watch->status_fd, &report, sizeof(report));
+    int no_fds = 0;
+    ssize_t n = rights_receive(watch->cell->socket, &report, sizeof(report), NULL, &no_fds);
 
-    if (n == 0) {
-        close(watch->status_fd);
-        watch->status_fd = -1;
+    if (n != (ssize_t)sizeof(report)) {
+        watch->dead = 1;
+        return;
     }
-    if (n != (ssize_t)sizeof(report))
-        return n < 0 && errno == EINTR;
     switch (report.kind) {
-    case BOX_REPORT_STARTED:
-        watch->started = 1;
-        break;
     case BOX_REPORT_FAILED:
         watch->failure = report;
+        watch->ended = 1;
         break;
     case BOX_REPORT_CPU:
-        if (watch->latched == SANDBOX_EXITED)
-            watch->latched = SANDBOX_CPU_LIMIT;
+        latch(watch, SANDBOX_CPU_LIMIT);
         break;
     case BOX_REPORT_ENDED:
         watch->end = report;
         watch->ended = 1;
         break;
     }
-    return 1;
 }
 
-/* Everyone is dead: what is in the pipes is all there is. Their ends may still be open in a box
- * that another thread starts at this moment, so nobody waits for an end of file. */
+/* Everyone is dead: what is in the pipes is all there is. */
 static void drain(struct box_watch *watch, struct sandbox_result *result)
 {
-    while (read_report(watch))
-        continue;
     while (read_output(watch, &watch->output_fd, &result->output, 0))
         continue;
     while (read_output(watch, &watch->errors_fd, &result->errors, 1))
         continue;
+    while (read_output(watch, &watch->answer_fd, &result->answer, 0))
+        continue;
+}
+
+/* Time that a run spends waiting for a core is not its own. It cannot be stretched without end: a
+ * run makes itself wait only while it uses the core, and that has a limit. 1: there was some. */
+static int forgive_waiting(struct box_watch *watch)
+{
+    int64_t waited_ms = group_stall_us(&watch->cell->group) / 1000;
+
+    if (waited_ms > WAITING_MAX * watch->wall_ms)
+        waited_ms = WAITING_MAX * watch->wall_ms;
+    if (waited_ms <= watch->waited_ms)
+        return 0;
+    watch->deadline_ms += waited_ms - watch->waited_ms;
+    watch->waited_ms = waited_ms;
+    return 1;
 }
 
 /* The next step after the deadline of this one; 1 when there is none. */
@@ -109,12 +127,13 @@ static int escalate(struct box_watch *watch, enum watch_phase *phase)
 {
     switch (*phase) {
     case RUNNING:
-        ask_to_end(watch, SANDBOX_WALL_LIMIT);
-        *phase = ASKED;
-        watch->deadline_ms = clock_ms() + ASK_MS;
+        if (forgive_waiting(watch))
+            return 0;
+        latch(watch, SANDBOX_WALL_LIMIT);
+        ask_to_end(watch, phase);
         return 0;
     case ASKED:
-        (void)syscall(SYS_pidfd_send_signal, watch->pidfd, SIGKILL, NULL, 0);
+        (void)syscall(SYS_pidfd_send_signal, watch->cell->pidfd, SIGKILL, NULL, 0);
         *phase = KILLED;
         watch->deadline_ms = clock_ms() + DEATH_MS;
         return 0;
@@ -124,36 +143,63 @@ static int escalate(struct box_watch *watch, enum watch_phase *phase)
     return 1;
 }
 
+static int time_to_wait(const struct box_watch *watch, enum watch_phase phase)
+{
+    int64_t left = watch->deadline_ms - clock_ms();
+
+    if (watch->check_cpu && phase == RUNNING && left > CPU_POLL_MS)
+        return CPU_POLL_MS;
+    return left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
+}
+
+static void check_cpu(struct box_watch *watch)
+{
+    if (watch->check_cpu && group_cpu_us(&watch->cell->group) > watch->cpu_limit_us)
+        latch(watch, SANDBOX_CPU_LIMIT);
+}
+
+static void read_ready(struct box_watch *watch, const struct pollfd *ready,
+                       struct sandbox_result *result)
+{
+    if (ready[1].revents)
+        read_output(watch, &watch->output_fd, &result->output, 0);
+    if (ready[2].revents)
+        read_output(watch, &watch->errors_fd, &result->errors, 1);
+    if (ready[3].revents)
+        read_output(watch, &watch->answer_fd, &result->answer, 0);
+    if (ready[4].revents) {   /* the caller has nothing to say while it waits: it is gone */
+        watch->caller_gone = 1;
+        latch(watch, SANDBOX_WALL_LIMIT);
+    }
+    if (ready[0].revents)
+        read_report(watch);
+}
+
 int box_watch(struct box_watch *watch, struct sandbox_result *result)
 {
     enum watch_phase phase = RUNNING;
 
-    for (;;) {
-        struct pollfd ready[4] = {{watch->pidfd, POLLIN, 0},
-                                  {watch->status_fd, POLLIN, 0},
+    while (!watch->ended && !watch->dead) {
+        struct pollfd ready[5] = {{watch->cell->socket, POLLIN, 0},
                                   {watch->output_fd, POLLIN, 0},
-                                  {watch->errors_fd, POLLIN, 0}};
-        int64_t left = watch->deadline_ms - clock_ms();
-        if (left <= 0 || (phase == RUNNING && watch->latched == SANDBOX_OUTPUT_LIMIT)) {
-            if (escalate(watch, &phase))
-                return status_fail(STATUS_TIMEOUT,
-                                   "sandbox: a killed box, process %d, does not die: is the disk "
-                                   "or the memory of this machine stuck?",
-                                   (int)watch->pid);
-            continue;
-        }
+                                  {watch->errors_fd, POLLIN, 0},
+                                  {watch->answer_fd, POLLIN, 0},
+                                  {watch->channel, POLLIN, 0}};
+        if (watch->deadline_ms <= clock_ms() && escalate(watch, &phase))
+            return status_fail(STATUS_TIMEOUT,
+                               "sandbox: a killed cell, process %d, does not die: is the disk or "
+                               "the memory of this machine stuck?",
+                               (int)watch->cell->pid);
         /* Once asked to end, what it still writes is left to drain(). */
-        nfds_t n = phase == RUNNING ? 4 : 1;
-        if (poll(ready, n, left > 60000 ? 60000 : (int)left) < 0 && errno != EINTR)
+        nfds_t n = phase == RUNNING ? 5 : 1;
+        if (poll(ready, n, time_to_wait(watch, phase)) < 0 && errno != EINTR)
             return status_fail(STATUS_IO, "sandbox: poll: %s", strerror(errno));
-        if (ready[0].revents)
-            break;
-        if (ready[1].revents)
-            read_report(watch);
-        if (ready[2].revents)
-            read_output(watch, &watch->output_fd, &result->output, 0);
-        if (ready[3].revents)
-            read_output(watch, &watch->errors_fd, &result->errors, 1);
+        for (nfds_t i = n; i < 5; i++)
+            ready[i].revents = 0;
+        read_ready(watch, ready, result);
+        check_cpu(watch);
+        if (watch->latched != SANDBOX_EXITED)
+            ask_to_end(watch, &phase);
     }
     drain(watch, result);
     return 0;

@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "common/status.h"
+#include "tasks/code_records.h"
 
-const char *const task_format_names[N_FORMATS + 1] = {"auto", "gsm8k", "math", "verl",
-                                                      "trl",  "hone",  NULL};
+const char *const task_format_names[N_FORMATS + 1] = {
+    "auto", "gsm8k", "math", "verl", "trl", "hone", "humaneval", "mbpp", "livecodebench", "apps",
+    "taco", NULL};
 
 static const char *const column_names[N_COLUMNS] = {"question", "reference", "verifier", "kind",
                                                     "language", "id",        "messages", "text"};
@@ -20,6 +22,12 @@ static const struct {
     [FORMAT_MATH] = {{"problem"}, {"solution"}},
     [FORMAT_VERL] = {{"prompt"}, {"reward_model.ground_truth"}},
     [FORMAT_TRL] = {{"prompt"}, {"solution", "answer", "ground_truth", "reference"}},
+    /* As code_record_convert() leaves them. */
+    [FORMAT_HUMANEVAL] = {{"question"}, {"reference"}},
+    [FORMAT_MBPP] = {{"question"}, {"reference"}},
+    [FORMAT_LIVECODEBENCH] = {{"question"}, {"reference"}},
+    [FORMAT_APPS] = {{"question"}, {"reference"}},
+    [FORMAT_TACO] = {{"question"}, {"reference"}},
     [FORMAT_HONE] = {{"question", "prompt"},
                      {"reference", "answer", "ground_truth", "solution"}},
 };
@@ -133,5 +141,5 @@ void columns_settle(struct columns *columns, const json_t *row)
     else if (value_at(row, "problem") && has_text(row, "solution", "\\boxed"))
         columns->format = FORMAT_MATH;
     else
-        columns->format = FORMAT_HONE;
+        columns->format = value_at(row, "reference") ? FORMAT_HONE : code_format_detect(row);
 }

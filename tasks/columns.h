@@ -19,7 +19,8 @@ enum column {
 
 /* The order of tasks_config.format's choices. */
 enum task_format {
-    FORMAT_AUTO, FORMAT_GSM8K, FORMAT_MATH, FORMAT_VERL, FORMAT_TRL, FORMAT_HONE, N_FORMATS
+    FORMAT_AUTO, FORMAT_GSM8K, FORMAT_MATH, FORMAT_VERL, FORMAT_TRL, FORMAT_HONE,
+    FORMAT_HUMANEVAL, FORMAT_MBPP, FORMAT_LIVECODEBENCH, FORMAT_APPS, FORMAT_TACO, N_FORMATS
 };
 extern const char *const task_format_names[N_FORMATS + 1];
 

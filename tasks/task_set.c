@@ -5,6 +5,7 @@
 #include "common/random.h"
 #include "common/status.h"
 #include "tasks/chat.h"
+#include "tasks/code_records.h"
 #include "tasks/columns.h"
 #include "tasks/jsonl.h"
 
@@ -191,6 +192,18 @@ out:
     return status;
 }
 
+static int read_row(struct reading *reading, const json_t *row)
+{
+    json_t *converted;
+
+    if (!code_format_is_one(reading->columns.format))
+        return read_task(reading, row);
+    TRY(code_record_convert(reading->columns.format, row, reading->file.where, &converted));
+    int status = read_task(reading, converted);
+    json_decref(converted);
+    return status;
+}
+
 struct id_line {
     uint64_t id;
     int64_t line;
@@ -250,7 +263,7 @@ static int read_tasks(struct reading *reading)
     while ((status = jsonl_next(&reading->file, &row)) != 0) {
         if (status > 0) {
             columns_settle(&reading->columns, row);
-            status = read_task(reading, row);
+            status = read_row(reading, row);
             json_decref(row);
         }
         if (status < 0)

@@ -24,7 +24,7 @@ struct tasks_config {
     char kinds[CONFIG_TEXT_BYTES];      /* list: only tasks of these kinds; empty: all */
     char template_name[CONFIG_TEXT_BYTES];   /* of the template table, or a text with {question} */
     char language[CONFIG_TEXT_BYTES];   /* of tasks that name none */
-    int format;                         /* of task files: auto, gsm8k, math, verl, trl, hone */
+    int format;                         /* of task files: an enum task_format */
     char columns[CONFIG_TEXT_BYTES];    /* list: "question=problem,reference=extra.answer" */
     char reference_columns[CONFIG_TEXT_BYTES];   /* list: columns that make up the reference */
     char verifier_columns[CONFIG_TEXT_BYTES];    /* list: further ones that verifiers get; "*" */

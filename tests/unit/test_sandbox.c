@@ -84,7 +84,11 @@ static void a_loop_meets_the_cpu_limit(void **state)
     (void)state;
     need_box();
     box->config.cpu_ms = 200;
-    run_expecting(MAIN("for (;;) ;"), SANDBOX_CPU_LIMIT, 0);
+    struct sandbox_result result;
+    run_with(MAIN("for (;;) ;"), "", 0, &result);
+    assert_int_equal(result.verdict, SANDBOX_CPU_LIMIT);
+    assert_in_range(result.cpu_ms, 200, 999);   /* not the kernel's limit of whole seconds */
+    sandbox_result_release(&result);
     run_expecting(HEADERS "static void *spin(void *x) { for (;;) ; return x; }\n"
                           "int main(void) { pthread_t t; for (int i = 0; i < 3; i++)"
                           " pthread_create(&t, 0, spin, 0); pause(); return 0; }\n",
@@ -191,30 +195,20 @@ static void a_leftover_thread_ends_with_the_program(void **state)
 
 static void bytes_that_are_no_program_are_their_own_fault(void **state)
 {
-    struct box_outcome outcome;
-    char *const nothing[] = {NULL};
-    struct box_plan plan = {.kind = BOX_RUN, .cpu_ms = 1000, .wall_ms = 8000, .processes = 4};
+    struct sandbox_result result;
+    int fd;
 
     (void)state;
     need_box();
-    for (int i = 0; i < BOX_N_DESCRIPTORS; i++)
-        plan.fd[i] = -1;
-    plan.memory_bytes = 64 << 20;
-    plan.output_bytes = 4096;
-    plan.filter = &box->run_filter;
-    plan.arguments = plan.environment = nothing;
-    assert_int_equal(memfd_of_input(&plan.fd[BOX_STDIN], "", 0), 0);
-    assert_int_equal(memfd_make(&plan.fd[BOX_PROGRAM], "program"), 0);
-    assert_int_equal(memfd_fill(plan.fd[BOX_PROGRAM], "no program at all", 17), 0);
-    assert_int_equal(box_execute(box, &plan, &outcome), 0);
-    assert_int_equal(outcome.exec_error, ENOEXEC);
-    sandbox_result_release(&outcome.result);
-
-    close(plan.fd[BOX_PROGRAM]);
-    plan.fd[BOX_PROGRAM] = -1;   /* ours */
-    assert_true(box_execute(box, &plan, &outcome) < 0);
-    assert_non_null(strstr(status_reason(), "execute the program"));
-    close(plan.fd[BOX_STDIN]);
+    assert_int_equal(memfd_make(&fd, "program"), 0);
+    assert_int_equal(memfd_fill(fd, "no program at all", 17), 0);
+    struct sandbox_program *program = program_create(SANDBOX_NATIVE, fd);
+    assert_int_equal(sandbox_run(box, program, "", 0, &result), 0);
+    assert_int_equal(result.verdict, SANDBOX_EXITED);
+    assert_int_equal(result.exit_code, 127);
+    assert_non_null(strstr(result.errors.data, "cannot be executed"));
+    sandbox_result_release(&result);
+    sandbox_program_release(&program);
 }
 
 static int count_entries(const char *path, const char *prefix)
@@ -260,16 +254,6 @@ static void two_hundred_runs_leave_nothing(void **state)
     assert_int_equal(count_mounts(), mounts);
     assert_int_equal(waitpid(-1, NULL, __WALL | WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
-    char mine[64];
-    snprintf(mine, sizeof(mine), "-%d-", (int)getpid());
-    if (box->groups.version) {
-        DIR *directory = opendir(box->groups.memory);
-        struct dirent *entry;
-        assert_non_null(directory);
-        while ((entry = readdir(directory)))
-            assert_false(strstr(entry->d_name, "hone-sandbox") && strstr(entry->d_name, mine));
-        closedir(directory);
-    }
     sandbox_program_release(&program);
 }
 
@@ -321,6 +305,14 @@ static void a_caller_that_ignores_children_still_gets_verdicts(void **state)
     signal(SIGCHLD, SIG_DFL);
 }
 
+/* Steps of other levels, kinds or of a compilation are never reached by a plain run. */
+static int is_reached(int step)
+{
+    return step != BOX_STEP_BIND && step != BOX_STEP_INTERPRETER && step != BOX_STEP_SCRATCH &&
+           step != BOX_STEP_SOURCE && step != BOX_STEP_RESULT && step != BOX_STEP_NAMESPACE &&
+           step != BOX_STEP_REQUEST;
+}
+
 static void a_wall_that_cannot_be_built_runs_nothing(void **state)
 {
     struct sandbox_result result;
@@ -328,51 +320,122 @@ static void a_wall_that_cannot_be_built_runs_nothing(void **state)
     (void)state;
     need_box();
     struct sandbox_program *program = compile(MAIN("return 0;"));
-    unsigned short length = box->run_filter.len;
-    box->run_filter.len = 0;
-    assert_true(sandbox_run(box, program, "", 0, &result) < 0);
-    assert_non_null(strstr(status_reason(), "install the system call filter"));
-    box->run_filter.len = length;
+    for (int step = 0; step < N_FAULTS; step++) {
+        box->fault = 1 + step;
+        int status = sandbox_run(box, program, "", 0, &result);
+        box->fault = 0;
+        if (is_reached(step) && status == 0)
+            fail_msg("ran although this failed: %s", box_step_text(step));
+        sandbox_result_release(&result);
+        if (status < 0 && step < N_BOX_STEPS)
+            assert_non_null(strstr(status_reason(), box_step_text(step)));
+        assert_int_equal(sandbox_run(box, program, "", 0, &result), 0);
+        assert_int_equal(result.verdict, SANDBOX_EXITED);
+        sandbox_result_release(&result);
+    }
+    sandbox_program_release(&program);
+}
 
-    struct group_bases groups = box->groups;
-    box->groups.version = 1;
-    snprintf(box->groups.memory, sizeof(box->groups.memory), "/nowhere");
-    assert_true(sandbox_run(box, program, "", 0, &result) < 0);
-    assert_non_null(strstr(status_reason(), "/nowhere"));
-    box->groups = groups;
+static void a_compilation_whose_walls_fail_gives_no_verdict(void **state)
+{
+    static const int steps[] = {BOX_STEP_BIND, BOX_STEP_SCRATCH, BOX_STEP_SOURCE, BOX_STEP_RESULT,
+                                BOX_STEP_FILTER, BOX_STEP_LIMITS, BOX_STEP_EXEC};
+    struct sandbox_program *program = NULL;
+    struct text messages = {0};
 
-    assert_int_equal(sandbox_run(box, program, "", 0, &result), 0);
-    sandbox_result_release(&result);
+    (void)state;
+    need_box();
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        box->fault = 1 + steps[i];
+        int status = sandbox_compile_c(box, "int main(void){}", 16, &program, &messages);
+        box->fault = 0;
+        assert_true(status < 0);
+        assert_null(program);
+        assert_non_null(strstr(status_reason(), box_step_text(steps[i])));
+    }
+    text_release(&messages);
+    program = compile(MAIN("return 0;"));
     sandbox_program_release(&program);
 }
 
 static void a_filter_that_lets_all_pass_is_found_by_the_probes(void **state)
 {
     struct sock_filter allow_all = {.code = BPF_RET | BPF_K, .k = SECCOMP_RET_ALLOW};
+    struct box_host host = {.config = box ? box->config : test_config()};
+    struct attendant attendant = {.host = &host, .channel = -1};
 
     (void)state;
     need_box();
-    struct sock_fprog filter = box->run_filter;
-    box->run_filter = (struct sock_fprog){1, &allow_all};
-    assert_int_equal(sandbox_prove_walls(box), STATUS_UNSUPPORTED);
+    assert_int_equal(broker_examine(&host), 0);
+    struct sock_fprog filter = host.filters[0];
+    host.filters[0] = (struct sock_fprog){1, &allow_all};
+    assert_int_equal(sandbox_prove_walls(&attendant), STATUS_UNSUPPORTED);
     assert_non_null(strstr(status_reason(), "system call filter"));
-    box->run_filter = filter;
-    assert_int_equal(sandbox_prove_walls(box), 0);
+    attendant_release(&attendant);
+    host.filters[0] = filter;
+    assert_int_equal(sandbox_prove_walls(&attendant), 0);
+    attendant_release(&attendant);
+    for (int i = 0; i < N_FILTERS; i++)
+        filter_release(&host.filters[i]);
+    close(host.turns[0]);
+    close(host.turns[1]);
+}
+
+/* The tests between run in a sandbox of a lower level. */
+static struct sandbox *take_level(int level)
+{
+    struct sandbox_config config = test_config();
+    struct sandbox *usual = box;
+
+    config.min_level = config.max_level = level;
+    if (sandbox_create(&box, &config) < 0) {
+        box = usual;
+        fail_msg("%s", status_reason());
+    }
+    assert_int_equal(sandbox_level(box), level);
+    return usual;
+}
+
+static void give_level(struct sandbox *usual)
+{
+    sandbox_destroy(&box);
+    box = usual;
 }
 
 static void the_walls_hold_without_a_cgroup(void **state)
 {
     (void)state;
     need_box();
-    struct group_bases groups = box->groups;
-    memset(&box->groups, 0, sizeof(box->groups));
-    int status = sandbox_prove_walls(box);
-    if (status < 0)
-        fail_msg("%s", status_reason());
+    struct sandbox *usual = take_level(2);
     run_expecting(MAIN("for (;;) { char *p = malloc(1 << 20); if (!p) abort();"
                        " memset(p, 1, 1 << 20); }"),
                   SANDBOX_MEMORY_LIMIT, 0);
-    box->groups = groups;
+    run_expecting(MAIN("return 3;"), SANDBOX_EXITED, 3);
+    give_level(usual);
+}
+
+static void the_walls_hold_without_namespaces(void **state)
+{
+    (void)state;
+    need_box();
+    if (landlock_version() < 1)
+        skip();
+    struct sandbox *usual = take_level(1);
+    run_expecting(MAIN("return 3;"), SANDBOX_EXITED, 3);
+    run_expecting(MAIN("return open(\"/etc/passwd\", O_RDONLY) >= 0;"), SANDBOX_EXITED, 0);
+    run_expecting(MAIN("return open(\"/proc/self/status\", O_RDONLY) >= 0;"), SANDBOX_EXITED, 0);
+    run_expecting(MAIN("return open(\"/tmp/x\", O_CREAT | O_WRONLY, 0600) >= 0;"), SANDBOX_EXITED,
+                  0);
+    run_expecting(MAIN("return kill(getppid(), SIGKILL) == 0;"),
+                  SANDBOX_EXITED, 0);
+    run_expecting(MAIN("return fork() >= 0;"), SANDBOX_EXITED, 0);
+    run_expecting(MAIN("return socket(2, 2, 0) >= 0;"), SANDBOX_EXITED, 0);
+    run_expecting(MAIN("syscall(SYS_ptrace, 16, getppid(), 0, 0); return 0;"), SANDBOX_VIOLATION,
+                  0);
+    run_expecting(MAIN("abort();"), SANDBOX_SIGNALED, SIGABRT);
+    box->config.cpu_ms = 200;
+    run_expecting(MAIN("for (;;) ;"), SANDBOX_CPU_LIMIT, 0);
+    give_level(usual);
 }
 
 static void a_shortage_of_descriptors_fails_and_leaks_none(void **state)
@@ -402,7 +465,7 @@ static void a_shortage_of_descriptors_fails_and_leaks_none(void **state)
     sandbox_program_release(&program);
 }
 
-static int live_as_ordinary_user(void)
+static int live_as_ordinary_user(int level)
 {
     struct sandbox_config config = test_config();
     struct sandbox *mine = NULL;
@@ -415,6 +478,7 @@ static int live_as_ordinary_user(void)
     if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
         return 1;
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+    config.min_level = config.max_level = level;
     if (sandbox_create(&mine, &config) < 0) {
         print_message("%s\n", status_reason());
         return host_has_namespaces() ? 2 : 77;
@@ -431,22 +495,33 @@ static int live_as_ordinary_user(void)
     return good ? 0 : 5;
 }
 
-static void an_ordinary_user_gets_the_same_walls(void **state)
+static void expect_ordinary(int level)
 {
     int status;
 
-    (void)state;
     need_box();
-    if (geteuid() != 0)
+    if (geteuid() != 0 || (level == 1 && landlock_version() < 6))
         skip();
     pid_t pid = fork();
     if (pid == 0)
-        _exit(live_as_ordinary_user());
+        _exit(live_as_ordinary_user(level));
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     if (WEXITSTATUS(status) == 77)
         skip();
     assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void an_ordinary_user_gets_the_same_walls(void **state)
+{
+    (void)state;
+    expect_ordinary(2);
+}
+
+static void an_ordinary_user_gets_walls_without_namespaces(void **state)
+{
+    (void)state;
+    expect_ordinary(1);
 }
 
 static void a_missing_compiler_is_named(void **state)
@@ -486,10 +561,13 @@ int main(void)
         cmocka_unit_test(threads_of_the_caller_do_not_disturb_each_other),
         cmocka_unit_test(a_caller_that_ignores_children_still_gets_verdicts),
         cmocka_unit_test(a_wall_that_cannot_be_built_runs_nothing),
+        cmocka_unit_test(a_compilation_whose_walls_fail_gives_no_verdict),
         cmocka_unit_test(a_filter_that_lets_all_pass_is_found_by_the_probes),
         cmocka_unit_test(the_walls_hold_without_a_cgroup),
+        cmocka_unit_test(the_walls_hold_without_namespaces),
         cmocka_unit_test(a_shortage_of_descriptors_fails_and_leaks_none),
         cmocka_unit_test(an_ordinary_user_gets_the_same_walls),
+        cmocka_unit_test(an_ordinary_user_gets_walls_without_namespaces),
         cmocka_unit_test(a_missing_compiler_is_named),
     };
 

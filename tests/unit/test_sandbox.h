@@ -40,6 +40,10 @@ static inline struct sandbox_config test_config(void)
                                     .memory_bytes = 64 << 20,
                                     .output_bytes = 64 << 10,
                                     .processes = 4,
+                                    .max_level = 3,
+                                    .python = "auto",
+                                    .node = "auto",
+                                    .python_server = 1,
                                     .compiler = "auto"};
 
     return config;
