@@ -172,9 +172,10 @@ static void examine_compiler(struct findings *findings)
 /* What the probes proved here, and how to get more. */
 static void name_level(struct findings *findings, const struct sandbox *sandbox)
 {
+    int has_cpp = access("/usr/bin/g++", X_OK) == 0 || access("/usr/bin/clang++", X_OK) == 0;
     char text[256];
 
-    snprintf(text, sizeof(text), "C%s%s",
+    snprintf(text, sizeof(text), "C%s%s%s", has_cpp ? ", C++" : "",
              sandbox_supports(sandbox, SANDBOX_PYTHON) ? ", Python" : "",
              sandbox_supports(sandbox, SANDBOX_NODE) ? ", JavaScript" : "");
     note(findings, "languages", text);
