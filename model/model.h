@@ -114,7 +114,7 @@ int model_mix(struct model *to, const struct model *from, double alpha);
 
 /* config.json and model.safetensors into an existing directory, a piece at a time: float32 masters
  * with adapters added. dtype is DTYPE_F32 or DTYPE_BF16 (rounded to nearest, ties to even);
- * model_save() writes DTYPE_F32. */
+ * model_save() writes DTYPE_F32. "torch_dtype" is what products see: readers round the masters. */
 int model_save(const struct model *model, int bos_id, int eos_id, const char *directory);
 int model_save_as(const struct model *model, int bos_id, int eos_id, enum dtype dtype,
                   const char *directory);

@@ -89,6 +89,10 @@ int model_notes_parse(struct model_notes *notes, const char *config, size_t n_co
         TRY_OUT(read_stops(notes, first, vocab_size, place));
     }
     text_append(&notes->config, config, n_config);
+    const char *dtype = json_string_value(json_object_get(first, "torch_dtype"));
+    if (!dtype)
+        dtype = json_string_value(json_object_get(first, "dtype"));   /* transformers 5 */
+    notes->is_bf16 = dtype && strcmp(dtype, "bfloat16") == 0;
     status = STATUS_OK;
 out:
     json_decref(first);

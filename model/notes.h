@@ -18,6 +18,7 @@ struct model_notes {                 /* all 0: a model that was made here */
     struct text config, generation;  /* the files; empty where there is none */
     int32_t stop_ids[MODEL_MAX_STOPS];
     int n_stops;
+    int is_bf16;                     /* "torch_dtype": the weights are meant to be bfloat16 */
 };
 
 /* "eos_token_id" of generation_config.json, else that of config.json, an id or a list of them, is

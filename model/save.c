@@ -173,8 +173,9 @@ int safetensors_save(struct ops *ops, const struct named_tensor *tensors, size_t
 
 /* ---- Folders. */
 
+/* `meant` is what config.json tells a reader to make of the weights. */
 static int write_folder(const struct source *source, int bos_id, int eos_id, enum dtype dtype,
-                        const char *directory)
+                        enum dtype meant, const char *directory)
 {
     char config_path[FILE_PATH_MAX], weights_path[FILE_PATH_MAX];
     struct text config = {0};
@@ -185,7 +186,7 @@ static int write_folder(const struct source *source, int bos_id, int eos_id, enu
     TRY(file_join(config_path, directory, "config.json"));
     TRY(file_join(weights_path, directory, "model.safetensors"));
     TRY(write_file(source, VALUES_MASTER, dtype, weights_path));
-    shape_print(&source->model->shape, bos_id, eos_id, dtype, &config);
+    shape_print(&source->model->shape, bos_id, eos_id, meant, &config);
     status = file_write_atomic(config_path, config.data, config.length);
     text_release(&config);
     return status;
@@ -196,7 +197,8 @@ int model_save_as(const struct model *model, int bos_id, int eos_id, enum dtype 
 {
     const struct source source = {.model = model};
 
-    return write_folder(&source, bos_id, eos_id, dtype, directory);
+    return write_folder(&source, bos_id, eos_id, dtype,
+                        model->options.bf16 ? DTYPE_BF16 : dtype, directory);
 }
 
 int model_save(const struct model *model, int bos_id, int eos_id, const char *directory)
@@ -231,7 +233,7 @@ int model_convert(const char *from, const char *to, enum dtype dtype)
     TRY_OUT(weight_files_check(files, model));
     const struct source source = {.model = model, .files = files};
     TRY_OUT(write_folder(&source, id_of(config, "bos_token_id"), id_of(config, "eos_token_id"),
-                         dtype, to));
+                         dtype, dtype, to));
 out:
     model_destroy(&model);
     weight_files_close(&files);

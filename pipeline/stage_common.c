@@ -470,17 +470,21 @@ int stage_publish_policy(struct stage_run *run, uint32_t version)
 
 int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint32_t version)
 {
-    char path[FILE_PATH_MAX];
     struct text image = {.maximum = IMAGE_MAX_BYTES};
+    struct model *model = NULL;
     struct model_notes notes;
     int status;
 
     TRY(model_notes_read(&notes, directory));
     TRY_OUT(add_stops(run, &notes));
-    TRY_OUT(file_join(path, directory, "model.safetensors"));
-    TRY_OUT(file_read(path, IMAGE_MAX_BYTES, &image));
+    /* As its stage saw it: masters are rounded, shards and halves become one image. */
+    const struct model_options options = {.bf16 = notes.is_bf16};
+    TRY_OUT(model_load(&model, run->pipeline->ops, directory, &options));
+    TRY_OUT(model_write_weights(model, &image));
+    model_destroy(&model);
     status = publish(run, &notes.config, &notes, &image, version);
 out:
+    model_destroy(&model);
     text_release(&image);
     model_notes_release(&notes);
     return status;

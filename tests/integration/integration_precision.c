@@ -45,6 +45,22 @@ static void rollout_and_learner_agree_to_the_bit(void **state)
     }
 }
 
+/* Readers of its checkpoint are told to round; the stage after it reads masters. */
+static void a_bf16_checkpoint_says_so(void **state)
+{
+    struct text config = {0};
+    char *path = ask(&place, "run/quiet", "SELECT c.path FROM checkpoint c JOIN stage s ON s.id = "
+                     "c.stage_id WHERE s.name = 'align' ORDER BY c.step DESC LIMIT 1");
+
+    (void)state;
+    path[strcspn(path, "\n")] = '\0';
+    assert_int_equal(file_read(in_place(&place, "run/quiet/%s/config.json", path), 1 << 16,
+                               &config), 0);
+    assert_non_null(strstr(config.data, "\"torch_dtype\": \"bfloat16\""));
+    text_release(&config);
+    mem_free(path);
+}
+
 /* Killed in stages with adapters and gone on with; activations computed again on the way. */
 static void a_killed_run_ends_with_the_same_bytes(void **state)
 {
@@ -109,6 +125,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rollout_and_learner_agree_to_the_bit),
+        cmocka_unit_test(a_bf16_checkpoint_says_so),
         cmocka_unit_test(a_killed_run_ends_with_the_same_bytes),
         cmocka_unit_test(adapters_are_exported_as_a_peft_folder),
         cmocka_unit_test(a_new_model_with_adapters_is_refused),
