@@ -4,13 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/files.h"
 #include "common/status.h"
 #include "math/compare.h"
 #include "math/extract.h"
 #include "math/verdict.h"
-
-enum { VERDICT_MS = 220 };   /* of one verdict, all its questions to the child together */
 
 struct math {
     struct arena arena;
@@ -216,12 +213,12 @@ static int same_plain(struct math *math, const struct side *gold, const struct s
 }
 
 static enum math_outcome compare_sides(struct math *math, const struct side *gold,
-                                       const struct side *pred, int64_t deadline_ms,
+                                       const struct side *pred, struct deadline *deadline,
                                        const char **path)
 {
     struct tree scratch = {.arena = &math->arena};
     struct comparison c = {
-        .algebra = {.algebra = math->algebra, .arena = &math->arena, .deadline_ms = deadline_ms},
+        .algebra = {.algebra = math->algebra, .arena = &math->arena, .deadline = deadline},
         .tree = &scratch, .path = "structure",
     };
     enum algebra_answer answer;
@@ -306,9 +303,10 @@ static enum math_outcome judge_trees(struct math *math, struct side *gold, struc
                                      const char **path)
 {
     static const struct parse_options plain;
-    int64_t deadline_ms = clock_ms() + VERDICT_MS;
+    struct deadline deadline;   /* all its questions to the child together */
     enum math_outcome outcome;
 
+    deadline_start(&deadline, DEADLINE_CPU_MS, DEADLINE_WALL_MS);
     read_side(math, gold, &plain);
     read_side(math, pred, &plain);
     if ((!gold->node || (!pred->node && !is_plain_value(gold->node))) &&
@@ -332,9 +330,9 @@ static enum math_outcome judge_trees(struct math *math, struct side *gold, struc
         *path = looks_broken(pred->text) ? "unreadable" : "text";
         return looks_broken(pred->text) ? MATH_UNREADABLE : MATH_WRONG;
     }
-    outcome = compare_sides(math, gold, pred, deadline_ms, path);
+    outcome = compare_sides(math, gold, pred, &deadline, path);
     if (outcome == MATH_WRONG && read_again(math, gold, pred)) {
-        enum math_outcome again = compare_sides(math, gold, pred, deadline_ms, path);
+        enum math_outcome again = compare_sides(math, gold, pred, &deadline, path);
 
         outcome = again;
     }
