@@ -200,7 +200,8 @@ static int read_fraction(struct span text, int64_t *numerator, int64_t *denomina
     *numerator = 1;
     if (!n)
         return !is_plural && *denominator == 2;
-    if (span_is(count, "a") || span_is(count, "A"))
+    if (span_is(count, "a") || span_is(count, "A") || span_is(count, "an") ||
+        span_is(count, "An"))
         return !is_plural;
     return read_whole(count, numerator) && (*numerator == 1) == !is_plural;
 }
