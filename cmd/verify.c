@@ -201,6 +201,8 @@ const struct command command_verify = {
     "hone verify format --pred 'a</think><answer>b</answer>' --prefill '<think>'\n"
     "hone verify math --jsonl -j 4 < predictions.jsonl > verdicts.jsonl\n"
     "hone verify judge --command 'judge=./judge.py' --jsonl predictions.jsonl\n\n"
+    "Without a box, a #### line or an answer in words, math takes the last formula or number; in\n"
+    "training it does not: --option math.extraction=strict judges as training does.\n\n"
     "NAME is a verifier that is built in, a plugin or an executable (docs/verifiers.md).\n\n"
     "With --jsonl each line of FILE.jsonl or stdin is an object: pred, and as wanted id, gold,\n"
     "mode (\"completion\", or \"answer\" as --bare), gold_mode (\"answer\", or for math also\n"

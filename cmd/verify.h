@@ -26,7 +26,9 @@ struct verify_settings {
 struct judge {
     struct reward *reward;
     struct math *math;            /* made by the first question to "math" */
-    int is_lenient;               /* math.extraction=lenient */
+    int is_lenient;               /* unless math.extraction=strict: this is evaluation */
+    int has_seed;                 /* math.seed was given; else a random one */
+    uint64_t seed;
 };
 int judge_open(struct judge *judge, const struct verify_settings *settings);
 void judge_close(struct judge *judge);

@@ -1,5 +1,6 @@
 /* One question to a verifier, and one line of JSON with a question in it. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cmd.h"
@@ -16,11 +17,18 @@ int judge_open(struct judge *judge, const struct verify_settings *settings)
 {
     char item[CONFIG_TEXT_BYTES];
 
-    *judge = (struct judge){0};
-    for (size_t i = 0; config_list_item(settings->reward.options, i, item, sizeof(item)); i++)
+    *judge = (struct judge){.is_lenient = 1};
+    TRY(reward_create(&judge->reward, &settings->reward, &settings->sandbox));
+    /* The verifier has refused what makes no sense. */
+    for (size_t i = 0; config_list_item(settings->reward.options, i, item, sizeof(item)); i++) {
         if (strncmp(item, "math.extraction=", 16) == 0)
-            judge->is_lenient = strcmp(item + 16, "lenient") == 0;
-    return reward_create(&judge->reward, &settings->reward, &settings->sandbox);
+            judge->is_lenient = strcmp(item + 16, "strict") != 0;
+        if (strncmp(item, "math.seed=", 10) == 0) {
+            judge->has_seed = 1;
+            judge->seed = (uint64_t)strtod(item + 10, NULL);
+        }
+    }
+    return STATUS_OK;
 }
 
 void judge_close(struct judge *judge)

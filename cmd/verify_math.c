@@ -10,11 +10,11 @@
 
 static int open_math(struct judge *judge)
 {
-    uint64_t seed;
+    uint64_t seed = judge->seed;
 
     if (judge->math)
         return STATUS_OK;
-    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+    if (!judge->has_seed && getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
         return status_fail(STATUS_IO, "no random seed can be had");
     return math_create(&judge->math, seed);
 }

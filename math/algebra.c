@@ -3,12 +3,10 @@
  */
 #include <string.h>
 
-#include "common/files.h"
 #include "common/status.h"
 #include "math/algebra_internal.h"
 #include "math/child.h"
 
-#define CHILD_MS 200                     /* of the child, when the verdict has no deadline */
 #define WARM_UP_MS 5000                  /* libraries are read from the disk then */
 #define CHILD_ARENA_BYTES ((size_t)16 << 20)
 
@@ -37,17 +35,18 @@ static void serve(const struct text *request, struct text *reply)
  * cannot be started now is tried again then. */
 static void warm_up(struct algebra *algebra)
 {
+    struct deadline deadline;
     struct arena arena;
 
     arena_init(&arena, CHILD_ARENA_BYTES);
+    deadline_start(&deadline, WARM_UP_MS, WARM_UP_MS);
     struct tree tree = {.arena = &arena};
     const struct node *a = tree_call(&tree, FUNCTION_SQRT, tree_integer(&tree, 8), NULL);
     const struct node *b = tree_call(&tree, FUNCTION_SQRT, tree_integer(&tree, 2), NULL);
     struct question question = {.kind = QUESTION_EQUAL, .a = a};
     question.b = tree_binary(&tree, NODE_MULTIPLY, tree_integer(&tree, 2), b);
     if (question_write(&question, &algebra->request))
-        (void)child_ask(algebra->child, &algebra->request, &algebra->reply,
-                        clock_ms() + WARM_UP_MS);
+        (void)child_ask(algebra->child, &algebra->request, &algebra->reply, &deadline);
     arena_release(&arena);
 }
 
@@ -87,11 +86,15 @@ static enum algebra_answer ask(const struct algebra_context *context, struct que
                                int *order)
 {
     struct algebra *algebra = context->algebra;
-    int64_t deadline = context->deadline_ms ? context->deadline_ms : clock_ms() + CHILD_MS;
+    struct deadline own, *deadline = context->deadline;
     struct answer answer;
 
     if (!algebra->child)
         return ALGEBRA_UNKNOWN;
+    if (!deadline) {
+        deadline_start(&own, DEADLINE_CPU_MS, DEADLINE_WALL_MS);
+        deadline = &own;
+    }
     question->seed = algebra->seed;
     text_clear(&algebra->request);
     if (!question_write(question, &algebra->request))
@@ -122,7 +125,7 @@ static enum algebra_answer fold_both(const struct algebra_context *context, cons
     const struct node **sides[] = {a, b};
     enum exact worst = EXACT_OK;
 
-    if (context->deadline_ms && clock_ms() >= context->deadline_ms)
+    if (context->deadline && deadline_is_over(context->deadline))
         return ALGEBRA_LIMIT;
     for (int i = 0; i < 2; i++) {
         struct tree tree = {.arena = context->arena};

@@ -12,6 +12,7 @@
 #ifndef HONE_MATH_ALGEBRA_H
 #define HONE_MATH_ALGEBRA_H
 
+#include "math/deadline.h"
 #include "math/tree.h"
 
 enum algebra_answer {
@@ -36,8 +37,7 @@ struct algebra_context {
     struct algebra *algebra;
     struct arena *arena;     /* scratch and new nodes; the caller rewinds it */
     int log_is_decimal;      /* FUNCTION_LOG means base 10, else natural */
-    int64_t deadline_ms;     /* clock_ms() at the end of the whole verdict: then LIMIT;
-                              * 0: each question has 200 ms */
+    struct deadline *deadline;   /* of the whole verdict: then LIMIT; NULL: each question has one */
 };
 
 /* Equal wherever both are real and defined (P-integer-variable), or as complex constants. */

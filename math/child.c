@@ -10,9 +10,9 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "common/files.h"
 #include "common/status.h"
 #include "math/child.h"
 
@@ -35,17 +35,52 @@ struct frame_head {
     uint64_t number;      /* of the request; its answer has the same */
 };
 
-/* ---- Both sides. deadline 0: wait for ever. */
+/* How long the parent waits for its child. */
+struct patience {
+    const struct deadline *deadline;
+    pid_t pid;
+    int64_t began_us;     /* of the child's CPU clock */
+};
 
-static int wait_for(int fd, short events, int64_t deadline)
+/* A process that is gone has used nothing: its socket tells. */
+static int64_t process_cpu_us(pid_t pid)
+{
+    struct timespec used;
+    clockid_t clock;
+
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) < 0)
+        return 0;
+    return (int64_t)used.tv_sec * 1000000 + used.tv_nsec / 1000;
+}
+
+static int64_t used_us(const struct patience *patience)
+{
+    int64_t used = process_cpu_us(patience->pid) - patience->began_us;
+
+    return used > 0 ? used : 0;
+}
+
+/* No sooner can the deadline come than after so long; 0: it is there. */
+static int left_ms(const struct patience *patience)
+{
+    int64_t cpu_us = deadline_cpu_left_us(patience->deadline) - used_us(patience);
+    int64_t cpu_ms = (cpu_us + 999) / 1000, wall_ms = deadline_wall_left_ms(patience->deadline);
+    int64_t left = cpu_ms < wall_ms ? cpu_ms : wall_ms;
+
+    return left <= 0 ? 0 : left > 1000000 ? 1000000 : (int)left;
+}
+
+/* ---- Both sides. patience NULL: wait for ever. */
+
+static int wait_for(int fd, short events, const struct patience *patience)
 {
     struct pollfd wanted = {.fd = fd, .events = events};
 
     for (;;) {
-        int64_t left = deadline ? deadline - clock_ms() : -1;
-        if (deadline && left <= 0)
+        int left = patience ? left_ms(patience) : -1;
+        if (left == 0)
             return STATUS_TIMEOUT;
-        int n = poll(&wanted, 1, left > 1000000 ? 1000000 : (int)left);
+        int n = poll(&wanted, 1, left);
         if (n > 0)
             return STATUS_OK;
         if (n < 0 && errno != EINTR)
@@ -53,7 +88,7 @@ static int wait_for(int fd, short events, int64_t deadline)
     }
 }
 
-static int send_bytes(int fd, const void *bytes, size_t n, int64_t deadline)
+static int send_bytes(int fd, const void *bytes, size_t n, const struct patience *patience)
 {
     const char *at = bytes;
 
@@ -63,7 +98,7 @@ static int send_bytes(int fd, const void *bytes, size_t n, int64_t deadline)
             at += sent;
             n -= (size_t)sent;
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            TRY(wait_for(fd, POLLOUT, deadline));
+            TRY(wait_for(fd, POLLOUT, patience));
         } else if (errno != EINTR) {
             return STATUS_CLOSED;
         }
@@ -71,7 +106,7 @@ static int send_bytes(int fd, const void *bytes, size_t n, int64_t deadline)
     return STATUS_OK;
 }
 
-static int receive_bytes(int fd, void *bytes, size_t n, int64_t deadline)
+static int receive_bytes(int fd, void *bytes, size_t n, const struct patience *patience)
 {
     char *at = bytes;
 
@@ -81,7 +116,7 @@ static int receive_bytes(int fd, void *bytes, size_t n, int64_t deadline)
             at += got;
             n -= (size_t)got;
         } else if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            TRY(wait_for(fd, POLLIN, deadline));
+            TRY(wait_for(fd, POLLIN, patience));
         } else if (got == 0 || errno != EINTR) {
             return STATUS_CLOSED;
         }
@@ -89,27 +124,29 @@ static int receive_bytes(int fd, void *bytes, size_t n, int64_t deadline)
     return STATUS_OK;
 }
 
-static int send_frame(int fd, uint64_t number, const struct text *body, int64_t deadline)
+static int send_frame(int fd, uint64_t number, const struct text *body,
+                      const struct patience *patience)
 {
     struct frame_head head = {FRAME_MAGIC, (uint32_t)body->length, number};
 
-    TRY(send_bytes(fd, &head, sizeof(head), deadline));
-    return send_bytes(fd, body->data, body->length, deadline);
+    TRY(send_bytes(fd, &head, sizeof(head), patience));
+    return send_bytes(fd, body->data, body->length, patience);
 }
 
-static int receive_frame(int fd, uint64_t *number, struct text *body, int64_t deadline)
+static int receive_frame(int fd, uint64_t *number, struct text *body,
+                         const struct patience *patience)
 {
     struct frame_head head;
     char piece[4096];
 
     text_clear(body);
-    TRY(receive_bytes(fd, &head, sizeof(head), deadline));
+    TRY(receive_bytes(fd, &head, sizeof(head), patience));
     if (head.magic != FRAME_MAGIC || head.bytes > CHILD_FRAME_BYTES)
         return STATUS_FORMAT;
     *number = head.number;
     for (size_t left = head.bytes; left;) {
         size_t n = left < sizeof(piece) ? left : sizeof(piece);
-        TRY(receive_bytes(fd, piece, n, deadline));
+        TRY(receive_bytes(fd, piece, n, patience));
         text_append(body, piece, n);
         left -= n;
     }
@@ -177,12 +214,12 @@ __attribute__((noreturn)) static void child_main(const struct child *child, int 
     uint64_t number;
 
     enter(fd, parent);
-    while (receive_frame(3, &number, &request, 0) == STATUS_OK && !request.failed) {
+    while (receive_frame(3, &number, &request, NULL) == STATUS_OK && !request.failed) {
         setitimer(ITIMER_REAL, &alone, NULL);
         text_clear(&reply);
         child->serve(&request, &reply);
         setitimer(ITIMER_REAL, &off, NULL);
-        if (reply.failed || send_frame(3, number, &reply, 0) < 0)
+        if (reply.failed || send_frame(3, number, &reply, NULL) < 0)
             break;
     }
     _exit(0);
@@ -302,24 +339,34 @@ static int ensure_child(struct child *child)
     return child->pid ? STATUS_OK : start_child(child);
 }
 
+static int exchange(struct child *child, const struct text *request, struct text *reply,
+                    struct deadline *deadline)
+{
+    struct patience patience = {deadline, child->pid, process_cpu_us(child->pid)};
+    uint64_t number = 0;
+
+    child->n_asked++;
+    int status = send_frame(child->fd, child->n_asked, request, &patience);
+    if (status == STATUS_OK)
+        status = receive_frame(child->fd, &number, reply, &patience);
+    deadline_charge(deadline, used_us(&patience));
+    if (status == STATUS_OK && (number != child->n_asked || reply->failed))
+        return STATUS_FORMAT;
+    return status;
+}
+
 enum child_outcome child_ask(struct child *child, const struct text *request, struct text *reply,
-                             int64_t deadline_ms)
+                             struct deadline *deadline)
 {
     if (request->failed || request->length > CHILD_FRAME_BYTES)
         return CHILD_FAILED;
     for (int attempt = 0; attempt < 2; attempt++) {
-        uint64_t number = 0;
-
         if (ensure_child(child) < 0)
             return CHILD_ABSENT;
-        child->n_asked++;
-        int status = send_frame(child->fd, child->n_asked, request, deadline_ms);
+        int status = exchange(child, request, reply, deadline);
         if (status == STATUS_OK)
-            status = receive_frame(child->fd, &number, reply, deadline_ms);
-        if (status == STATUS_OK && number == child->n_asked && !reply->failed)
             return CHILD_OK;
-        int was_closed = status == STATUS_CLOSED;
-        if (!end_child(child, was_closed ? LEAVING_MS : 0))
+        if (!end_child(child, status == STATUS_CLOSED ? LEAVING_MS : 0))
             return status == STATUS_TIMEOUT ? CHILD_LATE : CHILD_FAILED;
     }
     return CHILD_KILLED;

@@ -2,8 +2,9 @@
  * math/child.h - arithmetic that may hang, crash or take too much memory, in a process of its own.
  *
  * The child is forked at the first request and kept. It gets a frame, answers with one, and is
- * killed when its answer is late. One thread at a time uses a child; each thread may have its own.
- * A child dies with the thread that forked it, and is forked again by the next that asks.
+ * killed when its answer is late (deadline.h). One thread at a time uses a child; each thread may
+ * have its own. A child dies with the thread that forked it, and is forked again by the next that
+ * asks.
  * The parent must not call what `serve` calls (FLINT): a fork while another thread is inside it
  * would leave its locks held in the child for ever.
  */
@@ -15,6 +16,7 @@
 #include <sys/types.h>
 
 #include "common/memory.h"
+#include "math/deadline.h"
 
 enum child_limit {
     CHILD_FRAME_BYTES = 1 << 20,
@@ -36,10 +38,10 @@ void child_create(struct child **out,
                   void (*serve)(const struct text *request, struct text *reply));
 void child_destroy(struct child **child);
 
-/* The deadline is on clock_ms(). A request is sent again, once, when the child was killed from
- * outside meanwhile: serve() must give equal answers to equal requests. */
+/* The child's CPU time is charged to the deadline. A request is sent again, once, when the child
+ * was killed from outside meanwhile: serve() must give equal answers to equal requests. */
 enum child_outcome child_ask(struct child *child, const struct text *request, struct text *reply,
-                             int64_t deadline_ms);
+                             struct deadline *deadline);
 
 pid_t child_pid(const struct child *child);   /* 0: none now; for tests */
 

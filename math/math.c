@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/files.h"
 #include "common/status.h"
 #include "math/compare.h"
 #include "math/extract.h"
 #include "math/verdict.h"
 
-enum { VERDICT_MS = 220 };   /* of one verdict, all its questions to the child together */
+/* Of a shorter text nothing is looked for so long that it would be worth a system call. */
+enum { LONG_BYTES = 64 << 10 };
 
 struct math {
     struct arena arena;
@@ -19,6 +19,7 @@ struct math {
     struct text gold_text, pred_text;       /* folded */
     struct text gold_plain, pred_plain;
     int64_t counts[MATH_N_OUTCOMES];
+    struct deadline deadline;               /* of the whole verdict */
 };
 
 /* One side of a verdict. */
@@ -216,12 +217,11 @@ static int same_plain(struct math *math, const struct side *gold, const struct s
 }
 
 static enum math_outcome compare_sides(struct math *math, const struct side *gold,
-                                       const struct side *pred, int64_t deadline_ms,
-                                       const char **path)
+                                       const struct side *pred, const char **path)
 {
     struct tree scratch = {.arena = &math->arena};
     struct comparison c = {
-        .algebra = {.algebra = math->algebra, .arena = &math->arena, .deadline_ms = deadline_ms},
+        .algebra = {.algebra = math->algebra, .arena = &math->arena, .deadline = &math->deadline},
         .tree = &scratch, .path = "structure",
     };
     enum algebra_answer answer;
@@ -306,7 +306,6 @@ static enum math_outcome judge_trees(struct math *math, struct side *gold, struc
                                      const char **path)
 {
     static const struct parse_options plain;
-    int64_t deadline_ms = clock_ms() + VERDICT_MS;
     enum math_outcome outcome;
 
     read_side(math, gold, &plain);
@@ -332,9 +331,9 @@ static enum math_outcome judge_trees(struct math *math, struct side *gold, struc
         *path = looks_broken(pred->text) ? "unreadable" : "text";
         return looks_broken(pred->text) ? MATH_UNREADABLE : MATH_WRONG;
     }
-    outcome = compare_sides(math, gold, pred, deadline_ms, path);
+    outcome = compare_sides(math, gold, pred, path);
     if (outcome == MATH_WRONG && read_again(math, gold, pred)) {
-        enum math_outcome again = compare_sides(math, gold, pred, deadline_ms, path);
+        enum math_outcome again = compare_sides(math, gold, pred, path);
 
         outcome = again;
     }
@@ -397,10 +396,12 @@ void math_verify(struct math *math, const char *gold, size_t n_gold, const char 
                  size_t n_pred, const struct math_options *options, struct math_verdict *verdict)
 {
     struct side gold_side = {.raw = {gold, n_gold}}, pred_side = {.raw = {pred, n_pred}};
+    int is_long = n_gold + n_pred > LONG_BYTES, fast;
     enum math_outcome state, gold_state;
     const char *why;
-    int fast;
 
+    if (is_long)
+        deadline_start(&math->deadline, DEADLINE_CPU_MS, DEADLINE_WALL_MS);
     verdict->path = "";
     verdict->gold_reading[0] = verdict->reading[0] = 0;
     state = take_answer(pred_side.raw, options->mode, &math->pred_found, &pred_side.raw, &why);
@@ -414,6 +415,8 @@ void math_verify(struct math *math, const char *gold, size_t n_gold, const char 
         math->counts[verdict->outcome]++;
         return;
     }
+    if (!is_long)
+        deadline_start(&math->deadline, DEADLINE_CPU_MS, DEADLINE_WALL_MS);
     arena_rewind(&math->arena);
     if (state != MATH_RIGHT_EXACT)
         verdict->path = state == MATH_LIMIT ? "the answer is too long" : why;

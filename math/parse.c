@@ -222,13 +222,11 @@ static const struct node *parse_member(struct parser *parser)
     const struct node *words = parse_words(parser);
 
     if (words) {
-        int64_t value;
+        /* The number may carry a unit, "two marbles" does not come here: "two" alone does. */
+        const struct node *number =
+            words_number(parser->tree, (struct span){words->name, words->n_name});
 
-        if (words_number((struct span){words->name, words->n_name}, &value)) {
-            /* The number may carry a unit, "two marbles" does not come here: "two" alone does. */
-            return tree_integer(parser->tree, value);
-        }
-        return words;
+        return number ? number : words;
     }
     parser->token = start;
     for (;;) {
@@ -299,23 +297,34 @@ static int has_digit(struct span span)
     return 0;
 }
 
+static const struct node *reals(struct tree *tree)
+{
+    struct node *node = (struct node *)tree_new(tree, NODE_NUMBER_SET, 0);
+
+    if (node)
+        node->which = 'R';
+    return node;
+}
+
 const struct node *parse_answer(struct tree *tree, struct span folded,
                                 const struct parse_options *options)
 {
     struct parser parser = {.tree = tree, .options = options};
     struct members *members = ARENA_NEW(tree->arena, struct members, 1);
     struct tokens tokens;
-    const struct node *list;
-    int64_t value;
+    const struct node *list = words_number(tree, folded);
 
-    if (words_number(folded, &value))
-        return tree_integer(tree, value);
+    if (list)
+        return list;
+    if (words_reals(folded))
+        return reals(tree);
     if (!members || lex_answer(&tokens, tree->arena, folded) < 0) {
         tree->limit = 1;
         return NULL;
     }
     if (tokens.n == 1 && tokens.items[0].kind == TOKEN_TEXT &&
-        has_digit(tokens.items[0].span))   /* \text{42} is shorter each time */
+        (has_digit(tokens.items[0].span) || words_reals(tokens.items[0].span)))
+        /* \text{42} is shorter each time */
         return parse_answer(tree, tokens.items[0].span, options);
     parser.token = tokens.items;
     parser_find_grouping(&parser, 0);

@@ -269,14 +269,13 @@ static const struct node *parse_letters(struct parser *parser, struct span word)
 static const struct node *parse_text_atom(struct parser *parser)
 {
     struct span text = parser->token->span;
-    int64_t value;
+    const struct node *number;
 
     parser->token++;
     if (text.length == 1 && isalpha((unsigned char)text.data[0]))
         return parse_symbol(parser, text);
-    if (words_number(text, &value))
-        return tree_integer(parser->tree, value);
-    return parse_letters(parser, text);
+    number = words_number(parser->tree, text);
+    return number ? number : parse_letters(parser, text);
 }
 
 static const struct node *parse_word(struct parser *parser)

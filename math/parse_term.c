@@ -35,18 +35,66 @@ static struct token *skip_groups(const struct parser *parser, struct token *firs
     }
 }
 
-/* \overline{3} or \dot{3} behind the decimals. */
+/* The digits that stand behind one another at the end: three times, or twice when nothing stands
+ * before them and they are not one digit alone, as in 0.1212... and not in 2.718281828... */
+static size_t repeating_tail(struct span decimals)
+{
+    for (size_t n = 1; n <= decimals.length / 2; n++) {
+        size_t same = n;
+
+        while (same < decimals.length && decimals.data[decimals.length - 1 - same] ==
+                                             decimals.data[decimals.length - 1 - same + n])
+            same++;
+        if (same >= 3 * n || (same >= 2 * n && same == decimals.length && n > 1))
+            return n;
+    }
+    return 0;
+}
+
+/* 0.333...: the repeating digits, which leave the decimals. */
+static struct span take_dots(struct parser *parser, struct span *decimals)
+{
+    size_t n = at_char(parser, CHAR_DOTS) ? repeating_tail(*decimals) : 0;
+
+    if (n)
+        parser->token++;
+    decimals->length -= n;
+    return (struct span){decimals->data + decimals->length, n};
+}
+
+/* The digits of \dot{3} or \dot3, and the token behind them; NULL when none stand there. */
+static const struct token *marked_digits(const struct token *token, const struct token **next)
+{
+    int braces = token[0].kind == TOKEN_COMMAND && token[1].symbol == '{';
+    const struct token *digits = token + 1 + braces;
+
+    if (token->kind != TOKEN_COMMAND || digits->kind != TOKEN_DIGITS ||
+        (braces ? digits[1].symbol != '}' : digits->span.length != 1))
+        return NULL;
+    *next = digits + 1 + braces;
+    return digits;
+}
+
+/* Behind the decimals: \overline{36}, or a dot on the first digit and on the last. What stands
+ * between the digits in the span counts for nothing. */
 static struct span take_repeating(struct parser *parser)
 {
-    struct token *token = parser->token;
+    const struct token *token = parser->token, *first, *last, *next, *end;
 
-    if (token->kind == TOKEN_COMMAND && (span_is(token->span, "overline") ||
-        span_is(token->span, "bar") || span_is(token->span, "dot")) &&
-        token[1].symbol == '{' && token[2].kind == TOKEN_DIGITS && token[3].symbol == '}') {
-        parser->token += 4;
-        return token[2].span;
+    if (token->kind != TOKEN_COMMAND || !(span_is(token->span, "overline") ||
+        span_is(token->span, "bar") || span_is(token->span, "dot")))
+        return (struct span){"", 0};
+    first = last = marked_digits(token, &next);
+    if (!first)
+        return (struct span){"", 0};
+    token = next + (next->kind == TOKEN_DIGITS);
+    if (span_is(parser->token->span, "dot") && span_is(token->span, "dot") &&
+        marked_digits(token, &end)) {
+        last = marked_digits(token, &end);
+        next = end;
     }
-    return (struct span){"", 0};
+    parser->token = (struct token *)next;
+    return between(first, last);
 }
 
 /* e5, E-5, tight behind a number. */
@@ -108,6 +156,8 @@ const struct node *parse_number(struct parser *parser)
             parser->token++;
         }
         repeating = take_repeating(parser);
+        if (!repeating.length)
+            repeating = take_dots(parser, &decimals);
         has_point = decimals.length > 0;
         if (!has_point && !repeating.length) {
             if (!whole.length || point->symbol == ',')
@@ -390,7 +440,7 @@ const struct node *parse_term(struct parser *parser)
         term = parse_remainder(parser, term);
         if (term && starts_unit(parser))
             term = parse_unit(parser, term);
-        if (term && term->kind == NODE_QUANTITY && parser->token->kind == TOKEN_DIGITS)
+        if (term && term->kind == NODE_QUANTITY)
             term = parse_compound(parser, term);
     }
     parser->depth--;

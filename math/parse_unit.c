@@ -311,8 +311,25 @@ const struct node *parse_unit(struct parser *parser, const struct node *value)
     return value;
 }
 
-/* 3 h 20 min: what follows a quantity of the same dimension is added to it. */
-const struct node *parse_compound(struct parser *parser, const struct node *first)
+/* Units of everyday speech, of which so many go into one: hours and minutes, feet and inches,
+ * dollars and cents. "5 m and 20 cm" are two lengths. */
+static int are_said_together(const struct unit *unit, const struct unit *part)
+{
+    __int128 many = (__int128)unit->numerator * part->denominator;
+    __int128 one = (__int128)unit->denominator * part->numerator;
+
+    if (one <= 0 || many <= one || many % one)
+        return 0;
+    for (int i = UNIT_DOLLAR; i < N_UNIT_DIMENSIONS; i++)
+        if (unit->power[i])
+            return 1;
+    for (many /= one; many % 10 == 0;)
+        many /= 10;
+    return many > 1;
+}
+
+/* What follows a quantity of the same dimension is added to it. */
+static const struct node *add_part(struct parser *parser, const struct node *first, int behind_and)
 {
     struct unit unit, next;
     const struct node *more, *factor;
@@ -326,7 +343,7 @@ const struct node *parse_compound(struct parser *parser, const struct node *firs
         return NULL;
     unit_read(&next, (struct span){more->name, more->n_name});
     if (!next.known || memcmp(unit.power, next.power, sizeof(unit.power)) != 0 ||
-        unit.pi_power != next.pi_power)
+        unit.pi_power != next.pi_power || (behind_and && !are_said_together(&unit, &next)))
         return NULL;
     factor = tree_binary(parser->tree, NODE_DIVIDE,
         tree_binary(parser->tree, NODE_MULTIPLY, tree_integer(parser->tree, next.numerator),
@@ -336,6 +353,23 @@ const struct node *parse_compound(struct parser *parser, const struct node *firs
     more = tree_binary(parser->tree, NODE_MULTIPLY, more->child[0], factor);
     return make_quantity(parser->tree, tree_binary(parser->tree, NODE_ADD, first->child[0], more),
                          first->name, first->n_name);
+}
+
+/* 3 h 20 min, 3 hours and 20 minutes. */
+const struct node *parse_compound(struct parser *parser, const struct node *first)
+{
+    struct token *start = parser->token;
+    const struct node *sum;
+
+    if (start->kind == TOKEN_DIGITS)
+        return add_part(parser, first, 0);
+    if (!at_operator(parser, OPERATOR_AND) || start[1].kind != TOKEN_DIGITS)
+        return first;
+    parser->token++;
+    sum = add_part(parser, first, 1);
+    if (!sum)
+        parser->token = start;
+    return sum ? sum : first;
 }
 
 /* $5, with what the mark says as its unit. */

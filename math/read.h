@@ -73,8 +73,10 @@ enum word_kind {
 };
 /* `which` is the function or constant, or the value of a number word or scale. */
 enum word_kind word_find(struct span word, int64_t *which);
-/* A whole text that names a number below 1,000,000, "twenty-one": 1 and the number. */
-int words_number(struct span text, int64_t *out);
+/* A whole text that names a number below 1,000,000 or a fraction, "twenty-one", "two thirds",
+ * "three and a half"; NULL when it does not. */
+const struct node *words_number(struct tree *tree, struct span text);
+int words_reals(struct span text);   /* "all real numbers" */
 
 /* ---- units.c */
 /* Base dimensions; every currency is its own. */

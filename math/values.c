@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "common/files.h"
 
 int node_is_scalar(const struct node *node)
 {
@@ -85,7 +84,7 @@ static enum algebra_answer compare_algebra(struct comparison *c, const struct no
 {
     enum algebra_answer answer;
 
-    if (c->algebra.deadline_ms && clock_ms() >= c->algebra.deadline_ms)
+    if (c->algebra.deadline && deadline_is_over(c->algebra.deadline))
         return ALGEBRA_LIMIT;
     c->path = "algebra";
     answer = algebra_compare(&c->algebra, gold, pred);

@@ -1,5 +1,6 @@
 #include <ctype.h>
 #include <string.h>
+#include <strings.h>
 
 #include "math/read.h"
 
@@ -123,7 +124,7 @@ static int add_word(struct number_words *state, int64_t value)
     return 1;
 }
 
-int words_number(struct span text, int64_t *out)
+static int read_whole(struct span text, int64_t *out)
 {
     struct number_words state = {0};
     char word[16];
@@ -148,4 +149,106 @@ int words_number(struct span text, int64_t *out)
     }
     *out = state.total + state.group;
     return state.n_words > 0;
+}
+
+/* What a part is called: "half" and "halves", "third" and "thirds". */
+static int read_part(struct span word, int64_t *denominator, int *is_plural)
+{
+    static const struct {
+        const char *word;
+        int64_t denominator;
+    } parts[] = {
+        {"half", 2},     {"halve", 2},     {"third", 3},      {"quarter", 4},   {"fourth", 4},
+        {"fifth", 5},    {"sixth", 6},     {"seventh", 7},    {"eighth", 8},    {"ninth", 9},
+        {"tenth", 10},   {"eleventh", 11}, {"twelfth", 12},   {"sixteenth", 16},
+        {"twentieth", 20}, {"hundredth", 100}, {"thousandth", 1000},
+    };
+    char text[16];
+
+    if (!word.length || word.length >= sizeof(text))
+        return 0;
+    for (size_t i = 0; i < word.length; i++)
+        text[i] = (char)tolower((unsigned char)word.data[i]);
+    *is_plural = text[word.length - 1] == 's';
+    struct span stem = {text, word.length - (size_t)*is_plural};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (span_is(stem, parts[i].word)) {
+            *denominator = parts[i].denominator;
+            return *is_plural ? !span_is(stem, "half") : !span_is(stem, "halve");
+        }
+    return 0;
+}
+
+static int is_joint(char c)
+{
+    return c == ' ' || c == '-';
+}
+
+/* "one third", "a half", "two-thirds", "half" alone; "twenty third" and "third" are ordinals. */
+static int read_fraction(struct span text, int64_t *numerator, int64_t *denominator)
+{
+    size_t n = text.length;
+    int is_plural;
+
+    while (n && !is_joint(text.data[n - 1]))
+        n--;
+    if (!read_part((struct span){text.data + n, text.length - n}, denominator, &is_plural))
+        return 0;
+    while (n && is_joint(text.data[n - 1]))
+        n--;
+    struct span count = {text.data, n};
+    *numerator = 1;
+    if (!n)
+        return !is_plural && *denominator == 2;
+    if (span_is(count, "a") || span_is(count, "A") || span_is(count, "an") ||
+        span_is(count, "An"))
+        return !is_plural;
+    return read_whole(count, numerator) && (*numerator == 1) == !is_plural;
+}
+
+/* "three and a half" */
+static int read_mixed(struct span text, int64_t *numerator, int64_t *denominator)
+{
+    static const char joint[] = " and ";
+    const size_t n_joint = sizeof(joint) - 1;
+    int64_t whole;
+
+    for (size_t i = text.length; i-- > 0;) {
+        struct span rest = {text.data + i, text.length - i};
+        if (!span_starts(rest, joint))
+            continue;
+        rest = (struct span){rest.data + n_joint, rest.length - n_joint};
+        if (!read_whole((struct span){text.data, i}, &whole) ||
+            !read_fraction(rest, numerator, denominator) || *numerator >= *denominator)
+            return 0;
+        *numerator += whole * *denominator;
+        return 1;
+    }
+    return 0;
+}
+
+const struct node *words_number(struct tree *tree, struct span text)
+{
+    int64_t numerator, denominator = 1;
+
+    if (!read_whole(text, &numerator) && !read_mixed(text, &numerator, &denominator) &&
+        !read_fraction(text, &numerator, &denominator))
+        return NULL;
+    return denominator == 1 ? tree_integer(tree, numerator)
+                            : tree_binary(tree, NODE_DIVIDE, tree_integer(tree, numerator),
+                                          tree_integer(tree, denominator));
+}
+
+int words_reals(struct span text)
+{
+    static const char *const names[] = {
+        "all real numbers", "all reals", "all the real numbers", "the real numbers",
+        "real numbers", "the reals", "set of real numbers", "the set of real numbers",
+        "the set of all real numbers", "set of all real numbers", "all real values",
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strlen(names[i]) == text.length && strncasecmp(names[i], text.data, text.length) == 0)
+            return 1;
+    return 0;
 }

@@ -65,7 +65,7 @@ int stage_sft_run(struct stage_run *run);
 
 /* Seeds: one for each use, so that no two share a stream. */
 enum seed_use { SEED_MODEL = 1, SEED_TASKS, SEED_SAMPLES, SEED_BATCHES, SEED_EVAL, SEED_DATA,
-                SEED_ADAPTERS };
+                SEED_ADAPTERS, SEED_VERIFIERS };
 uint64_t stage_seed(const struct stage_run *run, enum seed_use use);
 
 int stage_is_stopped(const struct stage_run *run);

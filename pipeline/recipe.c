@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "common/status.h"
-#include "pipeline/pipeline.h"
+#include "pipeline/internal.h"
 #include "pipeline/stages.h"
 
 static const char *const stages_key[] = {"stages", NULL};
@@ -331,7 +331,26 @@ struct stage *recipe_find(const struct recipe *recipe, const char *name)
     return NULL;
 }
 
-int pipeline_worker_settings(const char *config, const char *stage, struct stage_settings *settings)
+/* Without it each worker's maths verifier would choose random primes and points of its own. */
+static int seed_verifiers(const struct recipe *recipe, char options[CONFIG_TEXT_BYTES])
+{
+    uint64_t seed = random_mix((uint64_t)recipe->run.seed, SEED_VERIFIERS) >> 11;   /* 53 bits */
+    char item[CONFIG_TEXT_BYTES];
+    size_t used = strlen(options);
+
+    for (size_t i = 0; config_list_item(options, i, item, sizeof(item)); i++)
+        if (strncmp(item, "math.seed=", 10) == 0)
+            return STATUS_OK;
+    int n = snprintf(options + used, CONFIG_TEXT_BYTES - used, "%smath.seed=%llu", used ? "," : "",
+                     (unsigned long long)seed);
+    return used + (size_t)n < CONFIG_TEXT_BYTES
+               ? STATUS_OK
+               : status_fail(STATUS_CONFIG, "reward.options is too long: a worker adds math.seed; "
+                             "use %d bytes at most", CONFIG_TEXT_BYTES - 32);
+}
+
+int pipeline_worker_settings(const char *config, const char *stage,
+                             struct stage_settings *settings)
 {
     struct recipe recipe;
 
@@ -339,8 +358,10 @@ int pipeline_worker_settings(const char *config, const char *stage, struct stage
     const struct stage *found = stage ? recipe_find(&recipe, stage) : &recipe.stages[0];
     int status = found ? STATUS_OK
                        : status_fail(STATUS_CONFIG, "%s has no stage \"%s\"", config, stage);
-    if (found)
+    if (found) {
         *settings = found->settings;
+        status = seed_verifiers(&recipe, settings->reward.options);
+    }
     recipe_release(&recipe);
     return status;
 }

@@ -57,7 +57,8 @@ const char *reward_path_key(size_t i);    /* "right_exact", for names of metrics
 /* Which one it is; -1 for a verdict of another verifier than `term` asks for as "math". */
 int reward_path_of(const struct task *task, const char *term, const struct score *score);
 #define REWARD_N_PATHS 8
-/* Whether the maths verifier takes a reference as a whole solution, whose answer is looked for. */
+/* Whether the maths verifier takes a reference as a whole solution, one that ends in "#### 72" or
+ * \boxed{72}, and looks for its answer. */
 int reward_reference_is_solution(const char *reference, size_t n);
 
 /* The table, for help, docs and doctor: NULL at the end. */

@@ -57,7 +57,7 @@ enum outcome {                       /* of one verifier on one sample */
 const char *outcome_name(enum outcome outcome);   /* "right", ..., "verifier error" */
 
 struct score {
-    float value;                     /* 0 .. 1, before its weight */
+    float value;                     /* -1 .. 1, before its weight; below 0: a penalty */
     enum outcome outcome;
     char detail[WIRE_DETAIL_BYTES];  /* NUL-ended, for people */
 };

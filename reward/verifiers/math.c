@@ -1,9 +1,9 @@
-#include <string.h>
 #include <sys/random.h>
 
 #include "common/status.h"
 #include "math/math.h"
 #include "reward/options.h"
+#include "reward/reward.h"
 #include "reward/verifiers/verifiers.h"
 
 /* math: the answer means the same as the reference. math/ has the rules. */
@@ -60,13 +60,6 @@ static int32_t create(const struct verifier_host *host, struct verifier_text opt
     return status;
 }
 
-/* A reference may be a whole solution that ends in "#### 72" or \boxed{72}. */
-static enum math_mode mode_of_reference(struct verifier_text reference)
-{
-    return memmem(reference.data, reference.length, "####", 4) ||
-           memmem(reference.data, reference.length, "\\boxed", 6) ? MATH_STRICT : MATH_ANSWER;
-}
-
 static enum verifier_outcome outcome_of(enum math_outcome outcome)
 {
     switch (outcome) {
@@ -91,7 +84,9 @@ static int32_t score(void *opaque, const struct verifier_task *task,
         text_append(&state->joined, text.data, text.length);
         text = (struct verifier_text){state->joined.data, state->joined.length};
     }
-    options.gold_mode = mode_of_reference(task->reference);
+    options.gold_mode = reward_reference_is_solution(task->reference.data, task->reference.length)
+                            ? MATH_STRICT
+                            : MATH_ANSWER;
     math_verify(state->math, task->reference.data, task->reference.length, text.data, text.length,
                 &options, &found);
     return verdict_set(verdict, outcome_of(found.outcome),

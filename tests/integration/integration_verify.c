@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/json.h"
+#include "math/algebra_internal.h"
 
 static struct place place;
 
@@ -120,6 +121,68 @@ static void lines_are_answered_in_order_by_many_processes(void **state)
     }
 }
 
+static void a_maths_verdict_is_lenient_unless_told(void **state)
+{
+    struct program program;
+
+    (void)state;
+    HONE(&program, &place, "verify", "math", "--gold", "7", "--pred", "That makes 7 in all.");
+    assert_ends(&program, 0, "outcome       right (exact)");
+    HONE(&program, &place, "verify", "math", "--gold", "7", "--pred", "That makes 7 in all.",
+         "--option", "math.extraction=strict", "--option", "math.seed=1");
+    assert_ends(&program, 0, "outcome       no answer");
+    HONE(&program, &place, "verify", "math", "--gold", "7", "--pred", "7", "--option",
+         "math.extraction=loose");
+    assert_ends(&program, 2, "loose");
+}
+
+/* The rows of the public pairs that the program agrees on, out of those that it should. */
+static void count_agreement(const json_t *answers, const char *path, size_t *n, size_t *n_agree)
+{
+    struct text lines = {0};
+    char *line;
+    size_t at = 0;
+
+    assert_int_equal(file_read(path, (size_t)16 << 20, &lines), STATUS_OK);
+    for (line = lines.data; *line; line += strcspn(line, "\n") + 1, at++) {
+        const json_t *answer = json_array_get(answers, at);
+        const char *outcome = json_string_value(json_object_get(answer, "outcome"));
+        json_t *row = NULL;
+        assert_int_equal(json_parse(&row, line, strcspn(line, "\n"), path), STATUS_OK);
+        assert_true(json_equal(json_object_get(row, "id"), json_object_get(answer, "id")));
+        /* Without FLINT there is no verdict on roots and functions. */
+        if (!json_is_true(json_object_get(row, "disputed")) &&
+            (deep_is_there || strcmp(outcome, "limit") != 0)) {
+            ++*n;
+            *n_agree += json_is_true(json_object_get(row, "expected")) ==
+                        json_is_true(json_object_get(answer, "right"));
+        }
+        json_decref(row);
+    }
+    assert_int_equal(at, json_array_size(answers));
+    text_release(&lines);
+}
+
+static void public_pairs_are_judged_as_expected_out_of_the_box(void **state)
+{
+    char path[FILE_PATH_MAX];
+    size_t n = 0, n_agree = 0;
+    struct program program;
+
+    (void)state;
+    if (!realpath("../shared/data/math_equiv_dev.jsonl", path)) {
+        print_message("../shared/data/math_equiv_dev.jsonl is not there\n");
+        skip();
+    }
+    HONE(&program, &place, "verify", "math", "--jsonl", path);
+    assert_ends(&program, 0, NULL);
+    json_t *answers = answers_of(&program);
+    count_agreement(answers, path, &n, &n_agree);
+    json_decref(answers);
+    print_message("%zu of %zu agree\n", n_agree, n);
+    assert_true(n && n_agree * 100 >= n * 98);
+}
+
 static void bad_lines_are_answered_and_named(void **state)
 {
     static const char lines[] = "{\"id\":\"a\",\"gold\":\"x\",\"pred\":\"<answer>x</answer>\"}\n"
@@ -191,6 +254,8 @@ int main(void)
         cmocka_unit_test(a_maths_verdict_tells_how_it_came),
         cmocka_unit_test(mistakes_on_the_command_line_are_named),
         cmocka_unit_test(lines_are_answered_in_order_by_many_processes),
+        cmocka_unit_test(a_maths_verdict_is_lenient_unless_told),
+        cmocka_unit_test(public_pairs_are_judged_as_expected_out_of_the_box),
         cmocka_unit_test(bad_lines_are_answered_and_named),
         cmocka_unit_test(a_signal_ends_it_and_no_answer_waits_for_more_lines),
     };

@@ -10,7 +10,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/files.h"
 #include "math/algebra_internal.h"
 #include "tests/unit/test_math_algebra.h"
 
@@ -20,6 +19,7 @@
 struct fixture {
     struct algebra *algebra;
     struct arena arena;
+    struct deadline deadline;
 };
 
 static int set_up(void **state)
@@ -44,8 +44,9 @@ static int tear_down(void **state)
 static struct algebra_context begin(struct fixture *fixture)
 {
     arena_rewind(&fixture->arena);
+    deadline_start(&fixture->deadline, SOON_MS, SOON_MS);
     return (struct algebra_context){.algebra = fixture->algebra, .arena = &fixture->arena,
-                                    .deadline_ms = clock_ms() + SOON_MS};
+                                    .deadline = &fixture->deadline};
 }
 
 static enum algebra_answer compare(struct fixture *fixture, const char *a, const char *b)
@@ -471,7 +472,7 @@ static void what_costs_too_much_is_a_limit_or_no_equality(void **state)
     for (size_t i = 0; i < N(giants); i++) {
         struct algebra_context context = begin(fixture);
         const char *next = giants[(i + 1) % N(giants)];
-        context.deadline_ms = clock_ms() + 200;
+        context.deadline = NULL;   /* that of a question */
         if (is_equal(algebra_compare(&context, formula_read(&fixture->arena, giants[i]),
                                      formula_read(&fixture->arena, next))))
             fail_msg("%s = %s", giants[i], next);
@@ -483,20 +484,25 @@ static void after_the_deadline_all_is_a_limit(void **state)
     struct fixture *fixture = *state;
     struct algebra_context context = begin(fixture);
 
-    context.deadline_ms = clock_ms() - 1;
+    deadline_start(context.deadline, -1, SOON_MS);
+    assert_int_equal(algebra_compare(&context, formula_read(&fixture->arena, "sqrt(8)"),
+                                     formula_read(&fixture->arena, "2*sqrt(2)")),
+                     ALGEBRA_LIMIT);
+    deadline_start(context.deadline, SOON_MS, 0);
     assert_int_equal(algebra_compare(&context, formula_read(&fixture->arena, "sqrt(8)"),
                                      formula_read(&fixture->arena, "2*sqrt(2)")),
                      ALGEBRA_LIMIT);
 }
 
-/* A process that kills the child, once for each question, some time after it was asked. No thread:
- * sanitizers' allocators, unlike the C library's, do not survive a fork beside threads. */
+/* A process that sends the child a signal some time after it was told to. No thread: sanitizers'
+ * allocators, unlike the C library's, do not survive a fork beside threads. */
 struct order {
     pid_t pid;
     unsigned delay_us;
+    int signal;
 };
 
-static int start_killer(void)
+static int start_sender(void)
 {
     int fds[2];
     struct order order;
@@ -512,7 +518,7 @@ static int start_killer(void)
     while (read(fds[1], &order, sizeof(order)) == sizeof(order)) {
         usleep(order.delay_us);
         if (order.pid)
-            kill(order.pid, SIGKILL);
+            kill(order.pid, order.signal);
         if (write(fds[1], "", 1) != 1)
             break;
     }
@@ -529,19 +535,43 @@ static void answers_are_the_same_when_the_child_is_killed(void **state)
 
     if (!deep_is_there)
         skip();
-    int killer = start_killer();
+    int sender = start_sender();
     for (size_t t = 0; t < N(tables); t++)
         for (size_t i = 0; i < tables[t].n; i++) {
             const struct row *row = &tables[t].rows[i];
             struct order order = {algebra_child_pid(fixture->algebra),
-                                  (unsigned)random_below(&stream, 3000)};
-            assert_int_equal(write(killer, &order, sizeof(order)), sizeof(order));
+                                  (unsigned)random_below(&stream, 3000), SIGKILL};
+            assert_int_equal(write(sender, &order, sizeof(order)), sizeof(order));
             enum algebra_answer answer = compare(fixture, row->a, row->b);
-            assert_int_equal(read(killer, &done, 1), 1);
+            assert_int_equal(read(sender, &done, 1), 1);
             if (answer != row->wanted)
                 fail_msg("%s = %s: %s", row->a, row->b, name_of(answer));
         }
-    close(killer);
+    close(sender);
+    assert_true(wait(NULL) > 0);
+}
+
+/* A child that is stopped stands for one that gets no turn: 200 ms on the wall are no limit. */
+static void answers_are_the_same_on_a_busy_machine(void **state)
+{
+    struct fixture *fixture = *state;
+    char done;
+
+    if (!deep_is_there)
+        skip();
+    int sender = start_sender();
+    struct order order = {algebra_child_pid(fixture->algebra), (DEADLINE_CPU_MS + 100) * 1000,
+                          SIGCONT};
+    struct algebra_context context = begin(fixture);
+    context.deadline = NULL;
+    assert_int_equal(kill(order.pid, SIGSTOP), 0);
+    assert_int_equal(write(sender, &order, sizeof(order)), sizeof(order));
+    assert_int_equal(algebra_compare(&context, formula_read(&fixture->arena, "sqrt(8)"),
+                                     formula_read(&fixture->arena, "2*sqrt(2)")),
+                     ALGEBRA_EQUAL_PROVED);
+    assert_int_equal(algebra_child_pid(fixture->algebra), order.pid);
+    assert_int_equal(read(sender, &done, 1), 1);
+    close(sender);
     assert_true(wait(NULL) > 0);
 }
 
@@ -569,7 +599,7 @@ static void threads_have_a_child_each(void **state)
     struct worker workers[4] = {{.failed = NULL}};
 
     (void)state;
-    /* Forked before the threads run: see start_killer(). */
+    /* Forked before the threads run: see start_sender(). */
     for (int i = 0; i < 4; i++) {
         arena_init(&workers[i].fixture.arena, MATH_ARENA_BYTES);
         assert_int_equal(algebra_create(&workers[i].fixture.algebra, SEED), 0);
@@ -606,6 +636,7 @@ int main(void)
         TEST(what_costs_too_much_is_a_limit_or_no_equality),
         TEST(after_the_deadline_all_is_a_limit),
         TEST(answers_are_the_same_when_the_child_is_killed),
+        TEST(answers_are_the_same_on_a_busy_machine),
         TEST(threads_have_a_child_each),
     };
 

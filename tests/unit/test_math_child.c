@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "common/files.h"
 #include "math/child.h"
 
 #define SOON_MS 20000   /* far away: reached only when something is broken */
@@ -33,6 +32,28 @@ static void count_descriptors(struct text *reply)
     text_print(reply, "%d", n - 3);   /* ".", ".." and the folder itself */
 }
 
+/* As one that gets no turn on a busy machine. */
+static void stop_for(int ms)
+{
+    pid_t waker = fork();
+
+    if (waker == 0) {
+        poll(NULL, 0, ms);
+        _exit(kill(getppid(), SIGCONT));
+    }
+    raise(SIGSTOP);
+    waitpid(waker, NULL, 0);
+}
+
+static void work(int64_t cpu_ms)
+{
+    struct deadline deadline;
+
+    deadline_start(&deadline, cpu_ms, SOON_MS);
+    while (!deadline_is_over(&deadline))
+        ;
+}
+
 static void serve(const struct text *request, struct text *reply)
 {
     const char *what = request->data ? request->data : "";
@@ -41,6 +62,12 @@ static void serve(const struct text *request, struct text *reply)
     if (!strcmp(what, "hang"))
         for (;;)
             pause();
+    if (!strcmp(what, "work"))
+        work(SOON_MS);
+    if (!strcmp(what, "20 ms"))
+        work(20);
+    if (!strcmp(what, "wait"))
+        stop_for(DEADLINE_CPU_MS + 100);
     if (!strcmp(what, "crash"))
         signal(SIGSEGV, SIG_DFL), raise(SIGSEGV);
     if (!strcmp(what, "abort"))
@@ -71,19 +98,28 @@ static void serve(const struct text *request, struct text *reply)
     text_append(reply, request->data, request->length);
 }
 
-static enum child_outcome ask(struct child *child, const char *what, char *answer, size_t n,
-                              int64_t in_ms)
+static enum child_outcome ask_until(struct child *child, const char *what, char *answer, size_t n,
+                                    struct deadline *deadline)
 {
     struct text request = {0}, reply = {0};
 
     text_append(&request, what, strlen(what));
-    enum child_outcome outcome = child_ask(child, &request, &reply, clock_ms() + in_ms);
+    enum child_outcome outcome = child_ask(child, &request, &reply, deadline);
     answer[0] = '\0';
     if (outcome == CHILD_OK && reply.length && reply.length < n)
         memcpy(answer, reply.data, reply.length + 1);
     text_release(&request);
     text_release(&reply);
     return outcome;
+}
+
+static enum child_outcome ask(struct child *child, const char *what, char *answer, size_t n,
+                              int64_t in_ms)
+{
+    struct deadline deadline;
+
+    deadline_start(&deadline, in_ms, in_ms);
+    return ask_until(child, what, answer, n, &deadline);
 }
 
 static void assert_answers(struct child *child)
@@ -134,14 +170,16 @@ static void an_empty_request_has_an_empty_answer(void **state)
 static void a_long_request_comes_back_whole(void **state)
 {
     struct text request = {0}, reply = {0};
+    struct deadline deadline;
 
+    deadline_start(&deadline, SOON_MS, SOON_MS);
     for (int i = 0; i < 80000; i++)
         text_print(&request, "%12d", i);
-    assert_int_equal(child_ask(*state, &request, &reply, clock_ms() + SOON_MS), CHILD_OK);
+    assert_int_equal(child_ask(*state, &request, &reply, &deadline), CHILD_OK);
     assert_int_equal(reply.length, request.length);
     assert_memory_equal(reply.data, request.data, request.length);
     text_append(&request, reply.data, reply.length);   /* over the limit */
-    assert_int_equal(child_ask(*state, &request, &reply, clock_ms() + SOON_MS), CHILD_FAILED);
+    assert_int_equal(child_ask(*state, &request, &reply, &deadline), CHILD_FAILED);
     text_release(&request);
     text_release(&reply);
 }
@@ -154,6 +192,44 @@ static void a_late_child_is_killed_and_replaced(void **state)
     assert_int_equal(child_pid(*state), 0);
     assert_answers(*state);
     assert_int_equal(*n_served, 2);
+}
+
+/* Its processor's time is over long before that on the wall. */
+static void a_child_that_works_too_long_is_killed(void **state)
+{
+    struct deadline deadline;
+    char answer[8];
+
+    deadline_start(&deadline, DEADLINE_CPU_MS, SOON_MS);
+    assert_int_equal(ask_until(*state, "work", answer, sizeof(answer), &deadline), CHILD_LATE);
+    assert_true(deadline_cpu_left_us(&deadline) <= 0);
+    assert_true(deadline_wall_left_ms(&deadline) > 0);
+    assert_true(deadline_is_over(&deadline));
+    assert_answers(*state);
+}
+
+static void a_child_that_the_machine_keeps_waiting_is_not_late(void **state)
+{
+    struct deadline deadline;
+    char answer[8];
+
+    deadline_start(&deadline, DEADLINE_CPU_MS, SOON_MS);
+    assert_int_equal(ask_until(*state, "wait", answer, sizeof(answer), &deadline), CHILD_OK);
+    assert_string_equal(answer, "wait");
+    assert_false(deadline_is_over(&deadline));
+    assert_int_equal(*n_served, 1);
+}
+
+static void what_the_child_works_is_charged_to_the_deadline(void **state)
+{
+    struct deadline deadline;
+    char answer[8];
+
+    assert_answers(*state);
+    deadline_start(&deadline, SOON_MS, SOON_MS);
+    int64_t before_us = deadline_cpu_left_us(&deadline);
+    assert_int_equal(ask_until(*state, "20 ms", answer, sizeof(answer), &deadline), CHILD_OK);
+    assert_true(before_us - deadline_cpu_left_us(&deadline) >= 20000);
 }
 
 static void a_child_that_fails_is_not_asked_again(void **state)
@@ -268,6 +344,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_empty_request_has_an_empty_answer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_long_request_comes_back_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_late_child_is_killed_and_replaced, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_child_that_works_too_long_is_killed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_child_that_the_machine_keeps_waiting_is_not_late, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(what_the_child_works_is_charged_to_the_deadline, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_child_that_fails_is_not_asked_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_child_killed_from_outside_is_asked_again_once, set_up,
                                         tear_down),

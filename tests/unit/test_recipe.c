@@ -234,6 +234,31 @@ static void a_worker_takes_the_settings_of_its_stage(void **state)
     assert_int_equal(pipeline_worker_settings(path, "nix", &settings), STATUS_CONFIG);
 }
 
+static const char *options_of(const char *yaml, const char *stage)
+{
+    static struct stage_settings settings;
+
+    assert_int_equal(open_with(yaml, NULL), STATUS_OK);
+    assert_int_equal(pipeline_worker_settings(path, stage, &settings), STATUS_OK);
+    return settings.reward.options;
+}
+
+static void verifiers_of_a_run_take_their_randomness_from_its_seed(void **state)
+{
+    char options[CONFIG_TEXT_BYTES];
+
+    (void)state;
+    snprintf(options, sizeof(options), "%s", options_of(GOOD, "z"));
+    assert_int_equal(strncmp(options, "math.seed=", 10), 0);
+    assert_string_equal(options_of(GOOD, "student"), options);
+    assert_string_not_equal(options_of("run: {seed: 4}\nstages:\n" BASE, "base"), options);
+    snprintf(options, sizeof(options), "%s",
+             options_of("reward: {options: [countdown.partial=0.1]}\nstages:\n" BASE, "base"));
+    assert_int_equal(strncmp(options, "countdown.partial=0.1,math.seed=", 32), 0);
+    assert_string_equal(options_of("reward: {options: [math.seed=5]}\nstages:\n" BASE, "base"),
+                        "math.seed=5");
+}
+
 static void a_missing_recipe_is_an_input_error_with_its_name(void **state)
 {
     (void)state;
@@ -258,6 +283,7 @@ int main(void)
         TEST(the_hash_tells_results_apart_and_not_speed),
         TEST(a_resolved_recipe_opens_alike),
         TEST(a_worker_takes_the_settings_of_its_stage),
+        TEST(verifiers_of_a_run_take_their_randomness_from_its_seed),
         TEST(a_missing_recipe_is_an_input_error_with_its_name),
     };
 
