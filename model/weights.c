@@ -1,6 +1,6 @@
 /*
- * The list of weights, in the order and under the names of Hugging Face files. Values, gradients
- * and packed copies are one device allocation each; a parameter is a view into all three.
+ * The list of weights, in the order and under the names of Hugging Face files. Values, panels,
+ * rounded vectors and gradients are one device allocation each; a parameter is a view into them.
  */
 #include <stdio.h>
 #include <string.h>
