@@ -71,10 +71,9 @@ int64_t parameter_rows(const struct parameter *parameter);
 int64_t parameter_width(const struct parameter *parameter);
 /* Rows of a piece from row `first` on: whole panels but at the end. */
 int64_t staging_rows(const struct parameter *parameter, int64_t first);
-/* Which numbers: float32 masters with adapters, or what products see of them. */
-enum value_kind { VALUES_MASTER, VALUES_SEEN };
+/* Into staging->host: float32 masters with adapters, not rounded; and from there. */
 int values_read(struct staging *staging, const struct model *model,
-                const struct parameter *parameter, enum value_kind kind, int64_t first, int64_t n);
+                const struct parameter *parameter, int64_t first, int64_t n);
 int values_write(struct staging *staging, struct model *model, const struct parameter *parameter,
                  int64_t first, int64_t n);
 

@@ -18,15 +18,14 @@ struct source {
 
 /* Into staging->host. */
 static int read_rows(const struct source *source, struct staging *staging,
-                     const struct parameter *parameter, enum value_kind kind, int64_t first,
-                     int64_t n)
+                     const struct parameter *parameter, int64_t first, int64_t n)
 {
     int64_t width = parameter_width(parameter);
 
     if (source->files)
         return weight_files_read(source->files, parameter, first * width, n * width,
                                  staging->host);
-    return values_read(staging, source->model, parameter, kind, first, n);
+    return values_read(staging, source->model, parameter, first, n);
 }
 
 /* Where the bytes go: one of the two. */
@@ -45,8 +44,7 @@ static int put(const struct sink *sink, const void *bytes, size_t n)
                : STATUS_OK;
 }
 
-static int write_values(const struct source *source, enum value_kind kind, enum dtype dtype,
-                        const struct sink *sink)
+static int write_values(const struct source *source, enum dtype dtype, const struct sink *sink)
 {
     struct staging staging;
     int status = staging_open(&staging, source->model);
@@ -58,7 +56,7 @@ static int write_values(const struct source *source, enum value_kind kind, enum 
         for (int64_t first = 0; first < parameter_rows(parameter); first += n) {
             n = staging_rows(parameter, first);
             int64_t count = n * parameter_width(parameter);
-            TRY_OUT(read_rows(source, &staging, parameter, kind, first, n));
+            TRY_OUT(read_rows(source, &staging, parameter, first, n));
             if (dtype == DTYPE_BF16) {
                 floats_to_bf16(halves, staging.host, count);
                 TRY_OUT(put(sink, halves, (size_t)count * sizeof(*halves)));
@@ -87,6 +85,7 @@ static int print_header(const struct model *model, enum dtype dtype, struct text
     return status;
 }
 
+/* Rounding on the way out gives what products see. */
 static enum dtype seen_dtype(const struct model *model)
 {
     return model->options.bf16 ? DTYPE_BF16 : DTYPE_F32;
@@ -99,13 +98,12 @@ int model_write_weights(const struct model *model, struct text *out)
     enum dtype dtype = seen_dtype(model);
 
     TRY(print_header(model, dtype, out));
-    return write_values(&source, VALUES_SEEN, dtype, &sink);
+    return write_values(&source, dtype, &sink);
 }
 
 /* ---- A file. */
 
-static int write_content(const struct source *source, enum value_kind kind, enum dtype dtype,
-                         struct file_sink *file)
+static int write_content(const struct source *source, enum dtype dtype, struct file_sink *file)
 {
     const struct sink sink = {.file = file};
     struct text header = {0};
@@ -114,25 +112,24 @@ static int write_content(const struct source *source, enum value_kind kind, enum
     if (status == STATUS_OK)
         status = put(&sink, header.data, header.length);
     if (status == STATUS_OK)
-        status = write_values(source, kind, dtype, &sink);
+        status = write_values(source, dtype, &sink);
     text_release(&header);
     return status;
 }
 
-static int write_file(const struct source *source, enum value_kind kind, enum dtype dtype,
-                      const char *path)
+static int write_file(const struct source *source, enum dtype dtype, const char *path)
 {
     struct file_sink file;
 
     TRY(file_sink_open(&file, path));
-    return file_sink_close(&file, write_content(source, kind, dtype, &file));
+    return file_sink_close(&file, write_content(source, dtype, &file));
 }
 
 int model_save_weights(const struct model *model, const char *path)
 {
     const struct source source = {.model = model};
 
-    return write_file(&source, VALUES_SEEN, seen_dtype(model), path);
+    return write_file(&source, seen_dtype(model), path);
 }
 
 /* The tensors' bytes through one piece of host memory. */
@@ -185,7 +182,7 @@ static int write_folder(const struct source *source, int bos_id, int eos_id, enu
         BUG("weights are written as float32 or bfloat16, not as %d", (int)dtype);
     TRY(file_join(config_path, directory, "config.json"));
     TRY(file_join(weights_path, directory, "model.safetensors"));
-    TRY(write_file(source, VALUES_MASTER, dtype, weights_path));
+    TRY(write_file(source, dtype, weights_path));
     shape_print(&source->model->shape, bos_id, eos_id, meant, &config);
     status = file_write_atomic(config_path, config.data, config.length);
     text_release(&config);

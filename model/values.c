@@ -51,7 +51,7 @@ void staging_close(struct staging *staging)
 }
 
 int values_read(struct staging *staging, const struct model *model,
-                const struct parameter *parameter, enum value_kind kind, int64_t first, int64_t n)
+                const struct parameter *parameter, int64_t first, int64_t n)
 {
     struct ops *ops = model->ops;
     int64_t width = parameter_width(parameter);
@@ -59,13 +59,11 @@ int values_read(struct staging *staging, const struct model *model,
     struct matrix matrix = parameter->matrix;
 
     if (parameter->value.n_dims == 1) {
-        const struct tensor *vector =
-            kind == VALUES_SEEN ? &parameter->vector : &parameter->value;
-        struct tensor rows = view_rows(vector, first, n);
-        ops_download(ops, staging->host, rows.data, bytes);
+        struct tensor vector = view_rows(&parameter->value, first, n);
+        ops_download(ops, staging->host, vector.data, bytes);
         return ops_sync(ops);
     }
-    if (kind == VALUES_MASTER && matrix.form == MATRIX_ROWS)
+    if (matrix.form == MATRIX_ROWS)
         matrix.dtype = DTYPE_F32;
     struct tensor rows = tensor_2d(staging->device, n, width);
     ops_matrix_read(ops, &rows, &matrix, first);
@@ -104,8 +102,8 @@ static int mix_rows(struct model *to, const struct model *from, size_t i, double
 
     for (int64_t first = 0; first < parameter_rows(parameter); first += n) {
         n = staging_rows(parameter, first);
-        TRY(values_read(theirs, from, &from->parameters[i], VALUES_SEEN, first, n));
-        TRY(values_read(mine, to, parameter, VALUES_MASTER, first, n));
+        TRY(values_read(theirs, from, &from->parameters[i], first, n));
+        TRY(values_read(mine, to, parameter, first, n));
         for (int64_t k = 0; k < n * parameter_width(parameter); k++) {
             float kept = keep * mine->host[k], taken = take * theirs->host[k];
             mine->host[k] = alpha == 1.0 ? theirs->host[k] : kept + taken;

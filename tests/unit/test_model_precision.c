@@ -166,6 +166,25 @@ static void a_published_model_has_the_bits_of_the_trained_one(void **state)
     }
 }
 
+/* A reference is loaded from float32 masters, and must be what the policy began as. */
+static void a_frozen_model_rounds_as_the_trained_one_does(void **state)
+{
+    const struct model_options trained = {.trainable = 1, .bf16 = 1}, frozen = {.bf16 = 1};
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        char directory[FILE_PATH_MAX];
+        struct model *reference = NULL;
+        struct golden golden;
+        open_precision(&golden, "cpu", i, &trained);
+        snprintf(directory, sizeof(directory), "tests/golden/%s", families[i]);
+        REQUIRE_OK(model_load(&reference, golden.ops, directory, &frozen));
+        assert_same_model(golden.model, reference, &golden.batch);
+        model_destroy(&reference);
+        close_golden(&golden);
+    }
+}
+
 static void float32_weights_are_not_read_into_a_bf16_model(void **state)
 {
     const struct model_options half = {.trainable = 1, .bf16 = 1};
@@ -250,6 +269,7 @@ int main(void)
         cmocka_unit_test(bf16_logits_and_gradients_are_those_of_transformers),
         cmocka_unit_test(adapters_have_the_logits_and_gradients_of_peft),
         cmocka_unit_test(a_published_model_has_the_bits_of_the_trained_one),
+        cmocka_unit_test(a_frozen_model_rounds_as_the_trained_one_does),
         cmocka_unit_test(float32_weights_are_not_read_into_a_bf16_model),
         cmocka_unit_test(adapters_come_back_as_they_were_written),
         cmocka_unit_test(a_fresh_adapter_changes_nothing),
