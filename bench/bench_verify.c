@@ -151,62 +151,64 @@ static void bench_pairs(struct math *math, const char *path)
 }
 
 /* front, unit again and again, back: of about n bytes. */
+static const struct hostile {
+    const char *name, *gold, *front, *unit, *back;
+    size_t n;
+    enum math_mode mode;
+} hostile[] = {
+    {"brackets", "1", "", "(", "1", 4000, MATH_ANSWER},
+    {"braces", "1", "", "{", "", 4000, MATH_ANSWER},
+    {"roots", "1", "", "\\sqrt{", "", 4000, MATH_ANSWER},
+    {"fractions", "1", "", "\\frac1{", "", 4000, MATH_ANSWER},
+    {"minus signs", "1", "", "-", "1", 4000, MATH_ANSWER},
+    {"powers", "1", "9", "^9", "", 4000, MATH_ANSWER},
+    {"factorials", "1", "9", "!", "", 4000, MATH_ANSWER},
+    {"sums", "x", "x", "+x", "", 4000, MATH_ANSWER},
+    {"products", "x", "(x+1)", "(x+1)", "", 3000, MATH_ANSWER},
+    {"powers of sums", "x", "", "(x+y+z+w)^9", "", 600, MATH_ANSWER},
+    {"list of roots", "\\sqrt2", "\\sqrt{2}", ",\\sqrt{3}", "", 3900, MATH_ANSWER},
+    {"plus-minus", "1", "1", "\\pm1", "", 2000, MATH_ANSWER},
+    {"digits", "1", "1", "7", "", 4090, MATH_ANSWER},
+    {"tower", "1", "2", "^{2^{2", "}}", 60, MATH_ANSWER},
+    {"roots in sums", "\\sqrt2", "\\sqrt2", "+\\sqrt{3}\\sqrt[7]{5}", "", 800, MATH_ANSWER},
+    {"sines", "\\sin 1", "\\sin(1)", "+\\sin(2)^{\\cos 3}", "", 900, MATH_ANSWER},
+    {"matrix", "1", "\\begin{pmatrix}1", "&1", "\\end{pmatrix}", 3000, MATH_ANSWER},
+    {"bits of text", "1", "", "\xff\xfe", "", 4000, MATH_ANSWER},
+    {"megabytes", "1", "", "x", "", 8 << 20, MATH_ANSWER},
+    {"open boxes", "1", "", "\\boxed{", "", 4 << 20, MATH_LENIENT},
+    {"empty boxes", "1", "", "\\boxed{}", "", 4 << 20, MATH_LENIENT},
+    {"boxes", "1", "", "\\boxed{1},", "", 4 << 20, MATH_LENIENT},
+    {"less-than signs", "1", "", "<", "", 8 << 20, MATH_LENIENT},
+    {"thoughts", "1", "", "<think></think>", "", 8 << 20, MATH_LENIENT},
+    {"answers", "1", "", "answer is ", "", 8 << 20, MATH_LENIENT},
+    {"w", "1", "", "answe", "", 8 << 20, MATH_LENIENT},
+    {"dollars", "1", "", "$", "", 8 << 20, MATH_LENIENT},
+    {"backslashes", "1", "", "\\", "", 8 << 20, MATH_LENIENT},
+    {"hashes", "1", "", "# ", "", 8 << 20, MATH_LENIENT},
+};
+
 static void bench_hostile(struct math *math)
 {
-    static const struct {
-        const char *name, *gold, *front, *unit, *back;
-        size_t n;
-        enum math_mode mode;
-    } rows[] = {
-        {"brackets", "1", "", "(", "1", 4000, MATH_ANSWER},
-        {"braces", "1", "", "{", "", 4000, MATH_ANSWER},
-        {"roots", "1", "", "\\sqrt{", "", 4000, MATH_ANSWER},
-        {"fractions", "1", "", "\\frac1{", "", 4000, MATH_ANSWER},
-        {"minus signs", "1", "", "-", "1", 4000, MATH_ANSWER},
-        {"powers", "1", "9", "^9", "", 4000, MATH_ANSWER},
-        {"factorials", "1", "9", "!", "", 4000, MATH_ANSWER},
-        {"sums", "x", "x", "+x", "", 4000, MATH_ANSWER},
-        {"products", "x", "(x+1)", "(x+1)", "", 3000, MATH_ANSWER},
-        {"powers of sums", "x", "", "(x+y+z+w)^9", "", 600, MATH_ANSWER},
-        {"list of roots", "\\sqrt2", "\\sqrt{2}", ",\\sqrt{3}", "", 3900, MATH_ANSWER},
-        {"plus-minus", "1", "1", "\\pm1", "", 2000, MATH_ANSWER},
-        {"digits", "1", "1", "7", "", 4090, MATH_ANSWER},
-        {"tower", "1", "2", "^{2^{2", "}}", 60, MATH_ANSWER},
-        {"roots in sums", "\\sqrt2", "\\sqrt2", "+\\sqrt{3}\\sqrt[7]{5}", "", 800, MATH_ANSWER},
-        {"sines", "\\sin 1", "\\sin(1)", "+\\sin(2)^{\\cos 3}", "", 900, MATH_ANSWER},
-        {"matrix", "1", "\\begin{pmatrix}1", "&1", "\\end{pmatrix}", 3000, MATH_ANSWER},
-        {"bits of text", "1", "", "\xff\xfe", "", 4000, MATH_ANSWER},
-        {"megabytes", "1", "", "x", "", 8 << 20, MATH_ANSWER},
-        {"open boxes", "1", "", "\\boxed{", "", 4 << 20, MATH_LENIENT},
-        {"empty boxes", "1", "", "\\boxed{}", "", 4 << 20, MATH_LENIENT},
-        {"boxes", "1", "", "\\boxed{1},", "", 4 << 20, MATH_LENIENT},
-        {"less-than signs", "1", "", "<", "", 8 << 20, MATH_LENIENT},
-        {"thoughts", "1", "", "<think></think>", "", 8 << 20, MATH_LENIENT},
-        {"answers", "1", "", "answer is ", "", 8 << 20, MATH_LENIENT},
-        {"w", "1", "", "answe", "", 8 << 20, MATH_LENIENT},
-        {"dollars", "1", "", "$", "", 8 << 20, MATH_LENIENT},
-        {"backslashes", "1", "", "\\", "", 8 << 20, MATH_LENIENT},
-        {"hashes", "1", "", "# ", "", 8 << 20, MATH_LENIENT},
-    };
     double worst = 0;
 
     printf("\n%-16s %12s  outcome\n", "hostile", "ms");
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct math_options options = {rows[i].mode, MATH_ANSWER};
+    for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
+        const struct hostile *row = &hostile[i];
+        struct math_options options = {row->mode, MATH_ANSWER};
         struct math_verdict verdict;
         struct text text = {0};
         double start, spent;
 
-        text_print(&text, "%s", rows[i].front);
-        while (text.length < rows[i].n)
-            text_append(&text, rows[i].unit, strlen(rows[i].unit));
-        text_print(&text, "%s", rows[i].back);
+        text_print(&text, "%s", row->front);
+        while (text.length < row->n)
+            text_append(&text, row->unit, strlen(row->unit));
+        text_print(&text, "%s", row->back);
         start = micros();
-        math_verify(math, rows[i].gold, strlen(rows[i].gold), text.data, text.length, &options,
+        math_verify(math, row->gold, strlen(row->gold), text.data, text.length, &options,
                     &verdict);
         spent = (micros() - start) * 1e-3;
         worst = spent > worst ? spent : worst;
-        printf("%-16s %12.3f  %s: %s\n", rows[i].name, spent, math_outcome_text(verdict.outcome),
+        printf("%-16s %12.3f  %s: %s\n", row->name, spent, math_outcome_text(verdict.outcome),
                verdict.path);
         text_release(&text);
     }

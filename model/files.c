@@ -5,8 +5,8 @@
 #include "common/status.h"
 #include "model/internal.h"
 
-/* Through one piece of host memory: no second copy of the weights exists. */
-static int load_parameters(struct model *model, struct weight_files *files)
+/* Every number of the files once, through one piece of host memory; into the model with `keep`. */
+static int read_all(struct model *model, struct weight_files *files, int keep)
 {
     struct staging staging;
     int status = staging_open(&staging, model);
@@ -17,34 +17,20 @@ static int load_parameters(struct model *model, struct weight_files *files)
         for (int64_t first = 0; first < parameter_rows(parameter); first += n) {
             n = staging_rows(parameter, first);
             TRY_OUT(weight_files_read(files, parameter, first * width, n * width, staging.host));
-            TRY_OUT(values_write(&staging, model, parameter, first, n));
+            if (keep)
+                TRY_OUT(values_write(&staging, model, parameter, first, n));
         }
-    }
-    if (status == STATUS_OK) {
-        model_weights_changed(model);
-        status = ops_sync(model->ops);
     }
 out:
     staging_close(&staging);
     return status;
 }
 
-static int check_finite(const struct model *model, struct weight_files *files)
+static int load_parameters(struct model *model, struct weight_files *files)
 {
-    struct staging staging;
-    int status = staging_open(&staging, model);
-
-    for (size_t i = 0; status == STATUS_OK && i < model->n_parameters; i++) {
-        const struct parameter *parameter = &model->parameters[i];
-        int64_t width = parameter_width(parameter), n;
-        for (int64_t first = 0; first < parameter_rows(parameter); first += n) {
-            n = staging_rows(parameter, first);
-            TRY_OUT(weight_files_read(files, parameter, first * width, n * width, staging.host));
-        }
-    }
-out:
-    staging_close(&staging);
-    return status;
+    TRY(read_all(model, files, 1));
+    model_weights_changed(model);
+    return ops_sync(model->ops);
 }
 
 /* A model that holds bfloat16 because its files did cannot hold float32. */
@@ -72,7 +58,7 @@ int model_read_weights(struct model *model, const void *bytes, size_t n, const c
     if (status == STATUS_OK)
         status = check_kinds(model, files);
     if (status == STATUS_OK)
-        status = check_finite(model, files);
+        status = read_all(model, files, 0);   /* finds a NaN before anything changes */
     if (status == STATUS_OK)
         status = load_parameters(model, files);
     weight_files_close(&files);

@@ -43,7 +43,7 @@ void plan_print_advice(struct text *out, const struct stage *stage, const struct
     } rows[] = {
         {"optimizer.gradient_checkpointing=true", 0, "same results, about a third more time"},
         {"optimizer.micro_batch_tokens", settings->optimizer.micro_batch_tokens / 2,
-         "same results"},
+         "same results but for rounding"},
         {"rollout.workers=1", 0, "same results, slower"},
         {"rollout.max_sequences", settings->rollout.max_sequences / 2, "same results, slower"},
         {"optimizer.bf16=true", 0, "other results: weights rounded to bfloat16"},

@@ -107,6 +107,29 @@ static void a_stage_shows_size_work_memory_and_settings(void **state)
     assert_null(strstr(out.data, "\nbase: "));
 }
 
+static void what_does_not_fit_says_what_would_help(void **state)
+{
+    static const char short_prompts[] = "max_prompt_length: 32";
+    const char *at = strstr(recipe_yaml, short_prompts);
+    struct text wide = {0};
+
+    (void)state;
+    write_world();
+    assert_int_equal(plan(recipe_yaml, "zero", 0), 0);
+    assert_null(strstr(out.data, "TOO LITTLE"));
+    assert_null(strstr(out.data, "saves"));
+    text_append(&wide, recipe_yaml, (size_t)(at - recipe_yaml));
+    text_print(&wide, "max_sequences: 4096, max_prompt_length: 1000000%s",
+               at + strlen(short_prompts));
+    assert_true(plan(wide.data, "zero", 0) >= 0);
+    assert_says("TOO LITTLE for all its processes at once. Each of these helps:\n");
+    assert_says("  rollout.workers=1 ");
+    assert_says("  rollout.max_sequences=2048 ");
+    assert_says("same results, slower");
+    assert_null(strstr(out.data, "grpo.beta=0"));   /* saves next to nothing of this */
+    text_release(&wide);
+}
+
 static void sequences_longer_than_the_model_are_noted(void **state)
 {
     char *longer = mem_copy_text(recipe_yaml);
@@ -269,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_graph_shows_parents_and_data),
         TEST(a_stage_shows_size_work_memory_and_settings),
+        TEST(what_does_not_fit_says_what_would_help),
         TEST(sequences_longer_than_the_model_are_noted),
         TEST(what_is_missing_is_counted_and_named_once),
         TEST(a_missing_verifier_is_named),
