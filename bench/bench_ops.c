@@ -315,6 +315,8 @@ static const struct row rows[] = {
      attention_backward_flops, {40, 8, 32, 50}, 0},
     {"attention_backward 60 rows, 6 x 16, 40 segments", run_attention_backward,
      attention_backward_flops, {60, 6, 16, 40}, 0},
+    {"attention_backward 1024 rows, 8 x 32", run_attention_backward, attention_backward_flops,
+     {1024, 8, 32, 1}, 0},
     {"attention_decode 64, 8 x 32, 240 shared by 8", run_decode_shared, decode_flops,
      {64, 8, 32, 240}, 0},
     {"attention_decode 64, 8 x 32, 240 own", run_decode_own, decode_flops, {64, 8, 32, 240}, 0},

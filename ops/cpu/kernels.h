@@ -37,6 +37,7 @@ struct attention_forward {
     int64_t H, K, D;
 };
 
+enum { ATTENTION_D_QUERIES = 1, ATTENTION_D_KEYS = 2 };   /* what the backward pass gives */
 struct attention_gradient {
     float *d_q, *d_k, *d_v;
     const float *d_out, *q, *k, *v, *out, *lse;
@@ -91,9 +92,11 @@ struct adamw_factors {
     X(narrow_bf16, (uint16_t *out, const float *in, int64_t n))                                    \
     X(attention, (const struct attention_forward *job, const struct attention_span *span,          \
                   int64_t kv_head, float *scratch))                                                \
-    /* adds to d_k and d_v */                                                                      \
+    /* what is wanted of the rows of a span and some of the keys that they see, counted from 0:    \
+     * d_q is written (all keys then), d_k and d_v are added to */                                 \
     X(attention_backward, (const struct attention_gradient *job,                                   \
-                           const struct attention_span *span, int64_t kv_head, float *scratch))    \
+                           const struct attention_span *span, int64_t kv_head,                     \
+                           int64_t first_key, int64_t last_key, int wanted, float *scratch))       \
     /* sequences first .. last-1, which share their first run of keys; DECODE_ROWS at most */      \
     X(attention_decode, (const struct attention_step *job, int64_t first, int64_t last,            \
                          int64_t kv_head, float *scratch))                                         \
@@ -113,7 +116,7 @@ struct adamw_factors {
     X(int, all_finite, (const float *x, int64_t n))                                                \
     /* floats of scratch that the attention kernels want */                                        \
     X(int64_t, attention_scratch, (int64_t n_keys, int64_t D))                                     \
-    X(int64_t, attention_backward_scratch, (int64_t n_keys, int64_t D))                            \
+    X(int64_t, attention_backward_scratch, (int64_t D))                                            \
     X(int64_t, attention_decode_scratch, (int64_t n_keys, int64_t n_rows, int64_t D))
 
 struct kernels {

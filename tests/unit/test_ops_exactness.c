@@ -344,6 +344,7 @@ static void threads_change_nothing(void **state)
     run_everything(*state, 1, &one);
     assert_all_same(*state, 2, &one);
     assert_all_same(*state, 3, &one);
+    assert_all_same(*state, 9, &one);
     assert_all_same(*state, 0, &one);
     free(one.data);
 }
