@@ -128,6 +128,8 @@ int model_folder_dtype(const char *directory, enum dtype *dtype);
  * everything before it changes anything. The text of PEFT's adapter_config.json; `base` is what it
  * calls the base model. */
 int model_has_adapters(const struct model *model);
+/* 0: passes see the frozen base alone, as a reference; not before a backward pass. */
+void model_use_adapters(struct model *model, int on);
 int model_save_adapters(const struct model *model, const char *path);
 int model_read_adapters(struct model *model, const void *bytes, size_t n, const char *where);
 void model_print_adapter_config(const struct model_lora *lora, const char *base, struct text *out);
