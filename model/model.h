@@ -128,6 +128,8 @@ int model_folder_dtype(const char *directory, enum dtype *dtype);
  * everything before it changes anything. The text of PEFT's adapter_config.json; `base` is what it
  * calls the base model. */
 int model_has_adapters(const struct model *model);
+/* 0: passes see the frozen base alone, as a reference; not before a backward pass. */
+void model_use_adapters(struct model *model, int on);
 int model_save_adapters(const struct model *model, const char *path);
 int model_read_adapters(struct model *model, const void *bytes, size_t n, const char *where);
 void model_print_adapter_config(const struct model_lora *lora, const char *base, struct text *out);
@@ -148,15 +150,17 @@ int safetensors_get(const struct safetensors *file, const char *name, const stru
                     const unsigned char **data);
 void safetensors_close(struct safetensors **file);
 
-/* ---- Whole sequences: N packed tokens in S segments that do not see each other. */
+/* ---- Whole sequences: N packed tokens in S segments that do not see each other, but that those
+ * which share a prefix (the prompt of a group) see its tokens first. */
 struct model_batch {
     int n_tokens, n_segments, n_targets;
     const int32_t *tokens;        /* [n_tokens] */
-    const int32_t *positions;     /* [n_tokens], from 0 in each segment */
+    const int32_t *positions;     /* [n_tokens], from 0 in each segment without a prefix */
     const int32_t *segments;      /* [n_segments + 1], first 0, last n_tokens */
     const int32_t *target_rows;   /* [n_targets], distinct: the row whose output predicts ... */
     const int32_t *targets;       /* [n_targets]: ... this token */
-};
+    const int32_t *prefixes;      /* [n_segments]: an earlier segment without a prefix that comes */
+};                                /* before it, or -1; NULL: none. Positions count on from it. */
 
 struct model_tape; /* activations between forward and backward; memory grows to the largest batch */
 int model_tape_create(struct model_tape **out, struct model *model);
