@@ -1,7 +1,7 @@
 /*
- * Decoding with a cache: one pass over tokens of any sequences and pieces of prompts. A token's keys
- * and values go into the cache first, then its query reads them there with those before it. The
- * arithmetic is that of forward.c, so that a token's logits are the same bits in both.
+ * Decoding with a cache: one pass over tokens of any sequences and pieces of prompts. The keys and
+ * values of a token go into the cache first, then its query reads them there. The arithmetic is
+ * that of forward.c, so that a token's logits are the same bits in both.
  */
 #include <string.h>
 

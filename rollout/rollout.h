@@ -2,8 +2,9 @@
  * rollout/rollout.h - asks the current policy for completions.
  *
  * scheduler.c batches (continuous batching: a prompt is computed once per group, finished sequences
- * make room for the next ones), serve.c is the process around it. A sample is a function of (weights, task, sampling, sample index) alone: not of batch size,
- * arrival order, number of workers or threads.
+ * make room for the next ones), serve.c is the process around it. A sample is a function of
+ * (weights, task, sampling, sample index) alone: not of batch size, arrival order, number of
+ * workers or threads.
  */
 #ifndef HONE_ROLLOUT_ROLLOUT_H
 #define HONE_ROLLOUT_ROLLOUT_H

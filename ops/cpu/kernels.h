@@ -37,7 +37,7 @@ struct attention_gradient {
     int64_t H, K, D;
 };
 
-/* A cache lies as keys in panels of 16 rows, [K][n_rows / 16][D][16], then values [K][n_rows][D]. */
+/* A cache: keys in panels of 16 rows, [K][n_rows / 16][D][16], then values [K][n_rows][D]. */
 struct attention_decode {
     float *out;
     const float *q;
