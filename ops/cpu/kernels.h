@@ -25,12 +25,19 @@ struct product {
     int accumulate;
 };
 
+/* Query rows first .. last-1 of the segment that starts at row `segment`; they see n_prefix rows
+ * from row `prefix` on, then their own. */
+struct attention_span {
+    int64_t prefix, n_prefix, segment, first, last;
+};
+
 struct attention_forward {
     float *out, *lse;
     const float *q, *k, *v;
     int64_t H, K, D;
 };
 
+enum { ATTENTION_D_QUERIES = 1, ATTENTION_D_KEYS = 2 };   /* what the backward pass gives */
 struct attention_gradient {
     float *d_q, *d_k, *d_v;
     const float *d_out, *q, *k, *v, *out, *lse;
@@ -96,11 +103,13 @@ struct adamw_factors {
     /* rounded to bfloat16, as float32 and as two bytes */                                         \
     X(round_bf16, (float *out, const float *in, int64_t n))                                        \
     X(narrow_bf16, (uint16_t *out, const float *in, int64_t n))                                    \
-    /* query rows first .. last-1 of the segment that starts at row `segment` */                   \
-    X(attention, (const struct attention_forward *job, int64_t segment, int64_t first,             \
-                  int64_t last, int64_t kv_head, float *scratch))                                  \
-    X(attention_backward, (const struct attention_gradient *job, int64_t segment, int64_t last,    \
-                           int64_t kv_head, float *scratch))                                       \
+    X(attention, (const struct attention_forward *job, const struct attention_span *span,          \
+                  int64_t kv_head, float *scratch))                                                \
+    /* what is wanted of the rows of a span and some of the keys that they see, counted from 0:    \
+     * d_q is written (all keys then), d_k and d_v are added to */                                 \
+    X(attention_backward, (const struct attention_gradient *job,                                   \
+                           const struct attention_span *span, int64_t kv_head,                     \
+                           int64_t first_key, int64_t last_key, int wanted, float *scratch))       \
     X(cache_store, (const struct kv_cache *cache, const float *k, const float *v,                  \
                     const int32_t *rows, int64_t first, int64_t last))                             \
     /* rows first .. last-1, DECODE_ROWS at most, whose first runs start at one row; either all    \
@@ -123,7 +132,7 @@ struct adamw_factors {
     X(int, all_finite, (const float *x, int64_t n))                                                \
     /* floats of scratch that the attention kernels want */                                        \
     X(int64_t, attention_scratch, (int64_t n_keys, int64_t D))                                     \
-    X(int64_t, attention_backward_scratch, (int64_t n_keys, int64_t D))                            \
+    X(int64_t, attention_backward_scratch, (int64_t D))                                            \
     X(int64_t, attention_decode_scratch, (int64_t n_keys, int64_t n_rows))                         \
     /* z = logit * factor: the largest of first .. last-1; the sum of exp(z - maximum) over the    \
      * block that starts at `first`; z[token] - maximum - log(total) */                            \
