@@ -116,17 +116,18 @@ static double decode_flops(const int64_t *s)
 /* s: sequences, heads, width, keys; all but 16 of the keys are shared by groups of 8 */
 static void decode(struct operands *o, const int64_t *s, int64_t shared)
 {
-    int64_t N = s[0], H = s[1], D = s[2], row = H / 2 * D;
+    int64_t N = s[0], H = s[1], D = s[2], padded = (s[3] + 15) / 16 * 16;
     struct tensor q = tensor_3d(o->x[0], N, H, D), out = tensor_3d(o->x[3], N, H, D);
-    struct attention_keys keys[256];
+    struct kv_cache cache = {.n_rows = 2 * N * padded, .K = H / 2, .D = D, .data = o->x[1]};
+    static int32_t host[4 * 256];
+    struct tensor runs = tensor_i32(host, 4 * N);
 
-    for (int64_t n = 0; n < N; n++)
-        keys[n] = (struct attention_keys){
-            .k = {o->x[1] + n / 8 * s[3] * row, o->x[4] + n * s[3] * row},
-            .v = {o->x[2] + n / 8 * s[3] * row, o->x[5] + n * s[3] * row},
-            .n = {(int32_t)shared, (int32_t)(s[3] - shared)},
-        };
-    ops_attention_decode(o->ops, &out, &q, keys, (int)(H / 2));
+    for (int64_t n = 0; n < N; n++) {
+        const int32_t run[4] = {(int32_t)(n / 8 * padded), (int32_t)shared,
+                                (int32_t)((N + n) * padded), (int32_t)(s[3] - shared)};
+        memcpy(host + 4 * n, run, sizeof(run));
+    }
+    ops_attention_decode(o->ops, &out, &q, &cache, &runs);
 }
 
 static void run_decode_shared(struct operands *o, const int64_t *s)
