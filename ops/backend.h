@@ -41,6 +41,13 @@ struct ops_table {
                                   const struct matrix *weight);
     void (*matmul_backward_weight)(void *context, struct tensor *d_weight, struct tensor *d_bias,
                                    const struct tensor *d_out, const struct tensor *in);
+    /* Products that share an operand, in one go; NULL: ops.h makes them one after another. */
+    void (*matmul_several)(void *context, const struct ops_product *products, int n,
+                           const struct tensor *in);
+    void (*matmul_backward_inputs)(void *context, struct tensor *d_in,
+                                   const struct ops_product_gradient *gradients, int n);
+    void (*matmul_backward_weights)(void *context, const struct ops_product_gradient *gradients,
+                                    int n, const struct tensor *in);
     void (*rmsnorm)(void *context, struct tensor *out, struct tensor *rstd,
                     const struct tensor *in, const struct tensor *weight, float eps);
     void (*rmsnorm_backward)(void *context, struct tensor *d_in, struct tensor *d_weight,

@@ -168,6 +168,82 @@ void ops_matmul_backward_weight(struct ops *ops, struct tensor *d_weight, struct
         ops->table->matmul_backward_weight(ops->context, d_weight, d_bias, d_out, in);
 }
 
+static void check_count(const char *op, int n)
+{
+    if (n < 1 || n > OPS_MOST_PRODUCTS)
+        BUG("%s: %d products at once, not 1 to %d", op, n, OPS_MOST_PRODUCTS);
+}
+
+void ops_matmul_several(struct ops *ops, const struct ops_product *products, int n,
+                        const struct tensor *in)
+{
+    int64_t N = in->shape[0], C = in->shape[1];
+
+    check_count(__func__, n);
+    CHECK_2D(in, N, C);
+    for (int i = 0; i < n; i++) {
+        const struct ops_product *x = &products[i];
+        CHECK_2D(x->out, N, x->out->shape[1]);
+        check_matrix(__func__, x->weight, x->out->shape[1], C);
+        if (x->bias)
+            CHECK_1D(x->bias, x->out->shape[1]);
+        if (x->residual)
+            check_same(__func__, x->residual, x->out);
+    }
+    if (N > 0 && ops->table->matmul_several) {
+        ops->table->matmul_several(ops->context, products, n, in);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        ops_matmul(ops, products[i].out, in, products[i].weight, products[i].bias);
+        if (products[i].residual)
+            ops_add(ops, products[i].out, products[i].residual);
+    }
+}
+
+void ops_matmul_backward_inputs(struct ops *ops, struct tensor *d_in,
+                                const struct ops_product_gradient *gradients, int n)
+{
+    int64_t N = d_in->shape[0], C = d_in->shape[1];
+
+    check_count(__func__, n);
+    CHECK_2D(d_in, N, C);
+    for (int i = 0; i < n; i++) {
+        CHECK_2D(gradients[i].d_out, N, gradients[i].d_out->shape[1]);
+        check_matrix(__func__, gradients[i].weight, gradients[i].d_out->shape[1], C);
+    }
+    if (N > 0 && C > 0 && ops->table->matmul_backward_inputs) {
+        ops->table->matmul_backward_inputs(ops->context, d_in, gradients, n);
+        return;
+    }
+    ops_zero(ops, d_in->data, (size_t)tensor_count(d_in) * sizeof(float));
+    for (int i = 0; i < n; i++)
+        ops_matmul_backward_input(ops, d_in, gradients[i].d_out, gradients[i].weight);
+}
+
+void ops_matmul_backward_weights(struct ops *ops, const struct ops_product_gradient *gradients,
+                                 int n, const struct tensor *in)
+{
+    int64_t N = in->shape[0], C = in->shape[1];
+
+    check_count(__func__, n);
+    CHECK_2D(in, N, C);
+    for (int i = 0; i < n; i++) {
+        int64_t M = gradients[i].d_out->shape[1];
+        CHECK_2D(gradients[i].d_out, N, M);
+        CHECK_2D(gradients[i].d_weight, M, C);
+        if (gradients[i].d_bias)
+            CHECK_1D(gradients[i].d_bias, M);
+    }
+    if (N > 0 && C > 0 && ops->table->matmul_backward_weights) {
+        ops->table->matmul_backward_weights(ops->context, gradients, n, in);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        ops_matmul_backward_weight(ops, gradients[i].d_weight, gradients[i].d_bias,
+                                   gradients[i].d_out, in);
+}
+
 void ops_rmsnorm(struct ops *ops, struct tensor *out, struct tensor *rstd, const struct tensor *in,
                  const struct tensor *weight, float eps)
 {

@@ -116,6 +116,28 @@ void ops_matmul_backward_input(struct ops *ops, struct tensor *d_in, const struc
 void ops_matmul_backward_weight(struct ops *ops, struct tensor *d_weight, struct tensor *d_bias,
                                 const struct tensor *d_out, const struct tensor *in);
 
+/* Products that share their input, in one go: the same bits as one after another, each followed by
+ * out += residual. The outs and the residuals are distinct memory. */
+#define OPS_MOST_PRODUCTS 4
+struct ops_product {
+    struct tensor *out;
+    const struct matrix *weight;
+    const struct tensor *bias, *residual;   /* [M], [N,M]; each may be NULL */
+};
+void ops_matmul_several(struct ops *ops, const struct ops_product *products, int n,
+                        const struct tensor *in);
+/* Their gradients: d_in = the sum over products in their order (written, not added to), and
+ * d_weight += ..., d_bias += ... of each. */
+struct ops_product_gradient {
+    const struct tensor *d_out;
+    const struct matrix *weight;         /* of d_in */
+    struct tensor *d_weight, *d_bias;    /* of the others; d_bias may be NULL */
+};
+void ops_matmul_backward_inputs(struct ops *ops, struct tensor *d_in,
+                                const struct ops_product_gradient *gradients, int n);
+void ops_matmul_backward_weights(struct ops *ops, const struct ops_product_gradient *gradients,
+                                 int n, const struct tensor *in);
+
 /* ---- Row-wise. out = in / sqrt(mean(in^2) + eps) * weight; rstd[N] is kept for backward (may be
  * NULL when there will be none). in is [N,C]; q/k norm passes [N*H, D] with weight[D]. */
 void ops_rmsnorm(struct ops *ops, struct tensor *out, struct tensor *rstd, const struct tensor *in,

@@ -10,18 +10,20 @@
 
 #include "ops/backend.h"
 
-/* out[r,m] = (accumulate ? out : 0) + sum over k of a[r,k] b[k,m], then + bias[m]. b lies in panels
- * of 16 columns, [panel][n_steps][16], as float32, or as bfloat16 in b_bf16 when that is not NULL.
- * a: row r is row r % tile_rows of block r / tile_rows. */
+/* out[r,m] = (accumulate ? out : 0) + sum over k of a[r,k] b[k,m], then + bias[m], then + add[r,m].
+ * b lies in panels of 16 columns, [n_steps][16] each, as float32, or as bfloat16 in b_bf16 when that
+ * is not NULL. a: row r is row r % tile_rows of block r / tile_rows. */
 struct product {
     const float *a;
     int64_t a_block, a_row, a_step;
     const float *b;
     const uint16_t *b_bf16;
+    int64_t b_panel;     /* numbers from a panel to the next */
     int64_t n_steps;
     float *out;
     int64_t out_row, n_columns;
-    const float *bias;
+    const float *bias;   /* or NULL */
+    const float *add;    /* or NULL; its rows lie as those of out */
     int accumulate;
 };
 
@@ -103,6 +105,7 @@ struct adamw_factors {
     /* rounded to bfloat16, as float32 and as two bytes */                                         \
     X(round_bf16, (float *out, const float *in, int64_t n))                                        \
     X(narrow_bf16, (uint16_t *out, const float *in, int64_t n))                                    \
+    X(widen_bf16, (float *out, const uint16_t *in, int64_t n))                                     \
     X(attention, (const struct attention_forward *job, const struct attention_span *span,          \
                   int64_t kv_head, float *scratch))                                                \
     /* what is wanted of the rows of a span and some of the keys that they see, counted from 0:    \

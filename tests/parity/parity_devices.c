@@ -19,7 +19,7 @@
 #include "common/random.h"
 #include "ops/ops.h"
 
-#define MOST_OPERANDS 16
+#define MOST_OPERANDS 24
 
 struct trial {
     struct ops *ops;
@@ -168,6 +168,35 @@ static void run_matmul_backward(struct trial *t)
 
     ops_matmul_backward_input(t->ops, &d_in, &d_out, &weight);
     ops_matmul_backward_weight(t->ops, &d_weight, &d_bias, &d_out, &in);
+}
+
+/* Three products of one input; the second with a residual. */
+static void run_matmul_several(struct trial *t)
+{
+    int64_t N = t->s[0], C = t->s[1], M[3] = {t->s[2], 17, 40};
+    struct tensor in = input(t, N, C, 0), d_in = output(t, N, C, 0);
+    struct tensor residual = input(t, N, M[1], 0), out[3], bias[3], d_out[3], d_weight[3], d_bias[3];
+    struct matrix weight[3];
+    struct ops_product products[3];
+    struct ops_product_gradient gradients[3];
+
+    for (int i = 0; i < 3; i++) {
+        weight[i] = weight_of_form(t, M[i], C, FORM_ROWS);
+        bias[i] = input(t, M[i], 0, 0);
+        out[i] = output(t, N, M[i], 0);
+        products[i] = (struct ops_product){&out[i], &weight[i], i ? NULL : &bias[i],
+                                           i == 1 ? &residual : NULL};
+    }
+    ops_matmul_several(t->ops, products, 3, &in);
+    for (int i = 0; i < 2; i++) {
+        d_out[i] = input(t, N, M[i], 0);
+        d_weight[i] = sum(t, M[i], C, 0);
+        d_bias[i] = sum(t, M[i], 0, 0);
+        gradients[i] = (struct ops_product_gradient){&d_out[i], &weight[i], &d_weight[i],
+                                                     i ? NULL : &d_bias[i]};
+    }
+    ops_matmul_backward_inputs(t->ops, &d_in, gradients, 2);
+    ops_matmul_backward_weights(t->ops, gradients, 2, &in);
 }
 
 static void run_round_bf16(struct trial *t)
@@ -411,6 +440,8 @@ static const struct row {
     {"matmul with adapter, rounded", run_matmul, {31, 57, 100, FORM_ADAPTER_ROUNDED}, 4e-3},
     {"round_bf16 1", run_round_bf16, {1}, 0},
     {"round_bf16 50001", run_round_bf16, {50001}, 0},
+    {"matmul_several 3,20,33", run_matmul_several, {3, 20, 33}, 4e-6},
+    {"matmul_several 200,96,256", run_matmul_several, {200, 96, 256}, 1e-5},
     {"matmul_backward 1,1,1", run_matmul_backward, {1, 1, 1}, 1e-6},
     {"matmul_backward 5,17,19", run_matmul_backward, {5, 17, 19}, 2e-6},
     {"matmul_backward 100,96,64", run_matmul_backward, {100, 96, 64}, 4e-6},
