@@ -15,7 +15,9 @@
 
 struct exchange_config {
     const char *endpoint, *program, *config;
-    int64_t lease_ms, connect_ms, max_lease_tries;
+    const struct wire_keys *keys;        /* of a tcp:// endpoint */
+    const char *worker_key;              /* file that local workers take; "" for none */
+    int64_t lease_ms, connect_ms, silent_ms, stuck_ms, max_lease_tries;
     volatile int *stop;          /* set by a signal handler: the wait ends with INTERRUPTED */
 };
 

@@ -19,10 +19,16 @@ int exchange_create(struct exchange **out, const struct exchange_config *config)
     exchange->config = *config;
     exchange->frame.maximum = exchange->inbox.maximum = WIRE_MAX_FRAME + 4096;
     /* The caller's text may go; the hub knows its own endpoint. */
-    exchange->config.endpoint = NULL;
-    status = wire_hub_open(&exchange->hub, config->endpoint);
+    exchange->config.endpoint = exchange->config.worker_key = NULL;
+    exchange->config.keys = NULL;
+    snprintf(exchange->worker_key, sizeof(exchange->worker_key), "%s",
+             config->worker_key ? config->worker_key : "");
+    status = wire_hub_open(&exchange->hub, config->endpoint, config->keys);
     if (status < 0)
         exchange_destroy(&exchange);
+    else if (exchange->worker_key[0])
+        log_info("workers on other machines connect to %s with --key and a copy of %s",
+                 wire_hub_endpoint(exchange->hub), exchange->worker_key);
     *out = exchange;
     return status;
 }
@@ -73,7 +79,8 @@ int exchange_set_workers(struct exchange *exchange, const char *stage, const cha
     if (!exchange->workers) {
         const struct worker_command command = {exchange->config.program,
                                                wire_hub_endpoint(exchange->hub),
-                                               exchange->config.config, stage};
+                                               exchange->config.config, stage,
+                                               exchange->worker_key};
         TRY(workers_create(&exchange->workers, &command));
         snprintf(exchange->settings_hash, sizeof(exchange->settings_hash), "%s", settings_hash);
     }

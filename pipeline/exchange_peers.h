@@ -22,6 +22,7 @@ struct exchange {
     struct exchange_config config;
     struct wire_hub *hub;
     struct workers *workers;
+    char worker_key[FILE_PATH_MAX];
     char stage[64], settings_hash[DIGEST_HEX_BYTES];
     int n_wanted[2];           /* local workers per role */
     struct peer *peers[MAX_PEERS];

@@ -18,6 +18,7 @@ struct worker_command {
     const char *program;         /* path of the executable */
     const char *endpoint, *config;   /* the resolved config.yaml that workers read */
     const char *stage;           /* whose settings they take */
+    const char *key;             /* file of the key that they take; "" for none */
 };
 
 struct workers;

@@ -22,7 +22,7 @@ struct server {
     struct arena arena;
     struct text frame, reply;
     int64_t beat_ms;       /* of the last heartbeat */
-    int was_lost;
+    uint64_t n_greeted;    /* connections that got a HELLO */
 };
 
 static int send_hello(struct server *server)
@@ -107,28 +107,27 @@ static int handle_frame(struct server *server)
     }
 }
 
-/* Says hello again to a hub that came back: it may be another process. */
+/* Says hello after every connection: a hub that came back may be another process. */
 static int watch_hub(struct server *server)
 {
-    int64_t lost_ms = wire_link_lost_ms(server->link);
-
-    if (lost_ms > server->options->lost_ms)
-        return status_fail(STATUS_CLOSED, "the hub at %s is gone for %lld ms",
-                           server->options->endpoint, (long long)lost_ms);
-    if (server->was_lost && lost_ms == 0 && send_hello(server) < 0)
+    TRY(wire_link_check(server->link, server->options->lost_ms));
+    uint64_t n_connections = wire_link_connections(server->link);
+    if (wire_link_lost_ms(server->link) || n_connections == server->n_greeted)
+        return STATUS_OK;
+    server->n_greeted = n_connections;
+    if (send_hello(server) < 0)
         log_warning("hello: %s", status_reason());
-    server->was_lost = lost_ms > 0;
     return STATUS_OK;
 }
 
 static int serve(struct server *server, const volatile int *stop)
 {
-    TRY(send_hello(server));
     for (;;) {
         if (stop && *stop)
             return status_fail(STATUS_INTERRUPTED, "%s was asked to stop", server->options->name);
-        beat(server);
         TRY(watch_hub(server));
+        if (server->n_greeted)
+            beat(server);
         int status = wire_link_receive(server->link, &server->frame, RECEIVE_MS);
         if (status == STATUS_TIMEOUT)
             continue;
@@ -153,7 +152,7 @@ int reward_serve(const struct reward_options *options, volatile int *stop)
     arena_init(&server.arena, LEASE_BYTES);
     TRY_OUT(reward_check_names(server.reward, options->config));
     TRY_OUT(reward_check_lengths(server.reward, options->config));
-    TRY_OUT(wire_link_open(&server.link, options->endpoint, options->name));
+    TRY_OUT(wire_link_open(&server.link, options->endpoint, options->name, options->keys));
     status = serve(&server, stop);
 out:
     wire_link_close(&server.link);

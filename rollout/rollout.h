@@ -68,6 +68,7 @@ struct rollout_options {
     const char *endpoint, *name, *device;
     int threads, max_sequences, max_prompt, max_completion;
     int lost_ms;
+    const struct wire_keys *keys;    /* for tcp:// */
 };
 int rollout_serve(const struct rollout_options *options, volatile int *stop);
 

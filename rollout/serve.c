@@ -204,13 +204,11 @@ static int take_frames(struct server *server)
 
 static int keep_in_touch(struct server *server)
 {
-    int64_t lost_ms = wire_link_lost_ms(server->link), now_ms = clock_ms();
     uint64_t n_connections = wire_link_connections(server->link);
+    int64_t now_ms = clock_ms();
 
-    if (lost_ms > server->options->lost_ms)
-        return status_fail(STATUS_CLOSED, "endpoint %s: no connection to the coordinator for %lld "
-                           "ms", server->options->endpoint, (long long)lost_ms);
-    if (lost_ms)
+    TRY(wire_link_check(server->link, server->options->lost_ms));
+    if (wire_link_lost_ms(server->link))
         return STATUS_OK;
     if (n_connections > server->n_greeted) {
         server->n_greeted = n_connections;
@@ -257,7 +255,7 @@ int rollout_serve(const struct rollout_options *options, volatile int *stop)
     arena_init(&server.result, GROUP_ARENA_BYTES);
     status = policy_open(&server.policy, options);
     if (status == STATUS_OK)
-        status = wire_link_open(&server.link, options->endpoint, options->name);
+        status = wire_link_open(&server.link, options->endpoint, options->name, options->keys);
     if (status == STATUS_OK) {
         log_info("rollout on %s, coordinator at %s", ops_name(server.policy.ops),
                  options->endpoint);

@@ -55,7 +55,7 @@ static int set_up(void **state)
     arena_init(&f->arena, 1 << 24);
     /* The worker first: the hub's library has threads, and threads and fork do not mix. */
     start_worker(f, 500);
-    assert_int_equal(wire_hub_open(&f->hub, f->endpoint), 0);
+    assert_int_equal(wire_hub_open(&f->hub, f->endpoint, NULL), 0);
     *state = f;
     return 0;
 }
