@@ -92,6 +92,7 @@ static int open_exchange(struct pipeline *pipeline)
         .silent_ms = run->silent_ms,
         .stuck_ms = run->stuck_ms,
         .max_lease_tries = run->max_lease_tries,
+        .directory = pipeline->options.run,
         .stop = pipeline->options.stop,
     };
     int status = exchange_create(&pipeline->exchange, &settings);

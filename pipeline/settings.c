@@ -37,8 +37,8 @@ static const struct config_field run_fields[] = {
         "milliseconds without any group coming back after which the run ends with a report, "
         "stuck.txt, and exit code 8"),
     RUN(max_lease_tries, CONFIG_INT, "3", 1, 1000, NULL,
-        "times that a group may fail: then an unjudged one is masked, an unsampled one ends the "
-        "run"),
+        "times that a group may fail or kill its worker: then it is set aside, its samples masked, "
+        "and the step goes on without it"),
     RUN(sample_texts, CONFIG_BOOL, "true", 0, 0, NULL,
         "keep every training sample (text, tokens, scores) in run.db"),
     {0},

@@ -185,6 +185,14 @@ int workers_restart(struct workers *workers, const char *name)
     return start(workers, worker);
 }
 
+void workers_forgive(struct workers *workers, const char *name)
+{
+    struct worker *worker = find(workers, name);
+
+    if (worker)
+        worker->fast_deaths = 0;
+}
+
 int workers_kill(struct workers *workers, const char *name)
 {
     struct worker *worker = find(workers, name);

@@ -22,6 +22,9 @@ struct server {
     struct arena arena;
     struct text frame, reply;
     int64_t beat_ms;       /* of the last heartbeat */
+    uint32_t is_judging;
+    uint64_t task_id;      /* of the group in hand */
+    int64_t doing_since_ms;
     uint64_t n_greeted;    /* connections that got a HELLO */
 };
 
@@ -41,13 +44,20 @@ static int send_hello(struct server *server)
 static void beat(void *context)
 {
     struct server *server = context;
+    struct wire_heartbeat message = {.n_leases = server->is_judging};
     struct text frame = {0};
     int64_t now = clock_ms();
 
     if (now - server->beat_ms < HEARTBEAT_MS)
         return;
     server->beat_ms = now;
-    if (wire_encode_empty(WIRE_HEARTBEAT, &frame) < 0 ||
+    message.since_ms = (uint64_t)(now - server->doing_since_ms);
+    if (server->is_judging)
+        snprintf(message.doing, sizeof(message.doing), "judges task %llu",
+                 (unsigned long long)server->task_id);
+    else
+        snprintf(message.doing, sizeof(message.doing), "waits for JUDGE of the coordinator");
+    if (wire_encode_heartbeat(&message, &frame) < 0 ||
         wire_link_send(server->link, &frame, 0) < 0)
         log_debug("heartbeat: %s", status_reason());
     text_release(&frame);
@@ -64,6 +74,13 @@ static int send_failed(struct server *server, uint64_t lease)
     return wire_link_send(server->link, &server->reply, SEND_MS);
 }
 
+static void note_doing(struct server *server, int is_judging, uint64_t task_id)
+{
+    server->is_judging = (uint32_t)is_judging;
+    server->task_id = task_id;
+    server->doing_since_ms = clock_ms();
+}
+
 static int judge(struct server *server)
 {
     struct wire_judge_lease lease;
@@ -73,7 +90,10 @@ static int judge(struct server *server)
         log_warning("a lease is dropped: %s", status_reason());
         return STATUS_OK;
     }
-    if (judge_group(server->reward, &lease.group, &server->arena, beat, server) < 0)
+    note_doing(server, 1, lease.group.task.id);
+    int judged = judge_group(server->reward, &lease.group, &server->arena, beat, server);
+    note_doing(server, 0, 0);
+    if (judged < 0)
         return send_failed(server, lease.lease);
     struct wire_group group = {.lease = lease.lease, .group = lease.group};
     text_clear(&server->reply);
@@ -122,6 +142,7 @@ static int watch_hub(struct server *server)
 
 static int serve(struct server *server, const volatile int *stop)
 {
+    note_doing(server, 0, 0);
     for (;;) {
         if (stop && *stop)
             return status_fail(STATUS_INTERRUPTED, "%s was asked to stop", server->options->name);

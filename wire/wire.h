@@ -17,7 +17,7 @@
 #include "common/files.h"
 #include "common/memory.h"
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_NAME_BYTES 32
 #define WIRE_DETAIL_BYTES 96
 #define WIRE_MAX_FRAME ((size_t)64 << 20)   /* larger things travel in parts */
@@ -111,7 +111,7 @@ enum wire_kind {
     WIRE_JUDGE,          /* hub -> reward: struct wire_judge_lease */
     WIRE_GROUP,          /* worker -> hub: struct wire_group: what a lease asked for */
     WIRE_FAILED,         /* worker -> hub: struct wire_failed: a lease that could not be done */
-    WIRE_HEARTBEAT,      /* both ways, empty body */
+    WIRE_HEARTBEAT,      /* both ways: struct wire_heartbeat */
     WIRE_STOP            /* hub -> worker, empty body: finish and exit 0 */
 };
 
@@ -139,6 +139,7 @@ struct wire_weights_part {           /* bytes [offset, offset + data.bytes) of a
 struct wire_weights_state {          /* taken over, or why not */
     uint32_t version;
     uint32_t accepted;
+    struct digest digest;            /* of the image it speaks of */
     struct wire_text reason;
 };
 
@@ -163,6 +164,13 @@ struct wire_failed {
     struct wire_text reason;
 };
 
+struct wire_heartbeat {              /* that it lives, and what it is at */
+    char doing[WIRE_DETAIL_BYTES];   /* "decodes 12 samples", "waits for a lease" */
+    uint64_t since_ms;               /* for so long */
+    uint32_t weight_version;         /* that it has; 0: none */
+    uint32_t n_leases;               /* in hand */
+};
+
 /* Encoders append one whole frame to `out`; STATUS_FORMAT when over WIRE_MAX_FRAME. Decoders check
  * the header's kind too; what they give lives in the arena. */
 int wire_kind_of(const void *frame, size_t n, enum wire_kind *kind);
@@ -179,6 +187,7 @@ WIRE_CODEC(sample_lease)
 WIRE_CODEC(judge_lease)
 WIRE_CODEC(group)
 WIRE_CODEC(failed)
+WIRE_CODEC(heartbeat)
 
 /* A copy whose every pointer lives in the arena. */
 int task_copy(struct task *to, const struct task *from, struct arena *arena);

@@ -39,7 +39,7 @@ static int setup(void **state)
     if (!mkdtemp(f->directory))
         return -1;
     snprintf(f->endpoint, sizeof(f->endpoint), "ipc://%s/hub", f->directory);
-    if (wire_encode_empty(WIRE_HEARTBEAT, &f->frame) < 0)
+    if (wire_encode_empty(WIRE_STOP, &f->frame) < 0)
         return -1;
     *state = f;
     return 0;
