@@ -9,6 +9,8 @@
 #include "common/status.h"
 #include "pipeline/report_internal.h"
 
+#define SILENT_SECONDS 5   /* workers speak every second, but for what they compute in one piece */
+
 /* Of the coordinator's process: 'R', 'S', 'T', ... of /proc; 0 when it is gone, -1 when it is on
  * another machine and cannot be asked. */
 static int process_state(const char *host, int64_t pid)
@@ -83,12 +85,15 @@ static void add_peer(struct report_grid *grid, const json_t *peer, double age)
     int is_ready = 0;
 
     json_get_bool_or(peer, "is_ready", STATE_FILE, 0, &is_ready);
-    if (is_ready)
+    if (is_ready && seconds_of(peer, "heard_ms") < SILENT_SECONDS)
         add_row(grid, text_of(peer, "name"), said[0] ? said : "has said hello",
                 seconds_of(peer, "since_ms") + age, "-", number_of(peer, "weights"));
-    else
-        add_row(grid, text_of(peer, "name"), "silent, or gone",
-                seconds_of(peer, "heard_ms") + age, "-", number_of(peer, "weights"));
+    else {
+        snprintf(doing, sizeof(doing), "is %s; last said: %.95s", is_ready ? "silent" : "gone",
+                 said[0] ? said : "hello");
+        add_row(grid, text_of(peer, "name"), doing, seconds_of(peer, "heard_ms") + age, "-",
+                number_of(peer, "weights"));
+    }
     if (number_of(peer, "weights_sent") != number_of(peer, "weights_acked")) {
         snprintf(doing, sizeof(doing), "waits for WEIGHTS_STATE %lld of %.31s",
                  (long long)number_of(peer, "weights_sent"), text_of(peer, "name"));
