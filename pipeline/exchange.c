@@ -359,7 +359,7 @@ static int check_silence(struct work *work, int64_t now)
         struct peer *peer = exchange->peers[i];
         int64_t since = peer->heard_ms > exchange->wait_started_ms ? peer->heard_ms
                                                                    : exchange->wait_started_ms;
-        if (!peer->n_leases || now - since < exchange->config.silent_ms)
+        if (!peer->n_leases || exchange->config.silent_ms <= 0 || now - since < exchange->config.silent_ms)
             continue;
         snprintf(why, sizeof(why), "silent for %lld ms (run.silent_ms)",
                  (long long)exchange->config.silent_ms);
@@ -383,7 +383,7 @@ static int check_deadlines(struct work *work)
         TRY(give_up_on(work, slot->peer, why));
     }
     TRY(check_silence(work, now));
-    if (now - work->progress_ms >= exchange->config.stuck_ms)
+    if (exchange->config.stuck_ms > 0 && now - work->progress_ms >= exchange->config.stuck_ms)
         return status_fail(STATUS_STUCK, "no group came for %lld ms (run.stuck_ms), %zu of %zu are "
                            "missing", (long long)exchange->config.stuck_ms,
                            work->job->n_tasks - work->n_done, work->job->n_tasks);

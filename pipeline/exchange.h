@@ -22,7 +22,8 @@ struct exchange_config {
     const char *endpoint, *program, *config;
     const struct wire_keys *keys;        /* of a tcp:// endpoint */
     const char *worker_key;              /* file that local workers take; "" for none */
-    int64_t lease_ms, connect_ms, silent_ms, stuck_ms, max_lease_tries;
+    int64_t lease_ms, connect_ms, max_lease_tries;
+    int64_t silent_ms, stuck_ms;         /* 0: never */
     const char *directory;               /* of the run, for state.json; NULL: none is written */
     volatile int *stop;          /* set by a signal handler: the wait ends with INTERRUPTED */
 };

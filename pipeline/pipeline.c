@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "common/status.h"
+#include "common/trust.h"
 #include "common/version.h"
 #include "pipeline/internal.h"
 #include "pipeline/setup.h"
@@ -34,9 +35,10 @@ static int lock_run(struct pipeline *pipeline)
 {
     char path[FILE_PATH_MAX];
 
+    TRY(trust_check_directory(pipeline->options.run, "run"));
     TRY(file_make_directories(pipeline->options.run));
     TRY(file_join(path, pipeline->options.run, "lock"));
-    pipeline->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    pipeline->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (pipeline->lock < 0)
         return status_fail(STATUS_IO, "cannot open %s: %s", path, strerror(errno));
     if (flock(pipeline->lock, LOCK_EX | LOCK_NB))
