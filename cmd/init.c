@@ -235,8 +235,8 @@ static int write_all(const char *directory, const char *preset, struct text *rec
     TRY(add_keys(directory, recipe));
     text_print(&readme, "%s", readme_head);
     print_next(&readme, preset);
-    text_print(&next, "Wrote %s: recipe.yaml, tasks.jsonl, README.md, keys/. Go on with:\n\n    cd %s\n",
-               directory, directory);
+    text_print(&next, "Wrote %s: recipe.yaml, tasks.jsonl, README.md, keys/. Go on with:\n\n"
+               "    cd %s\n", directory, directory);
     print_next(&next, preset);
     int status = file_write_atomic(recipe_path, recipe->data, recipe->length);
     if (status == STATUS_OK)

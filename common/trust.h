@@ -12,7 +12,7 @@
 int trust_check_code(const char *path, const char *what);
 /* A directory of ours: not a stranger's, not open to everybody. A missing one is fine. */
 int trust_check_directory(const char *path, const char *what);
-/* 1 when the file at the path belongs to another user than us; 0 when not, or when it is missing. */
+/* 1 when the file belongs to another user than us; 0 when not, or when it is missing. */
 int trust_is_foreign(const char *path);
 
 #endif

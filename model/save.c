@@ -52,8 +52,8 @@ static int refuse_bad(const struct parameter *parameter, const float *values, in
 
     if (bad < 0)
         return STATUS_OK;
-    return status_fail(STATUS_FAILED, "weight \"%s\" has a NaN or Inf at element %lld: the policy has "
-                       "diverged; go on from an earlier checkpoint with a smaller "
+    return status_fail(STATUS_FAILED, "weight \"%s\" has a NaN or Inf at element %lld: the policy "
+                       "has diverged; go on from an earlier checkpoint with a smaller "
                        "optimizer.learning_rate", parameter->name,
                        (long long)(first_row * parameter_width(parameter) + bad));
 }

@@ -353,16 +353,17 @@ static int give_up_on(struct work *work, struct peer *peer, const char *why)
 static int check_silence(struct work *work, int64_t now)
 {
     struct exchange *exchange = work->exchange;
+    int64_t silent_ms = exchange->config.silent_ms;
     char why[WIRE_DETAIL_BYTES];
 
-    for (int i = 0; i < exchange->n_peers; i++) {
+    for (int i = 0; i < exchange->n_peers && silent_ms > 0; i++) {
         struct peer *peer = exchange->peers[i];
         int64_t since = peer->heard_ms > exchange->wait_started_ms ? peer->heard_ms
                                                                    : exchange->wait_started_ms;
-        if (!peer->n_leases || exchange->config.silent_ms <= 0 || now - since < exchange->config.silent_ms)
+        if (!peer->n_leases || now - since < silent_ms)
             continue;
         snprintf(why, sizeof(why), "silent for %lld ms (run.silent_ms)",
-                 (long long)exchange->config.silent_ms);
+                 (long long)silent_ms);
         TRY(give_up_on(work, peer, why));
     }
     return STATUS_OK;

@@ -7,9 +7,9 @@
  * is the same whoever wrote it. Groups go to a reward worker as soon as they are sampled.
  *
  * A worker's samples count only after it has acknowledged the weights by version and SHA-256. A
- * group that came to nothing max_lease_tries times is set aside: its samples are masked, those never
- * written have no tokens, and the step goes on without it. A group that was in a worker's hands when
- * that died is next given out alone, so that only the one that kills is blamed twice.
+ * group that came to nothing max_lease_tries times is set aside: its samples are masked, those
+ * never written have no tokens, and the step goes on without it. A group that was in a worker's
+ * hands when that died is next given out alone, so that only the one that kills is blamed twice.
  */
 #ifndef HONE_PIPELINE_EXCHANGE_H
 #define HONE_PIPELINE_EXCHANGE_H

@@ -93,8 +93,8 @@ static int check_foreign(struct sql *sql)
     const char *verdict = NULL;
 
     sqlite3_exec(sql->handle, "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0", NULL, NULL, NULL);
-    if (sqlite3_prepare_v2(sql->handle, "PRAGMA quick_check(1)", -1, &statement, NULL) == SQLITE_OK &&
-        sqlite3_step(statement) == SQLITE_ROW)
+    int code = sqlite3_prepare_v2(sql->handle, "PRAGMA quick_check(1)", -1, &statement, NULL);
+    if (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
         verdict = (const char *)sqlite3_column_text(statement, 0);
     int status = verdict && strcmp(verdict, "ok") == 0
                      ? STATUS_OK
@@ -114,8 +114,8 @@ static int open_handle(struct sql *sql, enum sql_access access)
         return status_fail(STATUS_CONFIG, "%s is a symbolic link: put the whole run directory "
                            "elsewhere instead", sql->path);
     if (access == SQL_WRITE && trust_is_foreign(sql->path) && geteuid() != 0)
-        return status_fail(STATUS_CONFIG, "%s belongs to another user: a run is gone on with by who "
-                           "began it; copy it to make it yours", sql->path);
+        return status_fail(STATUS_CONFIG, "%s belongs to another user: a run is gone on with by "
+                           "who began it; copy it to make it yours", sql->path);
     if (sqlite3_open_v2(sql->path, &sql->handle, flags, NULL) != SQLITE_OK)
         return fail_with_words(sql);
     sqlite3_extended_result_codes(sql->handle, 1);

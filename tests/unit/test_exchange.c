@@ -508,7 +508,8 @@ static void a_stuck_step_ends_with_a_report_of_who_waits_for_whom(void **state)
     assert_int_equal(file_join(path, f->directory, STUCK_FILE), STATUS_OK);
     assert_int_equal(file_read(path, STATE_MAX_BYTES, &report), STATUS_OK);
     static const char *const wanted[] = {
-        "waits for GROUP: 6 of 6 of rl", "waits for GROUP of fake-0: 3, the oldest is lease 1, task 100",
+        "waits for GROUP: 6 of 6 of rl",
+        "waits for GROUP of fake-0: 3, the oldest is lease 1, task 100",
         "waits for WEIGHTS_STATE 7 of fake-0", "last messages:", "from fake-0", "HELLO",
         "to   fake-0", "SAMPLE", "WEIGHTS"};
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
