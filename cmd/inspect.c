@@ -124,8 +124,8 @@ static const struct option_row status_options[] = {RUN_ROW, JSON_ROW, {0}};
 const struct command command_status = {
     "status", "[DIR]", 1, "the stages of a run: state, steps, figures, who waits for whom",
     "Beside the stages: what the coordinator and each worker are at, since when, and until when\n"
-    "they wait. It reads files alone, and works on a run that hangs or is dead, too.", status_options,
-    show_status};
+    "they wait. It reads files alone, and works on a run that hangs or is dead, too.",
+    status_options, show_status};
 
 static const struct option_row log_options[] = {
     RUN_ROW,

@@ -288,7 +288,7 @@ static int accept_failure(struct work *work, struct peer *peer, const struct tex
     return take_back(work, (size_t)i, peer->name, why, 1);
 }
 
-static int handle_frame(struct work *work, const char *name, const struct text *frame)
+int work_take_frame(struct work *work, const char *name, const struct text *frame)
 {
     struct exchange *exchange = work->exchange;
     struct peer *peer = peer_find(exchange, name);
@@ -425,7 +425,7 @@ static int turn(struct work *work, struct progress *progress)
     TRY(hand_out_all(work));
     int status = wire_hub_receive(exchange->hub, name, &exchange->inbox, POLL_MS);
     while (status == STATUS_OK) {
-        TRY(handle_frame(work, name, &exchange->inbox));
+        TRY(work_take_frame(work, name, &exchange->inbox));
         status = wire_hub_receive(exchange->hub, name, &exchange->inbox, 0);
     }
     if (status != STATUS_TIMEOUT && status != STATUS_INTERRUPTED)

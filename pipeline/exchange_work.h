@@ -26,6 +26,10 @@ struct work {
     int sample_leases;           /* outstanding at one rollout worker, at most */
 };
 
+/* One frame of the worker `name`, whatever is in it: malformed, late and uncalled-for ones are
+ * dropped. A failure ends the run: no memory, weights refused too often, every group set aside. */
+int work_take_frame(struct work *work, const char *name, const struct text *frame);
+
 /* ---- exchange_state.c: <run>/state.json, for `hone status`, and <run>/stuck.txt. */
 /* Once a second, and at once when `now` is set. `work` NULL: nothing is waited for. A file that
  * cannot be written is said once; the run goes on. */
