@@ -50,12 +50,15 @@ int print_text(const struct text *text);
 extern volatile int stop_requested;
 void stop_on_signals(void);
 
+/* Takes a worker's key out of the environment; before anything else is started. */
+void worker_take_environment(void);
+
 /* The path of this executable. */
 const char *program_path(void);
 
 extern const struct command command_run, command_stage, command_worker, command_toy, command_init,
     command_plan, command_status, command_log, command_samples, command_lineage, command_diff,
     command_report, command_eval, command_export, command_verify, command_sandbox, command_doctor,
-    command_docs, command_tokenizer;
+    command_docs, command_tokenizer, command_keys;
 
 #endif

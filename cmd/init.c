@@ -8,6 +8,7 @@
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "wire/wire.h"
 
 #define RECIPE_MAX_BYTES ((size_t)1 << 20)
 #define PRESET_NAME_MAX 64
@@ -172,6 +173,32 @@ static int list_presets(void)
 
 /* ---- Writing. */
 
+/* The recipe names the keys, so that all runs of the directory share them. A library without CURVE
+ * serves ipc:// all the same. */
+static int add_keys(const char *directory, struct text *recipe)
+{
+    char keys[FILE_PATH_MAX], ignore[FILE_PATH_MAX];
+    struct text with = {0};
+    char *line = strstr(recipe->data, "run:\n");
+
+    TRY(file_join(keys, directory, "keys"));
+    TRY(file_join(ignore, keys, ".gitignore"));
+    if (wire_keys_make(keys) < 0) {
+        log_warning("no keys: %s", status_reason());
+        return STATUS_OK;
+    }
+    TRY(file_write_atomic(ignore, "*\n", 2));
+    if (!line || (line != recipe->data && line[-1] != '\n'))
+        return STATUS_OK;
+    line += strlen("run:\n");
+    text_append(&with, recipe->data, (size_t)(line - recipe->data));
+    text_print(&with, "  keys: keys                   # of a tcp:// endpoint: `hone keys keys`\n%s",
+               line);
+    text_release(recipe);
+    *recipe = with;
+    return STATUS_OK;
+}
+
 static int refuse_existing(const char *directory, const char *name, char path[FILE_PATH_MAX])
 {
     TRY(file_join(path, directory, name));
@@ -196,7 +223,7 @@ static void print_next(struct text *out, const char *preset)
             text_print(out, "    %-38s %s\n", steps[i][0], steps[i][1]);
 }
 
-static int write_all(const char *directory, const char *preset, const struct text *recipe)
+static int write_all(const char *directory, const char *preset, struct text *recipe)
 {
     char recipe_path[FILE_PATH_MAX], tasks_path[FILE_PATH_MAX], readme_path[FILE_PATH_MAX];
     struct text readme = {0}, next = {0};
@@ -205,10 +232,11 @@ static int write_all(const char *directory, const char *preset, const struct tex
     TRY(refuse_existing(directory, "tasks.jsonl", tasks_path));
     TRY(refuse_existing(directory, "README.md", readme_path));
     TRY(file_make_directories(directory));
+    TRY(add_keys(directory, recipe));
     text_print(&readme, "%s", readme_head);
     print_next(&readme, preset);
-    text_print(&next, "Wrote %s: recipe.yaml, tasks.jsonl, README.md. Go on with:\n\n    cd %s\n",
-               directory, directory);
+    text_print(&next, "Wrote %s: recipe.yaml, tasks.jsonl, README.md, keys/. Go on with:\n\n"
+               "    cd %s\n", directory, directory);
     print_next(&next, preset);
     int status = file_write_atomic(recipe_path, recipe->data, recipe->length);
     if (status == STATUS_OK)

@@ -29,8 +29,8 @@ static int show_status(const struct command *command, const struct arguments *ar
     struct text text = {0};
 
     (void)command;
-    return show(report_status(&text, run_of(arguments), argument_get(arguments, "json") != NULL),
-                &text);
+    const char *run = arguments->n_positionals ? arguments->positionals[0] : run_of(arguments);
+    return show(report_status(&text, run, argument_get(arguments, "json") != NULL), &text);
 }
 
 static int show_log(const struct command *command, const struct arguments *arguments)
@@ -122,8 +122,10 @@ static int show_report(const struct command *command, const struct arguments *ar
 
 static const struct option_row status_options[] = {RUN_ROW, JSON_ROW, {0}};
 const struct command command_status = {
-    "status", "", 0, "the stages of a run: state, steps, latest figures", NULL, status_options,
-    show_status};
+    "status", "[DIR]", 1, "the stages of a run: state, steps, figures, who waits for whom",
+    "Beside the stages: what the coordinator and each worker are at, since when, and until when\n"
+    "they wait. It reads files alone, and works on a run that hangs or is dead, too.",
+    status_options, show_status};
 
 static const struct option_row log_options[] = {
     RUN_ROW,

@@ -1,6 +1,7 @@
 /* hone worker: the rollout and reward processes. `hone run` starts local ones by itself. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -10,10 +11,13 @@
 #include "common/status.h"
 #include "pipeline/pipeline.h"
 
+#define KEY_VARIABLE "HONE_WORKER_KEY"
+
 static const struct option_row options[] = {
     {"connect", "ENDPOINT", "the coordinator: tcp://host:port or ipc:///path (run.endpoint)"},
     {"config", "FILE", "the run's config.yaml: its rollout, reward and sandbox settings"},
     {"stage", "NAME", "whose settings to take (default: the recipe's first stage)"},
+    {"key", "FILE", "this worker's key, for tcp:// (default: the text in HONE_WORKER_KEY)"},
     {"name", "NAME", "a name of its own among the workers (default: role-host-pid)"},
     {"lost-ms", "N", "end when the coordinator has been gone for so long (default 30000)"},
     {"parent", "PID", "end when this process does; given by `hone run`"},
@@ -34,7 +38,43 @@ static int follow_parent(const struct arguments *arguments)
     return STATUS_OK;
 }
 
-static int serve_rollout(const char *endpoint, const char *name,
+/* ---- The key. Its text in the environment is taken at the very start of the program and wiped, so
+ * that no process that is started later finds it, nor who reads /proc/PID/environ. */
+
+static char key_of_environment[1024];
+
+void worker_take_environment(void)
+{
+    char *value = getenv(KEY_VARIABLE);
+
+    if (!value)
+        return;
+    snprintf(key_of_environment, sizeof(key_of_environment), "%s", value);
+    explicit_bzero(value, strlen(value));
+    unsetenv(KEY_VARIABLE);
+}
+
+static int read_key(const struct arguments *arguments, const char *endpoint, int insecure,
+                    struct wire_keys *keys)
+{
+    const char *file = argument_get(arguments, "key");
+    int status = STATUS_OK;
+
+    memset(keys, 0, sizeof(*keys));
+    keys->insecure = insecure;
+    if (strncmp(endpoint, "tcp://", 6) != 0)
+        return STATUS_OK;
+    if (insecure)
+        log_warning("endpoint %s is plain (run.insecure)", endpoint);
+    else if (file)
+        status = wire_keys_read(keys, file);
+    else if (key_of_environment[0])
+        status = wire_keys_parse(keys, key_of_environment, KEY_VARIABLE);
+    explicit_bzero(key_of_environment, sizeof(key_of_environment));
+    return status;
+}
+
+static int serve_rollout(const char *endpoint, const char *name, const struct wire_keys *keys,
                          const struct stage_settings *settings, int lost_ms)
 {
     const struct rollout_options rollout = {
@@ -47,12 +87,13 @@ static int serve_rollout(const char *endpoint, const char *name,
                    .max_completion = (int)settings->rollout.max_completion_length,
                    .max_batched_tokens = (int)settings->rollout.max_num_batched_tokens},
         .lost_ms = lost_ms,
+        .keys = keys,
     };
 
     return rollout_serve(&rollout, &stop_requested);
 }
 
-static int serve_reward(const char *endpoint, const char *name,
+static int serve_reward(const char *endpoint, const char *name, const struct wire_keys *keys,
                         const struct stage_settings *settings, int lost_ms)
 {
     const struct reward_options reward = {
@@ -61,6 +102,7 @@ static int serve_reward(const char *endpoint, const char *name,
         .config = &settings->reward,
         .sandbox = &settings->sandbox,
         .lost_ms = lost_ms,
+        .keys = keys,
     };
 
     return reward_serve(&reward, &stop_requested);
@@ -74,7 +116,9 @@ static int run(const struct command *command, const struct arguments *arguments)
     const char *name = argument_get(arguments, "name");
     struct stage_settings settings;
     char own_name[WIRE_NAME_BYTES], host[16];
+    struct wire_keys keys;
     long long lost_ms;
+    int insecure;
 
     (void)command;
     if (strcmp(role, "rollout") && strcmp(role, "reward"))
@@ -84,7 +128,8 @@ static int run(const struct command *command, const struct arguments *arguments)
         return status_fail(STATUS_CONFIG, "worker: --connect and --config are needed");
     TRY(argument_int(arguments, "lost-ms", 30000, 100, 86400000, &lost_ms));
     TRY(follow_parent(arguments));
-    TRY(pipeline_worker_settings(config, argument_get(arguments, "stage"), &settings));
+    TRY(pipeline_worker_settings(config, argument_get(arguments, "stage"), &settings, &insecure));
+    TRY(read_key(arguments, endpoint, insecure, &keys));
     gethostname(host, sizeof(host));
     host[sizeof(host) - 1] = '\0';
     snprintf(own_name, sizeof(own_name), "%.7s-%.10s-%ld", role, host, (long)getpid() % 1000000);
@@ -92,8 +137,9 @@ static int run(const struct command *command, const struct arguments *arguments)
     log_set_name(name);
     stop_on_signals();
     int status = strcmp(role, "rollout") == 0
-                     ? serve_rollout(endpoint, name, &settings, (int)lost_ms)
-                     : serve_reward(endpoint, name, &settings, (int)lost_ms);
+                     ? serve_rollout(endpoint, name, &keys, &settings, (int)lost_ms)
+                     : serve_reward(endpoint, name, &keys, &settings, (int)lost_ms);
+    wire_keys_forget(&keys);
     /* To be told to stop is how a worker ends. */
     return status == STATUS_INTERRUPTED ? STATUS_OK : status;
 }
@@ -101,5 +147,6 @@ static int run(const struct command *command, const struct arguments *arguments)
 const struct command command_worker = {
     "worker", "rollout|reward", 1, "a worker process of a run, on this or another machine",
     "`hone run` starts local workers by itself (rollout.workers, reward.workers). On another\n"
-    "machine, copy the run's config.yaml there and connect to run.endpoint.",
+    "machine, copy the run's config.yaml and a key of it there (`hone keys`), and connect to\n"
+    "run.endpoint. The key may come in the variable HONE_WORKER_KEY, too: never as an argument.",
     options, run};

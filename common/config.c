@@ -13,8 +13,8 @@
 static int bad_value(const char *where, const char *section, const struct config_field *field,
                      const char *value, const char *wanted)
 {
-    return status_fail(STATUS_CONFIG, "%s: %s.%s is \"%s\"; %s (%s)", where, section, field->key,
-                       value, wanted, field->help);
+    return status_fail(STATUS_CONFIG, "%s: %s.%s is \"%.80s%s\"; %s (%s)", where, section,
+                       field->key, value, strlen(value) > 80 ? "..." : "", wanted, field->help);
 }
 
 static int out_of_bounds(const char *where, const char *section, const struct config_field *field,

@@ -50,7 +50,7 @@ struct config_binding {
 };
 
 /* A parsed YAML file: a tree whose nodes know their line. Anchors and aliases are refused, depth is
- * at most 16 and size at most 1 MiB, so that a hostile file costs nothing. */
+ * at most 16, a section has 4,096 entries, the file 1 MiB: a hostile one costs nothing. */
 struct config_file;
 struct config_node;
 int config_open(struct config_file **out, const char *path);

@@ -38,6 +38,9 @@ static void free_node(struct config_node *node)
     mem_free(node);
 }
 
+/* A key is compared with all before it: few enough that a hostile file costs nothing. */
+#define MAX_CHILDREN 4096
+
 static void add_child(struct config_node *node, struct config_node *child)
 {
     node->children = mem_resize(node->children, node->n + 1, sizeof(*node->children));
@@ -67,6 +70,10 @@ static int place(struct reader *reader, enum node_kind kind, const char *scalar,
     struct config_node *node = new_node(kind, level ? level->key : NULL, line);
 
     node->scalar = mem_copy_text(scalar);
+    if (level && level->node->n == MAX_CHILDREN) {
+        free_node(node);
+        return fail_at(reader, line, "more than 4096 entries in one list or section");
+    }
     if (level) {
         add_child(level->node, node);
         mem_free(level->key);

@@ -84,7 +84,8 @@ int file_sink_open(struct file_sink *sink, const char *path)
     if (length < 0 || length >= FILE_PATH_MAX)
         return status_fail(STATUS_CONFIG, "path is longer than %d bytes: %s", FILE_PATH_MAX, path);
     snprintf(sink->path, sizeof(sink->path), "%s", path);
-    sink->fd = open(sink->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    sink->fd = open(sink->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                    0644);
     if (sink->fd < 0)
         return status_fail(STATUS_IO, "cannot create %s: %s", sink->temporary, strerror(errno));
     return STATUS_OK;

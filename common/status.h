@@ -24,7 +24,8 @@ extern "C" {
     X(DEVICE, -8, 7, "accelerator failed")                                                         \
     X(UNSUPPORTED, -9, 7, "not possible in this build or on this machine")                         \
     X(INTERRUPTED, -10, 3, "interrupted; can be resumed")                                          \
-    X(FAILED, -11, 1, "failed")
+    X(FAILED, -11, 1, "failed")                                                                    \
+    X(STUCK, -12, 8, "nothing came any more")
 
 enum status {
     STATUS_OK = 0,

@@ -44,6 +44,20 @@ static int put(const struct sink *sink, const void *bytes, size_t n)
                : STATUS_OK;
 }
 
+/* A policy that has diverged reaches neither workers nor files. */
+static int refuse_bad(const struct parameter *parameter, const float *values, int64_t first_row,
+                      int64_t count)
+{
+    int64_t bad = floats_find_bad(values, count);
+
+    if (bad < 0)
+        return STATUS_OK;
+    return status_fail(STATUS_FAILED, "weight \"%s\" has a NaN or Inf at element %lld: the policy "
+                       "has diverged; go on from an earlier checkpoint with a smaller "
+                       "optimizer.learning_rate", parameter->name,
+                       (long long)(first_row * parameter_width(parameter) + bad));
+}
+
 static int write_values(const struct source *source, enum dtype dtype, const struct sink *sink)
 {
     struct staging staging;
@@ -57,6 +71,7 @@ static int write_values(const struct source *source, enum dtype dtype, const str
             n = staging_rows(parameter, first);
             int64_t count = n * parameter_width(parameter);
             TRY_OUT(read_rows(source, &staging, parameter, first, n));
+            TRY_OUT(refuse_bad(parameter, staging.host, first, count));
             if (dtype == DTYPE_BF16) {
                 floats_to_bf16(halves, staging.host, count);
                 TRY_OUT(put(sink, halves, (size_t)count * sizeof(*halves)));

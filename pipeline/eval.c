@@ -55,6 +55,8 @@ static int open_exchange(struct evaluation *evaluation)
         .config = pipeline->config_path,
         .lease_ms = run->lease_ms,
         .connect_ms = run->connect_ms,
+        .silent_ms = run->silent_ms,
+        .stuck_ms = run->stuck_ms,
         .max_lease_tries = run->max_lease_tries,
         .stop = pipeline->options.stop,
     };

@@ -5,63 +5,70 @@
 
 #include "common/log.h"
 #include "common/status.h"
-#include "pipeline/exchange_peers.h"
+#include "pipeline/exchange_work.h"
 
 #define POLL_MS 50
 #define JUDGE_LEASES 4   /* outstanding at one reward worker */
-
-enum group_state { GROUP_WAITING, GROUP_SAMPLING, GROUP_SAMPLED, GROUP_JUDGING, GROUP_DONE };
-
-struct group_slot {
-    enum group_state state;
-    uint64_t lease;
-    struct peer *peer;
-    int64_t deadline_ms;
-    int tries;
-};
-
-/* One exchange_run(). */
-struct work {
-    struct exchange *exchange;
-    struct exchange_job *job;
-    struct group_slot *slots;
-    size_t n_done, n_sampled;
-    size_t first_waiting;        /* no slot before it is GROUP_WAITING */
-    int64_t started_ms, sampled_ms;
-    int sample_leases;           /* outstanding at one rollout worker, at most */
-};
 
 static int is_out(const struct group_slot *slot)
 {
     return slot->state == GROUP_SAMPLING || slot->state == GROUP_JUDGING;
 }
 
-/* A verifier that kills its worker each time: no verdict, said once, and the run goes on. */
-static int set_aside(struct work *work, size_t i, const char *why)
+/* What the samples of a group that was never written are: no tokens. */
+static int make_empty_samples(struct work *work, size_t i)
 {
     struct sample_group *group = &work->job->groups[i];
 
-    log_warning("task %llu (%s) gets no verdict after %d tries, its samples are masked: %s",
-                (unsigned long long)group->task.id, group->task.kind, work->slots[i].tries, why);
-    group->n_rewards = (uint32_t)work->job->n_terms;
-    group->rewards = ARENA_NEW(work->job->arena, struct reward_term, work->job->n_terms);
+    *group = (struct sample_group){.task = *work->job->tasks[i],
+                                   .n_samples = work->job->sampling.num_generations};
+    group->samples = ARENA_NEW(work->job->arena, struct sample, group->n_samples);
+    if (!group->samples)
+        return status_fail(STATUS_NOMEM, "no room for a group's samples");
+    for (uint32_t s = 0; s < group->n_samples; s++) {
+        group->samples[s].finish = SAMPLE_FINISH_LENGTH;
+        group->samples[s].text.data = "";
+    }
+    if (++work->n_sampled == work->job->n_tasks)
+        work->sampled_ms = clock_ms();
+    return STATUS_OK;
+}
+
+/* A group that kills or fails each worker: no verdict, said once, and the step goes on. */
+static int set_aside(struct work *work, size_t i, const char *why, int is_unsampled)
+{
+    struct exchange_job *job = work->job;
+
+    log_warning("task %llu (%s) is set aside after %d tries, its samples are masked: %s",
+                (unsigned long long)job->tasks[i]->id, job->tasks[i]->kind, work->slots[i].tries,
+                why);
+    if (is_unsampled)
+        TRY(make_empty_samples(work, i));
+    struct sample_group *group = &job->groups[i];
+    group->n_rewards = (uint32_t)job->n_terms;
+    group->rewards = ARENA_NEW(job->arena, struct reward_term, job->n_terms + 1);
     if (!group->rewards)
         return status_fail(STATUS_NOMEM, "no room for a group's rewards");
-    memcpy(group->rewards, work->job->terms, work->job->n_terms * sizeof(*group->rewards));
+    if (job->n_terms)
+        memcpy(group->rewards, job->terms, job->n_terms * sizeof(*group->rewards));
     for (uint32_t s = 0; s < group->n_samples; s++) {
         struct sample *sample = &group->samples[s];
         sample->masked = 1;
-        sample->scores = ARENA_NEW(work->job->arena, struct score, work->job->n_terms);
+        sample->scores = ARENA_NEW(job->arena, struct score, job->n_terms + 1);
         if (!sample->scores)
             return status_fail(STATUS_NOMEM, "no room for a sample's scores");
-        for (size_t t = 0; t < work->job->n_terms; t++) {
+        for (size_t t = 0; t < job->n_terms; t++) {
             sample->scores[t].outcome = OUTCOME_ERROR;
             snprintf(sample->scores[t].detail, WIRE_DETAIL_BYTES, "%s", why);
         }
     }
     work->slots[i].state = GROUP_DONE;
+    work->progress_ms = clock_ms();
     work->n_done++;
-    return STATUS_OK;
+    if (++job->n_set_aside < job->n_tasks || job->n_tasks == 1)
+        return STATUS_OK;
+    return status_fail(STATUS_FAILED, "all %zu groups were set aside, the last because: %s; no "
+                       "worker does its work here, see the lines above", job->n_tasks, why);
 }
 
 /* The lease came to nothing: the group waits again, and is given up once blamed too often. */
@@ -71,6 +78,7 @@ static int take_back(struct work *work, size_t i, const char *who, const char *w
     enum group_state before = slot->state;
 
     slot->lease = 0;
+    slot->peer->is_alone = 0;
     slot->peer = NULL;
     slot->tries += is_to_blame;
     slot->state = before == GROUP_JUDGING ? GROUP_SAMPLED : GROUP_WAITING;
@@ -78,12 +86,9 @@ static int take_back(struct work *work, size_t i, const char *who, const char *w
         work->first_waiting = i;
     if (slot->tries < work->exchange->config.max_lease_tries)
         return STATUS_OK;
-    if (before == GROUP_JUDGING)
-        return set_aside(work, i, why);
-    return status_fail(STATUS_FAILED,
-                       "task %llu (%s) could not be sampled in %d tries, last by %s: %s",
-                       (unsigned long long)work->job->tasks[i]->id, work->job->tasks[i]->kind,
-                       slot->tries, who, why);
+    char said[WIRE_DETAIL_BYTES];
+    snprintf(said, sizeof(said), "%.*s: %.*s", WIRE_NAME_BYTES, who, 60, why);
+    return set_aside(work, i, said, before == GROUP_SAMPLING);
 }
 
 /* A reward worker judges one group after another: the oldest lease is the one it died of. */
@@ -138,10 +143,14 @@ static int hand_out(struct work *work, size_t i, struct peer *peer)
         return STATUS_OK;
     }
     TRY(status);
+    message_note(work->exchange, 1, peer->name, judging ? WIRE_JUDGE : WIRE_SAMPLE,
+                 work->exchange->last_lease);
     slot->state = judging ? GROUP_JUDGING : GROUP_SAMPLING;
     slot->lease = work->exchange->last_lease;
     slot->peer = peer;
-    slot->deadline_ms = clock_ms() + work->exchange->config.lease_ms;
+    slot->leased_ms = clock_ms();
+    slot->deadline_ms = slot->leased_ms + work->exchange->config.lease_ms;
+    peer->is_alone = slot->tries > 0;
     peer->n_leases++;
     return STATUS_OK;
 }
@@ -156,7 +165,11 @@ static int hand_out_all(struct work *work)
     for (size_t i = work->first_waiting; i < work->job->n_tasks; i++) {
         if (work->slots[i].state != GROUP_WAITING)
             continue;
-        struct peer *peer = peer_least_loaded(exchange, WORKER_ROLLOUT, work->sample_leases);
+        int is_suspect = work->slots[i].tries > 0;
+        struct peer *peer = peer_least_loaded(exchange, WORKER_ROLLOUT,
+                                              is_suspect ? 1 : work->sample_leases);
+        if (!peer && is_suspect)
+            continue;   /* until a worker has nothing else in hand */
         if (!peer)
             break;
         TRY(peer_bring_up_to_date(exchange, peer));
@@ -165,7 +178,11 @@ static int hand_out_all(struct work *work)
     for (size_t i = 0; i < work->job->n_tasks; i++) {
         if (work->slots[i].state != GROUP_SAMPLED)
             continue;
-        struct peer *peer = peer_least_loaded(exchange, WORKER_REWARD, JUDGE_LEASES);
+        int is_suspect = work->slots[i].tries > 0;
+        struct peer *peer = peer_least_loaded(exchange, WORKER_REWARD,
+                                              is_suspect ? 1 : JUDGE_LEASES);
+        if (!peer && is_suspect)
+            continue;
         if (!peer)
             break;
         TRY(hand_out(work, i, peer));
@@ -182,14 +199,35 @@ static long find_lease(const struct work *work, uint64_t lease, const struct pee
     return -1;
 }
 
+/* A reward worker may judge, and nothing else. */
+static int is_same_sample(const struct sample *one, const struct sample *other)
+{
+    return one->n_tokens == other->n_tokens && one->finish == other->finish &&
+           (!one->n_tokens ||
+            (memcmp(one->tokens, other->tokens, one->n_tokens * sizeof(*one->tokens)) == 0 &&
+             memcmp(one->logprobs, other->logprobs, one->n_tokens * sizeof(*one->logprobs)) == 0));
+}
+
 static int is_answer(const struct work *work, size_t i, const struct sample_group *group)
 {
     const struct exchange_job *job = work->job;
     int judged = work->slots[i].state == GROUP_JUDGING;
 
-    return group->task.id == job->tasks[i]->id &&
-           group->n_samples == job->sampling.num_generations &&
-           group->n_rewards == (judged ? job->n_terms : 0);
+    if (group->task.id != job->tasks[i]->id ||
+        group->n_samples != job->sampling.num_generations ||
+        group->n_rewards != (judged ? job->n_terms : 0))
+        return 0;
+    for (uint32_t s = 0; s < group->n_samples; s++) {
+        const struct sample *sample = &group->samples[s];
+        for (uint32_t t = 0; t < sample->n_tokens; t++)
+            if (sample->weight_versions[t] != job->sampling.weight_version)
+                return 0;
+        if (judged && job->n_terms && !sample->scores)
+            return 0;
+        if (judged && !is_same_sample(sample, &job->groups[i].samples[s]))
+            return 0;
+    }
+    return 1;
 }
 
 static int accept_group(struct work *work, struct peer *peer, const struct text *frame)
@@ -206,10 +244,16 @@ static int accept_group(struct work *work, struct peer *peer, const struct text 
     long i = find_lease(work, message.lease, peer);
     if (i < 0)
         return STATUS_OK;   /* late: the lease was taken back */
+    struct group_slot *slot = &work->slots[i];
     peer->n_leases--;
+    message_note(work->exchange, 0, peer->name, WIRE_GROUP, message.lease);
+    if (slot->state == GROUP_SAMPLING && !peer_has_weights(work->exchange, peer))
+        return take_back(work, (size_t)i, peer->name,
+                         "it sampled without having acknowledged the weights", 1);
     if (!is_answer(work, (size_t)i, &message.group))
         return take_back(work, (size_t)i, peer->name, "it answered with another group", 1);
-    struct group_slot *slot = &work->slots[i];
+    peer->is_alone = 0;
+    work->progress_ms = clock_ms();
     work->job->groups[i] = message.group;
     slot->lease = 0;
     if (slot->state == GROUP_SAMPLING) {
@@ -237,13 +281,14 @@ static int accept_failure(struct work *work, struct peer *peer, const struct tex
     if (i < 0)
         return STATUS_OK;
     peer->n_leases--;
+    message_note(work->exchange, 0, peer->name, WIRE_FAILED, message.lease);
     snprintf(why, sizeof(why), "%.*s", (int)message.reason.bytes, message.reason.data);
     log_warning("%s could not do task %llu: %s", peer->name,
                 (unsigned long long)work->job->tasks[i]->id, why);
     return take_back(work, (size_t)i, peer->name, why, 1);
 }
 
-static int handle_frame(struct work *work, const char *name, const struct text *frame)
+int work_take_frame(struct work *work, const char *name, const struct text *frame)
 {
     struct exchange *exchange = work->exchange;
     struct peer *peer = peer_find(exchange, name);
@@ -269,6 +314,8 @@ static int handle_frame(struct work *work, const char *name, const struct text *
         return accept_failure(work, peer, frame);
     if (kind == WIRE_WEIGHTS_STATE)
         return peer_weights_state(exchange, peer, frame);
+    if (kind == WIRE_HEARTBEAT)
+        return peer_heartbeat(exchange, peer, frame);
     return STATUS_OK;
 }
 
@@ -282,6 +329,8 @@ static int replace_dead(struct work *work)
         log_warning("worker %s %s; it is started again and its groups are given out anew", name,
                     how);
         if (peer) {
+            if (peer->n_leases)   /* its groups are to blame, and bound how often */
+                workers_forgive(exchange->workers, name);
             TRY(take_back_all(work, peer, how));
             peer->is_ready = 0;
         }
@@ -290,24 +339,77 @@ static int replace_dead(struct work *work)
     return STATUS_OK;
 }
 
+/* A worker that does not answer: ended when it is ours, and in any case left alone until it speaks
+ * again. */
+static int give_up_on(struct work *work, struct peer *peer, const char *why)
+{
+    log_warning("%s: %s; its groups are given out anew%s", peer->name, why,
+                workers_kill(work->exchange->workers, peer->name) ? " and it is ended" : "");
+    TRY(take_back_all(work, peer, why));
+    peer->is_ready = 0;
+    return STATUS_OK;
+}
+
+static int check_silence(struct work *work, int64_t now)
+{
+    struct exchange *exchange = work->exchange;
+    int64_t silent_ms = exchange->config.silent_ms;
+    char why[WIRE_DETAIL_BYTES];
+
+    for (int i = 0; i < exchange->n_peers && silent_ms > 0; i++) {
+        struct peer *peer = exchange->peers[i];
+        int64_t since = peer->heard_ms > exchange->wait_started_ms ? peer->heard_ms
+                                                                   : exchange->wait_started_ms;
+        if (!peer->n_leases || now - since < silent_ms)
+            continue;
+        snprintf(why, sizeof(why), "silent for %lld ms (run.silent_ms)",
+                 (long long)silent_ms);
+        TRY(give_up_on(work, peer, why));
+    }
+    return STATUS_OK;
+}
+
 static int check_deadlines(struct work *work)
 {
+    struct exchange *exchange = work->exchange;
     int64_t now = clock_ms();
+    char why[WIRE_DETAIL_BYTES];
 
     for (size_t i = 0; i < work->job->n_tasks; i++) {
         struct group_slot *slot = &work->slots[i];
         if (!is_out(slot) || now < slot->deadline_ms)
             continue;
-        struct peer *peer = slot->peer;
-        char why[WIRE_DETAIL_BYTES];
         snprintf(why, sizeof(why), "no answer within %lld ms (run.lease_ms)",
-                 (long long)work->exchange->config.lease_ms);
-        log_warning("%s: %s; it is ended and its groups are given out anew", peer->name, why);
-        TRY(take_back_all(work, peer, why));
-        peer->is_ready = 0;
-        workers_kill(work->exchange->workers, peer->name);
+                 (long long)exchange->config.lease_ms);
+        TRY(give_up_on(work, slot->peer, why));
     }
-    return peer_check_presence(work->exchange, work->job->n_terms > 0);
+    TRY(check_silence(work, now));
+    if (exchange->config.stuck_ms > 0 && now - work->progress_ms >= exchange->config.stuck_ms)
+        return status_fail(STATUS_STUCK, "no group came for %lld ms (run.stuck_ms), %zu of %zu are "
+                           "missing", (long long)exchange->config.stuck_ms,
+                           work->job->n_tasks - work->n_done, work->job->n_tasks);
+    return peer_check_presence(exchange, work->job->n_terms > 0);
+}
+
+void exchange_describe(const struct exchange *exchange, const struct work *work,
+                       char out[WIRE_DETAIL_BYTES])
+{
+    (void)exchange;
+    if (work)
+        snprintf(out, WIRE_DETAIL_BYTES, "waits for GROUP: %zu of %zu of %.24s, %zu sampled",
+                 work->job->n_tasks - work->n_done, work->job->n_tasks, work->job->label,
+                 work->n_sampled);
+    else
+        snprintf(out, WIRE_DETAIL_BYTES, "works on what came: learns, stores, or ends a stage");
+}
+
+static int tell_state(struct work *work)
+{
+    char doing[WIRE_DETAIL_BYTES];
+
+    exchange_describe(work->exchange, work, doing);
+    state_write(work->exchange, work, 0);
+    return peers_beat(work->exchange, doing, clock_ms() - work->progress_ms);
 }
 
 static int turn(struct work *work, struct progress *progress)
@@ -319,10 +421,11 @@ static int turn(struct work *work, struct progress *progress)
         return status_fail(STATUS_INTERRUPTED, "stopped while waiting for %zu of %zu groups",
                            work->job->n_tasks - work->n_done, work->job->n_tasks);
     TRY(replace_dead(work));
+    TRY(tell_state(work));
     TRY(hand_out_all(work));
     int status = wire_hub_receive(exchange->hub, name, &exchange->inbox, POLL_MS);
     while (status == STATUS_OK) {
-        TRY(handle_frame(work, name, &exchange->inbox));
+        TRY(work_take_frame(work, name, &exchange->inbox));
         status = wire_hub_receive(exchange->hub, name, &exchange->inbox, 0);
     }
     if (status != STATUS_TIMEOUT && status != STATUS_INTERRUPTED)
@@ -340,13 +443,18 @@ int exchange_run(struct exchange *exchange, struct exchange_job *job)
 
     work.slots = mem_alloc(job->n_tasks, sizeof(*work.slots));
     work.sample_leases = 1 + (job->max_sequences + generations - 1) / generations;
-    work.sampled_ms = work.started_ms;
+    work.sampled_ms = work.progress_ms = work.started_ms;
+    job->n_set_aside = 0;
     peer_begin_wait(exchange);
     progress_begin(&progress, job->label, 0, (int64_t)job->n_tasks);
     while (status == STATUS_OK && work.n_done < job->n_tasks)
         status = turn(&work, &progress);
     progress_end(&progress);
+    if (status == STATUS_STUCK || status == STATUS_TIMEOUT || status == STATUS_FAILED)
+        status = state_report_stuck(exchange, &work, status);
     peer_forget_leases(exchange);
+    exchange->idle_since_ms = clock_ms();
+    state_write(exchange, NULL, 1);
     job->rollout_seconds = (double)(work.sampled_ms - work.started_ms) / 1000.0;
     job->total_seconds = (double)(clock_ms() - work.started_ms) / 1000.0;
     mem_free(work.slots);

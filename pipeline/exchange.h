@@ -5,6 +5,11 @@
  * its leases back and they go to another; an answer to a lease that was taken back is dropped, so a
  * group counts once. Since a sample depends on (weights, task, sampling, index) alone, the result
  * is the same whoever wrote it. Groups go to a reward worker as soon as they are sampled.
+ *
+ * A worker's samples count only after it has acknowledged the weights by version and SHA-256. A
+ * group that came to nothing max_lease_tries times is set aside: its samples are masked, those
+ * never written have no tokens, and the step goes on without it. A group that was in a worker's
+ * hands when that died is next given out alone, so that only the one that kills is blamed twice.
  */
 #ifndef HONE_PIPELINE_EXCHANGE_H
 #define HONE_PIPELINE_EXCHANGE_H
@@ -15,7 +20,11 @@
 
 struct exchange_config {
     const char *endpoint, *program, *config;
+    const struct wire_keys *keys;        /* of a tcp:// endpoint */
+    const char *worker_key;              /* file that local workers take; "" for none */
     int64_t lease_ms, connect_ms, max_lease_tries;
+    int64_t silent_ms, stuck_ms;         /* 0: never */
+    const char *directory;               /* of the run, for state.json; NULL: none is written */
     volatile int *stop;          /* set by a signal handler: the wait ends with INTERRUPTED */
 };
 
@@ -43,6 +52,7 @@ struct exchange_job {
     int max_sequences;                     /* decoded side by side in one worker */
     struct arena *arena;                   /* where the groups live */
     struct sample_group *groups;           /* [n_tasks], in the order of the tasks */
+    size_t n_set_aside;                    /* filled: groups that no worker could do */
     double rollout_seconds, total_seconds; /* filled: until the last group was sampled, in all */
 };
 int exchange_run(struct exchange *exchange, struct exchange_job *job);

@@ -1,4 +1,4 @@
-#include "pipeline/exchange_peers.h"
+#include "pipeline/exchange_work.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #define SEND_MS 30000
 #define PART_BYTES ((size_t)4 << 20)
 #define MAX_REFUSALS 3
+#define BEAT_MS 1000
 #define HELLO_ARENA_BYTES ((size_t)1 << 20)
 
 int exchange_create(struct exchange **out, const struct exchange_config *config)
@@ -19,10 +20,20 @@ int exchange_create(struct exchange **out, const struct exchange_config *config)
     exchange->config = *config;
     exchange->frame.maximum = exchange->inbox.maximum = WIRE_MAX_FRAME + 4096;
     /* The caller's text may go; the hub knows its own endpoint. */
-    exchange->config.endpoint = NULL;
-    status = wire_hub_open(&exchange->hub, config->endpoint);
+    exchange->config.endpoint = exchange->config.worker_key = NULL;
+    exchange->config.keys = NULL;
+    exchange->config.directory = NULL;
+    snprintf(exchange->worker_key, sizeof(exchange->worker_key), "%s",
+             config->worker_key ? config->worker_key : "");
+    status = wire_hub_open(&exchange->hub, config->endpoint, config->keys);
+    exchange->idle_since_ms = clock_ms();
+    snprintf(exchange->directory, sizeof(exchange->directory), "%s",
+             config->directory ? config->directory : "");
     if (status < 0)
         exchange_destroy(&exchange);
+    else if (exchange->worker_key[0])
+        log_info("workers on other machines connect to %s with --key and a copy of %s",
+                 wire_hub_endpoint(exchange->hub), exchange->worker_key);
     *out = exchange;
     return status;
 }
@@ -45,6 +56,7 @@ void exchange_destroy(struct exchange **exchange)
     if (!old)
         return;
     say_stop(old);
+    state_remove(old);
     workers_destroy(&old->workers);
     wire_hub_close(&old->hub);
     for (int i = 0; i < old->n_peers; i++)
@@ -73,7 +85,8 @@ int exchange_set_workers(struct exchange *exchange, const char *stage, const cha
     if (!exchange->workers) {
         const struct worker_command command = {exchange->config.program,
                                                wire_hub_endpoint(exchange->hub),
-                                               exchange->config.config, stage};
+                                               exchange->config.config, stage,
+                                               exchange->worker_key};
         TRY(workers_create(&exchange->workers, &command));
         snprintf(exchange->settings_hash, sizeof(exchange->settings_hash), "%s", settings_hash);
     }
@@ -152,7 +165,10 @@ int peer_hello(struct exchange *exchange, const char *name, const struct text *f
     peer->model_serial = 0;
     peer->has_version = 0;
     peer->n_refusals = 0;
-    peer->heard_ms = clock_ms();
+    peer->has_acked = peer->is_alone = 0;
+    memset(&peer->beat, 0, sizeof(peer->beat));
+    peer->heard_ms = peer->beat_ms = clock_ms();
+    message_note(exchange, 0, name, WIRE_HELLO, 0);
     log_debug("%s says hello", name);
     return STATUS_OK;
 }
@@ -161,7 +177,53 @@ void peer_is_back(struct peer *peer)
 {
     peer->is_ready = 1;
     peer->model_serial = 0;
-    peer->has_version = 0;
+    peer->has_version = peer->has_acked = 0;
+}
+
+int peer_heartbeat(struct exchange *exchange, struct peer *peer, const struct text *frame)
+{
+    struct wire_heartbeat beat;
+    struct arena arena;
+
+    (void)exchange;
+    arena_init(&arena, HELLO_ARENA_BYTES);
+    if (wire_decode_heartbeat(frame->data, frame->length, &arena, &beat) < 0) {
+        log_warning("a message from %s is dropped: %s", peer->name, status_reason());
+    } else {
+        peer->beat = beat;
+        peer->beat_ms = clock_ms();
+    }
+    arena_release(&arena);
+    return STATUS_OK;
+}
+
+int peers_beat(struct exchange *exchange, const char *doing, int64_t since_ms)
+{
+    struct wire_heartbeat beat = {.since_ms = (uint64_t)since_ms,
+                                  .weight_version = exchange->version};
+
+    if (clock_ms() - exchange->beat_ms < BEAT_MS)
+        return STATUS_OK;
+    exchange->beat_ms = clock_ms();
+    snprintf(beat.doing, sizeof(beat.doing), "%s", doing);
+    text_clear(&exchange->frame);
+    TRY(wire_encode_heartbeat(&beat, &exchange->frame));
+    for (int i = 0; i < exchange->n_peers; i++) {
+        struct peer *peer = exchange->peers[i];
+        if (!peer->is_ready)
+            continue;
+        int status = wire_hub_send(exchange->hub, peer->name, &exchange->frame, 0);
+        if (status == STATUS_CLOSED)
+            peer->is_ready = 0;   /* its leases go back by silence, reaping or its return */
+        else if (status < 0 && status != STATUS_TIMEOUT && status != STATUS_INTERRUPTED)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+int peer_has_weights(const struct exchange *exchange, const struct peer *peer)
+{
+    return peer->has_acked && peer->version_acked == exchange->version;
 }
 
 struct peer *peer_least_loaded(struct exchange *exchange, enum worker_role role, int most)
@@ -170,7 +232,7 @@ struct peer *peer_least_loaded(struct exchange *exchange, enum worker_role role,
 
     for (int i = 0; i < exchange->n_peers; i++) {
         struct peer *peer = exchange->peers[i];
-        if (peer->role == role && peer->is_ready && peer->n_leases < most &&
+        if (peer->role == role && peer->is_ready && !peer->is_alone && peer->n_leases < most &&
             (!best || peer->n_leases < best->n_leases))
             best = peer;
     }
@@ -185,8 +247,9 @@ int peer_send(struct exchange *exchange, struct peer *peer, const struct text *f
 static int send_model(struct exchange *exchange, struct peer *peer)
 {
     TRY(peer_send(exchange, peer, &exchange->model));
+    message_note(exchange, 1, peer->name, WIRE_MODEL, exchange->model_serial);
     peer->model_serial = exchange->model_serial;
-    peer->has_version = 0;
+    peer->has_version = peer->has_acked = 0;
     return STATUS_OK;
 }
 
@@ -203,6 +266,8 @@ static int send_weights(struct exchange *exchange, struct peer *peer)
         TRY(wire_encode_weights_part(&part, &exchange->frame));
         TRY(peer_send(exchange, peer, &exchange->frame));
     }
+    message_note(exchange, 1, peer->name, WIRE_WEIGHTS, exchange->version);
+    peer->has_acked = 0;
     peer->version_sent = exchange->version;
     peer->has_version = 1;
     return STATUS_OK;
@@ -231,8 +296,19 @@ int peer_weights_state(struct exchange *exchange, struct peer *peer, const struc
 
     arena_init(&arena, HELLO_ARENA_BYTES);
     status = wire_decode_weights_state(frame->data, frame->length, &arena, &message);
-    if (status == STATUS_OK && message.accepted) {
+    if (status == STATUS_OK)
+        message_note(exchange, 0, peer->name, WIRE_WEIGHTS_STATE, message.version);
+    int is_right = status == STATUS_OK && message.version == exchange->version &&
+                   memcmp(message.digest.bytes, exchange->image_digest.bytes,
+                          sizeof(message.digest.bytes)) == 0;
+    if (status == STATUS_OK && message.accepted && is_right) {
         peer->n_refusals = 0;
+        peer->has_acked = 1;
+        peer->version_acked = message.version;
+    } else if (status == STATUS_OK && message.accepted) {
+        log_warning("%s has taken over weights %u that are not those of the run: they do not count",
+                    peer->name, message.version);
+        peer->has_version = peer->has_acked = 0;
     } else if (status == STATUS_OK && message.version == exchange->version) {
         log_warning("%s refused weights %u: %.*s; they are sent again", peer->name, message.version,
                     (int)message.reason.bytes, message.reason.data);
@@ -286,5 +362,5 @@ int peer_check_presence(struct exchange *exchange, int needs_reward)
 void peer_forget_leases(struct exchange *exchange)
 {
     for (int i = 0; i < exchange->n_peers; i++)
-        exchange->peers[i]->n_leases = 0;
+        exchange->peers[i]->n_leases = exchange->peers[i]->is_alone = 0;
 }

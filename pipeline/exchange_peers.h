@@ -5,6 +5,7 @@
 #include "pipeline/exchange.h"
 
 #define MAX_PEERS 1024
+#define N_NOTES 64
 
 struct peer {
     char name[WIRE_NAME_BYTES];
@@ -16,19 +17,38 @@ struct peer {
     uint32_t version_sent;     /* of that model's weights */
     int has_version;           /* version_sent means something */
     int n_refusals;            /* of weights, one after another */
+    uint32_t version_acked;    /* taken over, with the right digest */
+    int has_acked;
+    int is_alone;              /* holds one suspect group; gets no other */
+    struct wire_heartbeat beat;
+    int64_t beat_ms;           /* when that came */
+};
+
+struct message_note {
+    int64_t unix_ms;
+    uint64_t number;           /* lease or version */
+    char peer[WIRE_NAME_BYTES];
+    enum wire_kind kind;
+    int is_out;
 };
 
 struct exchange {
     struct exchange_config config;
     struct wire_hub *hub;
     struct workers *workers;
+    char worker_key[FILE_PATH_MAX];
     char stage[64], settings_hash[DIGEST_HEX_BYTES];
     int n_wanted[2];           /* local workers per role */
     struct peer *peers[MAX_PEERS];
     int n_peers;
     uint64_t last_lease;
-    int64_t wait_started_ms;
+    int64_t wait_started_ms, beat_ms, idle_since_ms;
     struct text frame, inbox;
+    struct message_note notes[N_NOTES];
+    uint64_t n_notes;
+    char directory[FILE_PATH_MAX];   /* of state.json; "" for none */
+    int64_t state_ms;
+    int state_failed;
 
     uint32_t model_serial;
     struct text model;         /* the frame that announces it */
@@ -51,6 +71,19 @@ int peer_send(struct exchange *exchange, struct peer *peer, const struct text *f
 /* Sends the model and the weights that it lacks. */
 int peer_bring_up_to_date(struct exchange *exchange, struct peer *peer);
 int peer_weights_state(struct exchange *exchange, struct peer *peer, const struct text *frame);
+
+int peer_heartbeat(struct exchange *exchange, struct peer *peer, const struct text *frame);
+/* Tells every peer once a second that the coordinator lives, and what it is at. */
+int peers_beat(struct exchange *exchange, const char *doing, int64_t since_ms);
+int peer_has_weights(const struct exchange *exchange, const struct peer *peer);
+
+/* What the coordinator waits for, in words; `work` NULL: nothing. */
+struct work;
+void exchange_describe(const struct exchange *exchange, const struct work *work,
+                       char out[WIRE_DETAIL_BYTES]);
+/* Kept for `hone status` and the report of a stuck run. */
+void message_note(struct exchange *exchange, int is_out, const char *peer, enum wire_kind kind,
+                  uint64_t number);
 
 void peer_begin_wait(struct exchange *exchange);
 /* STATUS_TIMEOUT naming the role when none of its workers has been there for connect_ms. */

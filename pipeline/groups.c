@@ -40,6 +40,8 @@ static void add_lengths(struct metric_list *list, const struct sample_group *gro
         for (uint32_t i = 0; i < groups[g].n_samples; i++) {
             const struct sample *sample = &groups[g].samples[i];
             double length = sample->n_tokens;
+            if (sample->masked && !sample->n_tokens)
+                continue;   /* of a group that was set aside: never written */
             n_samples++;
             sum += length;
             least = fmin(least, length);

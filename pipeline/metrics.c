@@ -37,6 +37,9 @@ const struct metric_row metric_rows[] = {
     {"verdicts/<name>/limit", "share",
      "an answer too large or too slow to judge: wrong; rising: as unreadable"},
 
+    {"groups/set_aside", "groups",
+     "given up after run.max_lease_tries: they fail or kill workers; their samples are masked"},
+
     {"kl", "nats", "mean over tokens of the k3 estimate of KL(policy || reference)"},
     {"entropy", "nats",
      "mean over completion tokens of the policy's entropy; with grpo.beta 0 over those of "

@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "common/status.h"
+#include "common/trust.h"
 #include "common/version.h"
 #include "pipeline/internal.h"
 #include "pipeline/setup.h"
@@ -34,9 +35,10 @@ static int lock_run(struct pipeline *pipeline)
 {
     char path[FILE_PATH_MAX];
 
+    TRY(trust_check_directory(pipeline->options.run, "run"));
     TRY(file_make_directories(pipeline->options.run));
     TRY(file_join(path, pipeline->options.run, "lock"));
-    pipeline->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    pipeline->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
     if (pipeline->lock < 0)
         return status_fail(STATUS_IO, "cannot open %s: %s", path, strerror(errno));
     if (flock(pipeline->lock, LOCK_EX | LOCK_NB))
@@ -71,7 +73,8 @@ static int open_store(struct pipeline *pipeline)
 static int open_exchange(struct pipeline *pipeline)
 {
     const struct run_config *run = &pipeline->recipe.run;
-    char config[FILE_PATH_MAX], endpoint[FILE_PATH_MAX];
+    char config[FILE_PATH_MAX], endpoint[FILE_PATH_MAX], worker_key[FILE_PATH_MAX];
+    struct wire_keys keys;
 
     TRY(file_join(config, pipeline->options.run, "config.yaml"));
     pipeline->config_path = mem_copy_text(config);
@@ -79,16 +82,24 @@ static int open_exchange(struct pipeline *pipeline)
         snprintf(endpoint, sizeof(endpoint), "%s", run->endpoint);
     else
         TRY(setup_endpoint(pipeline->options.run, endpoint));
+    TRY(setup_keys(run, pipeline->options.run, endpoint, &keys, worker_key));
     const struct exchange_config settings = {
         .endpoint = endpoint,
+        .keys = &keys,
+        .worker_key = worker_key,
         .program = pipeline->options.program,
         .config = pipeline->config_path,
         .lease_ms = run->lease_ms,
         .connect_ms = run->connect_ms,
+        .silent_ms = run->silent_ms,
+        .stuck_ms = run->stuck_ms,
         .max_lease_tries = run->max_lease_tries,
+        .directory = pipeline->options.run,
         .stop = pipeline->options.stop,
     };
-    return exchange_create(&pipeline->exchange, &settings);
+    int status = exchange_create(&pipeline->exchange, &settings);
+    wire_keys_forget(&keys);
+    return status;
 }
 
 int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *options)

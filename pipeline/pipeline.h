@@ -45,10 +45,10 @@ int pipeline_export_folder(const char *from, const char *dtype, const char *dire
 int pipeline_export_dataset(const char *run, const char *stage, const char *format,
                             const char *path);
 
-/* The settings that a worker process of a stage needs, from the run's config.yaml; verifiers draw
- * their random numbers from the run's seed. */
+/* The settings that a worker process of a stage needs, from the run's config.yaml, and whether its
+ * tcp:// endpoint is plain; verifiers draw their random numbers from the run's seed. */
 int pipeline_worker_settings(const char *config, const char *stage,
-                             struct stage_settings *settings);
+                             struct stage_settings *settings, int *insecure);
 
 /* docs/config.md and the list for `hone help stages`. */
 void pipeline_print_config_markdown(struct text *out);

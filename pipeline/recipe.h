@@ -32,11 +32,15 @@ struct run_config {                  /* section "run" */
     char name[CONFIG_TEXT_BYTES];
     int64_t seed;
     char endpoint[CONFIG_TEXT_BYTES];   /* where workers connect; empty: ipc in the run directory */
+    char keys[CONFIG_TEXT_BYTES];       /* directory; empty: "keys" in the run directory */
+    int insecure;                       /* a tcp:// endpoint without keys */
     int device;                         /* of the learner: index of rollout_devices[] */
     int64_t threads;                    /* of the learner; 0: one per core */
     int64_t save_steps, save_total_limit, logging_steps;
     int64_t lease_ms;                   /* a group not back by then is given out again */
     int64_t connect_ms;                 /* a worker must say hello by then */
+    int64_t silent_ms;                  /* a worker must speak again by then */
+    int64_t stuck_ms;                   /* something must come by then */
     int64_t max_lease_tries;
     int sample_texts;                   /* store the training samples in run.db */
 };

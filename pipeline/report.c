@@ -211,7 +211,7 @@ static int print_status_json(struct text *out, struct report *report,
         text_print(out, "%s", i ? "," : "");
         print_stage_json(out, &stages->items[i], values);
     }
-    text_print(out, "]}\n");
+    text_print(out, "]");
     return STATUS_OK;
 }
 
@@ -251,6 +251,12 @@ int report_status(struct text *out, const char *run, int as_json)
     if (status == STATUS_OK)
         status = as_json ? print_status_json(out, &report, &stages)
                          : print_status(out, &report, &stages);
+    if (as_json)
+        text_print(out, ",\"state\":");
+    if (status == STATUS_OK)
+        status = report_state(out, run, as_json, 0);
+    if (as_json)
+        text_print(out, "}\n");
     report_release_stages(&stages);
     report_close(&report);
     return status;

@@ -12,6 +12,11 @@
 #include "common/memory.h"
 
 int report_status(struct text *out, const char *run, int as_json); /* stages, steps, last metrics */
+/* Who waits for whom, since when; nothing when no coordinator has left its state. */
+#define STATE_FILE "state.json"
+#define STUCK_FILE "stuck.txt"
+#define STATE_MAX_BYTES ((size_t)4 << 20)
+int report_state(struct text *out, const char *run, int as_json, int with_messages);
 /* Metrics as a table: stage NULL for all, names a comma list or NULL for the chief ones. */
 int report_log(struct text *out, const char *run, const char *stage, const char *names,
                int64_t last_steps, int as_json);

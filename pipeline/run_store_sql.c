@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/status.h"
+#include "common/trust.h"
 
 #define BUSY_TIMEOUT_MS 5000
 
@@ -83,11 +85,37 @@ static int reopen_immutable(struct sql *sql)
     return STATUS_OK;
 }
 
+/* A file that another user wrote: its pages are looked at before they are believed
+ * (sqlite.org/security.html). */
+static int check_foreign(struct sql *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    const char *verdict = NULL;
+
+    sqlite3_exec(sql->handle, "PRAGMA cell_size_check=ON; PRAGMA mmap_size=0", NULL, NULL, NULL);
+    int code = sqlite3_prepare_v2(sql->handle, "PRAGMA quick_check(1)", -1, &statement, NULL);
+    if (code == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+        verdict = (const char *)sqlite3_column_text(statement, 0);
+    int status = verdict && strcmp(verdict, "ok") == 0
+                     ? STATUS_OK
+                     : status_fail(STATUS_FORMAT, "%s belongs to another user, and is damaged: %s",
+                                   sql->path, verdict ? verdict : sqlite3_errmsg(sql->handle));
+    sqlite3_finalize(statement);
+    return status;
+}
+
 static int open_handle(struct sql *sql, enum sql_access access)
 {
     int flags = access == SQL_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
                                     : SQLITE_OPEN_READONLY;
 
+    struct stat info;
+    if (lstat(sql->path, &info) == 0 && S_ISLNK(info.st_mode))
+        return status_fail(STATUS_CONFIG, "%s is a symbolic link: put the whole run directory "
+                           "elsewhere instead", sql->path);
+    if (access == SQL_WRITE && trust_is_foreign(sql->path) && geteuid() != 0)
+        return status_fail(STATUS_CONFIG, "%s belongs to another user: a run is gone on with by "
+                           "who began it; copy it to make it yours", sql->path);
     if (sqlite3_open_v2(sql->path, &sql->handle, flags, NULL) != SQLITE_OK)
         return fail_with_words(sql);
     sqlite3_extended_result_codes(sql->handle, 1);
@@ -107,7 +135,7 @@ static int open_handle(struct sql *sql, enum sql_access access)
     sqlite3_db_config(sql->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     if (sqlite3_exec(sql->handle, "PRAGMA foreign_keys=ON", NULL, NULL, NULL) != SQLITE_OK)
         return fail_with_words(sql);
-    return STATUS_OK;
+    return trust_is_foreign(sql->path) ? check_foreign(sql) : STATUS_OK;
 }
 
 int sql_open(struct sql *sql, const char *path, enum sql_access access)

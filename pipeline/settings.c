@@ -13,6 +13,11 @@ static const struct config_field run_fields[] = {
     RUN(endpoint, CONFIG_STRING, "", 0, 0, NULL,
         "where workers connect, ipc:///path or tcp://host:port; empty: a socket in the run "
         "directory"),
+    RUN(keys, CONFIG_STRING, "", 0, 0, NULL,
+        "directory of the keys for tcp:// endpoints, made when it is missing; empty: \"keys\" in "
+        "the run directory"),
+    RUN(insecure, CONFIG_BOOL, "false", 0, 0, NULL,
+        "a tcp:// endpoint without keys: whoever reaches it can read and write the run"),
     RUN(device, CONFIG_ENUM, "cpu", 0, 0, rollout_devices, "device of the learner"),
     RUN(threads, CONFIG_INT, "0", 0, 1024, NULL,
         "threads of the learner; 0: one per core. Never changes a result"),
@@ -25,9 +30,15 @@ static const struct config_field run_fields[] = {
         "milliseconds after which a group that has not come back is given to another worker"),
     RUN(connect_ms, CONFIG_INT, "60000", 100, 86400000, NULL,
         "milliseconds within which a started worker must have said hello"),
+    RUN(silent_ms, CONFIG_INT, "120000", 1000, 86400000, NULL,
+        "milliseconds of silence after which a worker's groups are given to others; workers speak "
+        "every second, but not while they compute one batch"),
+    RUN(stuck_ms, CONFIG_INT, "3600000", 1000, 86400000, NULL,
+        "milliseconds without any group coming back after which the run ends with a report, "
+        "stuck.txt, and exit code 8"),
     RUN(max_lease_tries, CONFIG_INT, "3", 1, 1000, NULL,
-        "times that a group may fail: then an unjudged one is masked, an unsampled one ends the "
-        "run"),
+        "times that a group may fail or kill its worker: then it is set aside, its samples masked, "
+        "and the step goes on without it"),
     RUN(sample_texts, CONFIG_BOOL, "true", 0, 0, NULL,
         "keep every training sample (text, tokens, scores) in run.db"),
     {0},

@@ -11,6 +11,11 @@ int setup_hash_templates(const struct recipe *recipe, char hex[DIGEST_HEX_BYTES]
 /* An ipc:// endpoint in the run directory, or in /tmp when the path is too long for a socket. */
 int setup_endpoint(const char *run, char out[FILE_PATH_MAX]);
 
+/* The keys of a tcp:// endpoint, made when they are missing, and the file of the one that local
+ * workers take; both are empty for ipc://. */
+int setup_keys(const struct run_config *config, const char *run, const char *endpoint,
+               struct wire_keys *keys, char worker_key[FILE_PATH_MAX]);
+
 /* Files, models, verifiers and sandbox that the wanted stages need: before hours are spent. */
 int setup_check(const struct recipe *recipe, const char *only, const char *kind);
 

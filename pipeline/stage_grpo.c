@@ -113,6 +113,7 @@ static int run_step(struct stage_run *run)
     TRY(learner_step(run->learner, &batch, &stats));                            /* learner/ */
     add_learner_metrics(&metrics, &stats);
     groups_add_metrics(&metrics, job.groups, job.n_tasks);
+    metric_add(&metrics, (double)job.n_set_aside, "groups/set_aside");
     add_times(&metrics, &job, &stats, published - started, clock_seconds() - collected);
     metric_add(&metrics, clock_seconds() - started, "step_time");
     return stage_record_step(run, clock_seconds() - started, &metrics, job.groups, job.n_tasks);

@@ -47,6 +47,7 @@ int workers_create(struct workers **out, const struct worker_command *command)
     workers->command.endpoint = mem_copy_text(command->endpoint);
     workers->command.config = mem_copy_text(command->config);
     workers->command.stage = mem_copy_text(command->stage);
+    workers->command.key = mem_copy_text(command->key);
     *out = workers;
     return STATUS_OK;
 }
@@ -61,7 +62,8 @@ static int start(struct workers *workers, struct worker *worker)
     const char *const arguments[] = {
         workers->command.program, "worker", worker_role_name(worker->role), "--connect",
         workers->command.endpoint, "--name", worker->name, "--config", workers->command.config,
-        "--stage", workers->command.stage, "--parent", parent, NULL};
+        "--stage", workers->command.stage, "--parent", parent,
+        workers->command.key[0] ? "--key" : NULL, workers->command.key, NULL};
     posix_spawnattr_init(&attributes);
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes, &none);
@@ -110,6 +112,7 @@ void workers_destroy(struct workers **workers)
         mem_free((char *)(uintptr_t)(*workers)->command.endpoint);
         mem_free((char *)(uintptr_t)(*workers)->command.config);
         mem_free((char *)(uintptr_t)(*workers)->command.stage);
+        mem_free((char *)(uintptr_t)(*workers)->command.key);
         mem_free(*workers);
     }
     *workers = NULL;
@@ -180,6 +183,14 @@ int workers_restart(struct workers *workers, const char *name)
                            "`hone doctor`, and see its lines above", name, MAX_FAST_DEATHS,
                            FAST_DEATH_MS);
     return start(workers, worker);
+}
+
+void workers_forgive(struct workers *workers, const char *name)
+{
+    struct worker *worker = find(workers, name);
+
+    if (worker)
+        worker->fast_deaths = 0;
 }
 
 int workers_kill(struct workers *workers, const char *name)

@@ -18,6 +18,7 @@ struct worker_command {
     const char *program;         /* path of the executable */
     const char *endpoint, *config;   /* the resolved config.yaml that workers read */
     const char *stage;           /* whose settings they take */
+    const char *key;             /* file of the key that they take; "" for none */
 };
 
 struct workers;
@@ -31,6 +32,8 @@ int workers_set_count(struct workers *workers, enum worker_role role, int n);
  * 1 if there was one, else 0. It is started again by workers_restart(), under the same name. */
 int workers_reap(struct workers *workers, char name[WIRE_NAME_BYTES], char how[64]);
 int workers_restart(struct workers *workers, const char *name);
+/* Its death was not its own fault: it does not count towards giving up on it. */
+void workers_forgive(struct workers *workers, const char *name);
 /* SIGKILL to a worker that does not answer; it is reaped later. 0 when it is no child of ours. */
 int workers_kill(struct workers *workers, const char *name);
 /* 1 for a worker of ours that does not run; 0 for one that does, and for other machines' ones. */

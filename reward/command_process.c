@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "common/trust.h"
 
 #define MAX_WORDS 32
 #define LOG_LINES 10            /* of stderr, in each ... */
@@ -180,6 +182,19 @@ static int spawn(struct command_process *process)
     return STATUS_OK;
 }
 
+/* The executable, and files that it is given, a script say: it runs with our rights. */
+static int check_words(const struct command_process *process)
+{
+    char what[96];
+    struct stat info;
+
+    snprintf(what, sizeof(what), "verifier %s", process->name);
+    for (size_t i = 0; process->words[i]; i++)
+        if (stat(process->words[i], &info) == 0 && S_ISREG(info.st_mode))
+            TRY(trust_check_code(process->words[i], what));
+    return STATUS_OK;
+}
+
 int command_start(struct command_process **out, const char *name, const char *words)
 {
     struct command_process *process = mem_alloc(1, sizeof(*process));
@@ -189,6 +204,7 @@ int command_start(struct command_process **out, const char *name, const char *wo
     snprintf(process->name, sizeof(process->name), "%s", name);
     TRY(split_words(process, words));
     find_in_path(&process->words[0]);
+    TRY(check_words(process));
     TRY(spawn(process));
     *out = process;
     return STATUS_OK;

@@ -1,7 +1,9 @@
 #include <dlfcn.h>
 #include <string.h>
 
+#include "common/files.h"
 #include "common/status.h"
+#include "common/trust.h"
 #include "reward/internal.h"
 
 int reward_name_is_good(const char *name, size_t n)
@@ -12,6 +14,8 @@ int reward_name_is_good(const char *name, size_t n)
 
 int plugin_open(const char *path, const struct verifier_v1 **out)
 {
+    if (file_exists(path))
+        TRY(trust_check_code(path, "plugin"));
     /* Never closed: its threads and its strings may outlive the run. */
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)

@@ -83,6 +83,7 @@ struct reward_options {
     const struct reward_config *config;
     const struct sandbox_config *sandbox;
     int lost_ms;
+    const struct wire_keys *keys;    /* for tcp:// */
 };
 int reward_serve(const struct reward_options *options, volatile int *stop);
 

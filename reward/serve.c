@@ -22,7 +22,10 @@ struct server {
     struct arena arena;
     struct text frame, reply;
     int64_t beat_ms;       /* of the last heartbeat */
-    int was_lost;
+    uint32_t is_judging;
+    uint64_t task_id;      /* of the group in hand */
+    int64_t doing_since_ms;
+    uint64_t n_greeted;    /* connections that got a HELLO */
 };
 
 static int send_hello(struct server *server)
@@ -41,13 +44,20 @@ static int send_hello(struct server *server)
 static void beat(void *context)
 {
     struct server *server = context;
+    struct wire_heartbeat message = {.n_leases = server->is_judging};
     struct text frame = {0};
     int64_t now = clock_ms();
 
     if (now - server->beat_ms < HEARTBEAT_MS)
         return;
     server->beat_ms = now;
-    if (wire_encode_empty(WIRE_HEARTBEAT, &frame) < 0 ||
+    message.since_ms = (uint64_t)(now - server->doing_since_ms);
+    if (server->is_judging)
+        snprintf(message.doing, sizeof(message.doing), "judges task %llu",
+                 (unsigned long long)server->task_id);
+    else
+        snprintf(message.doing, sizeof(message.doing), "waits for JUDGE of the coordinator");
+    if (wire_encode_heartbeat(&message, &frame) < 0 ||
         wire_link_send(server->link, &frame, 0) < 0)
         log_debug("heartbeat: %s", status_reason());
     text_release(&frame);
@@ -64,6 +74,13 @@ static int send_failed(struct server *server, uint64_t lease)
     return wire_link_send(server->link, &server->reply, SEND_MS);
 }
 
+static void note_doing(struct server *server, int is_judging, uint64_t task_id)
+{
+    server->is_judging = (uint32_t)is_judging;
+    server->task_id = task_id;
+    server->doing_since_ms = clock_ms();
+}
+
 static int judge(struct server *server)
 {
     struct wire_judge_lease lease;
@@ -73,7 +90,10 @@ static int judge(struct server *server)
         log_warning("a lease is dropped: %s", status_reason());
         return STATUS_OK;
     }
-    if (judge_group(server->reward, &lease.group, &server->arena, beat, server) < 0)
+    note_doing(server, 1, lease.group.task.id);
+    int judged = judge_group(server->reward, &lease.group, &server->arena, beat, server);
+    note_doing(server, 0, 0);
+    if (judged < 0)
         return send_failed(server, lease.lease);
     struct wire_group group = {.lease = lease.lease, .group = lease.group};
     text_clear(&server->reply);
@@ -107,28 +127,28 @@ static int handle_frame(struct server *server)
     }
 }
 
-/* Says hello again to a hub that came back: it may be another process. */
+/* Says hello after every connection: a hub that came back may be another process. */
 static int watch_hub(struct server *server)
 {
-    int64_t lost_ms = wire_link_lost_ms(server->link);
-
-    if (lost_ms > server->options->lost_ms)
-        return status_fail(STATUS_CLOSED, "the hub at %s is gone for %lld ms",
-                           server->options->endpoint, (long long)lost_ms);
-    if (server->was_lost && lost_ms == 0 && send_hello(server) < 0)
+    TRY(wire_link_check(server->link, server->options->lost_ms));
+    uint64_t n_connections = wire_link_connections(server->link);
+    if (wire_link_lost_ms(server->link) || n_connections == server->n_greeted)
+        return STATUS_OK;
+    server->n_greeted = n_connections;
+    if (send_hello(server) < 0)
         log_warning("hello: %s", status_reason());
-    server->was_lost = lost_ms > 0;
     return STATUS_OK;
 }
 
 static int serve(struct server *server, const volatile int *stop)
 {
-    TRY(send_hello(server));
+    note_doing(server, 0, 0);
     for (;;) {
         if (stop && *stop)
             return status_fail(STATUS_INTERRUPTED, "%s was asked to stop", server->options->name);
-        beat(server);
         TRY(watch_hub(server));
+        if (server->n_greeted)
+            beat(server);
         int status = wire_link_receive(server->link, &server->frame, RECEIVE_MS);
         if (status == STATUS_TIMEOUT)
             continue;
@@ -153,7 +173,7 @@ int reward_serve(const struct reward_options *options, volatile int *stop)
     arena_init(&server.arena, LEASE_BYTES);
     TRY_OUT(reward_check_names(server.reward, options->config));
     TRY_OUT(reward_check_lengths(server.reward, options->config));
-    TRY_OUT(wire_link_open(&server.link, options->endpoint, options->name));
+    TRY_OUT(wire_link_open(&server.link, options->endpoint, options->name, options->keys));
     status = serve(&server, stop);
 out:
     wire_link_close(&server.link);

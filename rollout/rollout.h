@@ -65,6 +65,7 @@ struct rollout_options {
     int threads;
     struct rollout_limits limits;
     int lost_ms;
+    const struct wire_keys *keys;    /* for tcp:// */
 };
 int rollout_serve(const struct rollout_options *options, volatile int *stop);
 

@@ -2,6 +2,7 @@
  * The rollout process. One loop: greet, take all frames that wait, take over new weights when no
  * group runs, decode one token for every running sequence, send what is finished.
  */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,6 +27,9 @@ struct server {
     uint64_t n_greeted;               /* connections that got a HELLO */
     int64_t heartbeat_ms;             /* when the last one was sent */
     int n_running;                    /* samples not done */
+    uint32_t n_leases;                /* groups not sent */
+    enum { IDLE, RECEIVING, DECODING } doing;
+    int64_t doing_since_ms;
     int stopped;
 };
 
@@ -70,6 +74,7 @@ static int send_weights_state(struct server *server, uint32_t version, int verdi
     struct wire_weights_state state = {
         .version = version,
         .accepted = verdict == STATUS_OK,
+        .digest = server->policy.image_digest,
         .reason = {reason, (uint32_t)strlen(reason)},
     };
 
@@ -87,6 +92,7 @@ static int send_finished(struct server *server)
         int got = rollout_take(server->policy.rollout, &server->result, &group);
         if (got == 0)
             return STATUS_OK;
+        server->n_leases -= server->n_leases > 0;
         int status = got < 0 ? got : wire_encode_group(&group, &server->out);
         if (status < 0)
             TRY(send_failed(server, group.lease, status_reason()));
@@ -122,6 +128,7 @@ static int take_lease(struct server *server)
     if (status < 0)
         return send_failed(server, lease.lease, status_reason());
     server->n_running += (int)lease.sampling.num_generations;
+    server->n_leases++;
     return STATUS_OK;
 }
 
@@ -202,15 +209,45 @@ static int take_frames(struct server *server)
 
 /* ---- The loop. */
 
+static void note_doing(struct server *server, int64_t now_ms)
+{
+    int doing = server->n_running        ? DECODING
+                : server->policy.image   ? RECEIVING
+                                         : IDLE;
+
+    if (!server->doing_since_ms || doing != (int)server->doing)
+        server->doing_since_ms = now_ms;
+    server->doing = doing;
+}
+
+static int send_heartbeat(struct server *server, int64_t now_ms)
+{
+    struct wire_heartbeat beat = {
+        .since_ms = (uint64_t)(now_ms - server->doing_since_ms),
+        .weight_version = server->policy.version,
+        .n_leases = server->n_leases,
+    };
+
+    if (server->doing == DECODING)
+        snprintf(beat.doing, sizeof(beat.doing), "decodes %d samples", server->n_running);
+    else if (server->doing == RECEIVING)
+        snprintf(beat.doing, sizeof(beat.doing), "waits for WEIGHTS %u of the coordinator, has "
+                 "%llu of %llu bytes", server->policy.image_version,
+                 (unsigned long long)server->policy.image_bytes,
+                 (unsigned long long)server->policy.image_total);
+    else
+        snprintf(beat.doing, sizeof(beat.doing), "waits for SAMPLE of the coordinator");
+    return send_out(server, wire_encode_heartbeat(&beat, &server->out));
+}
+
 static int keep_in_touch(struct server *server)
 {
-    int64_t lost_ms = wire_link_lost_ms(server->link), now_ms = clock_ms();
     uint64_t n_connections = wire_link_connections(server->link);
+    int64_t now_ms = clock_ms();
 
-    if (lost_ms > server->options->lost_ms)
-        return status_fail(STATUS_CLOSED, "endpoint %s: no connection to the coordinator for %lld "
-                           "ms", server->options->endpoint, (long long)lost_ms);
-    if (lost_ms)
+    note_doing(server, now_ms);
+    TRY(wire_link_check(server->link, server->options->lost_ms));
+    if (wire_link_lost_ms(server->link))
         return STATUS_OK;
     if (n_connections > server->n_greeted) {
         server->n_greeted = n_connections;
@@ -220,7 +257,7 @@ static int keep_in_touch(struct server *server)
     if (now_ms - server->heartbeat_ms < HEARTBEAT_MS)
         return STATUS_OK;
     server->heartbeat_ms = now_ms;
-    return send_out(server, wire_encode_empty(WIRE_HEARTBEAT, &server->out));
+    return send_heartbeat(server, now_ms);
 }
 
 static int decode(struct server *server)
@@ -257,7 +294,7 @@ int rollout_serve(const struct rollout_options *options, volatile int *stop)
     arena_init(&server.result, GROUP_ARENA_BYTES);
     status = policy_open(&server.policy, options);
     if (status == STATUS_OK)
-        status = wire_link_open(&server.link, options->endpoint, options->name);
+        status = wire_link_open(&server.link, options->endpoint, options->name, options->keys);
     if (status == STATUS_OK) {
         log_info("rollout on %s, coordinator at %s", ops_name(server.policy.ops),
                  options->endpoint);

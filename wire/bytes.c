@@ -158,7 +158,7 @@ int wire_kind_of(const void *frame, size_t n, enum wire_kind *kind)
     if (load_u32(bytes + 8) != n - WIRE_HEADER_BYTES)
         return status_fail(STATUS_FORMAT, "message says %u bytes of body and has %zu",
                            load_u32(bytes + 8), n - WIRE_HEADER_BYTES);
-    if ((bytes[5] == WIRE_HEARTBEAT || bytes[5] == WIRE_STOP) && n != WIRE_HEADER_BYTES)
+    if (bytes[5] == WIRE_STOP && n != WIRE_HEADER_BYTES)
         return status_fail(STATUS_FORMAT, "message of kind %u has a body", bytes[5]);
     *kind = bytes[5];
     return STATUS_OK;

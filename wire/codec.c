@@ -13,7 +13,7 @@ int wire_encode_empty(enum wire_kind kind, struct text *out)
 {
     struct writer writer;
 
-    if (kind != WIRE_HEARTBEAT && kind != WIRE_STOP)
+    if (kind != WIRE_STOP)
         BUG("wire_encode_empty: kind %d has a body", (int)kind);
     writer_begin(&writer, out, kind);
     return writer_end(&writer);
@@ -299,6 +299,7 @@ int wire_encode_weights_state(const struct wire_weights_state *message, struct t
     TRY(writer_begin(&writer, out, WIRE_WEIGHTS_STATE));
     writer_u32(&writer, message->version);
     writer_count(&writer, message->accepted, 1, "weights_state.accepted is neither 0 nor 1");
+    writer_bytes(&writer, message->digest.bytes, sizeof(message->digest.bytes));
     writer_text(&writer, &message->reason, "weights_state.reason is missing");
     return writer_end(&writer);
 }
@@ -312,6 +313,7 @@ int wire_decode_weights_state(const void *frame, size_t n, struct arena *arena,
     TRY(reader_begin(&reader, frame, n, arena, WIRE_WEIGHTS_STATE));
     message->version = reader_u32(&reader);
     message->accepted = reader_below(&reader, 2, "weights_state.accepted is neither 0 nor 1");
+    reader_bytes(&reader, message->digest.bytes, sizeof(message->digest.bytes));
     reader_text(&reader, &message->reason);
     return reader_end(&reader);
 }
@@ -380,5 +382,31 @@ int wire_decode_failed(const void *frame, size_t n, struct arena *arena,
     TRY(reader_begin(&reader, frame, n, arena, WIRE_FAILED));
     message->lease = reader_u64(&reader);
     reader_text(&reader, &message->reason);
+    return reader_end(&reader);
+}
+
+int wire_encode_heartbeat(const struct wire_heartbeat *message, struct text *out)
+{
+    struct writer writer;
+
+    TRY(writer_begin(&writer, out, WIRE_HEARTBEAT));
+    writer_fixed(&writer, message->doing, WIRE_DETAIL_BYTES, "heartbeat.doing has no end");
+    writer_u64(&writer, message->since_ms);
+    writer_u32(&writer, message->weight_version);
+    writer_u32(&writer, message->n_leases);
+    return writer_end(&writer);
+}
+
+int wire_decode_heartbeat(const void *frame, size_t n, struct arena *arena,
+                          struct wire_heartbeat *message)
+{
+    struct reader reader;
+
+    memset(message, 0, sizeof(*message));
+    TRY(reader_begin(&reader, frame, n, arena, WIRE_HEARTBEAT));
+    reader_fixed(&reader, message->doing, WIRE_DETAIL_BYTES, "heartbeat.doing has no end");
+    message->since_ms = reader_u64(&reader);
+    message->weight_version = reader_u32(&reader);
+    message->n_leases = reader_u32(&reader);
     return reader_end(&reader);
 }

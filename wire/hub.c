@@ -12,8 +12,13 @@
 
 #define ENDPOINT_BYTES 512
 
+#define SAY_EVERY_MS 10000
+
 struct wire_hub {
     void *context, *socket;
+    struct gate *gate;               /* NULL for ipc:// and plain tcp:// */
+    struct wire_refusals said;       /* what the log has been told */
+    int64_t said_ms;
     char endpoint[ENDPOINT_BYTES];
 };
 
@@ -47,12 +52,15 @@ static int check_ipc_free(const char *endpoint)
     return alive ? fail_in_use(endpoint) : STATUS_OK;
 }
 
-static int bind_hub(struct wire_hub *hub, const char *endpoint)
+static int bind_hub(struct wire_hub *hub, const char *endpoint, const struct wire_keys *keys)
 {
     size_t n = sizeof(hub->endpoint);
     int on = 1;
 
     TRY(socket_set_options(hub->socket, endpoint));
+    TRY(socket_set_keys(hub->socket, endpoint, keys, 1));
+    if (socket_is_secured(endpoint) && !keys->insecure)
+        TRY(gate_open(&hub->gate, hub->context, hub->socket, endpoint, keys));
     if (zmq_setsockopt(hub->socket, ZMQ_ROUTER_MANDATORY, &on, sizeof(on)) ||
         zmq_setsockopt(hub->socket, ZMQ_ROUTER_HANDOVER, &on, sizeof(on)))
         return status_fail(STATUS_IO, "endpoint %s: %s", endpoint, zmq_strerror(errno));
@@ -72,14 +80,14 @@ static int bind_hub(struct wire_hub *hub, const char *endpoint)
     return STATUS_OK;
 }
 
-int wire_hub_open(struct wire_hub **out, const char *endpoint)
+int wire_hub_open(struct wire_hub **out, const char *endpoint, const struct wire_keys *keys)
 {
     *out = NULL;
-    TRY(socket_check_endpoint(endpoint));
+    TRY(socket_check_endpoint(endpoint, keys));
     struct wire_hub *hub = mem_alloc(1, sizeof(*hub));
     hub->context = zmq_ctx_new();
     hub->socket = hub->context ? zmq_socket(hub->context, ZMQ_ROUTER) : NULL;
-    int status = hub->socket ? bind_hub(hub, endpoint)
+    int status = hub->socket ? bind_hub(hub, endpoint, keys)
                              : status_fail(STATUS_IO, "endpoint %s: %s", endpoint,
                                            zmq_strerror(errno));
     if (status < 0)
@@ -92,7 +100,9 @@ void wire_hub_close(struct wire_hub **hub)
 {
     if (!*hub)
         return;
+    gate_close_sockets((*hub)->gate);
     socket_close(&(*hub)->context, &(*hub)->socket);
+    gate_destroy(&(*hub)->gate);
     if (strncmp((*hub)->endpoint, "ipc://", 6) == 0)
         unlink((*hub)->endpoint + 6);   /* ZeroMQ leaves it */
     mem_free(*hub);
@@ -164,12 +174,42 @@ static int receive_message(struct wire_hub *hub, char peer[WIRE_NAME_BYTES], str
     return 1;
 }
 
+void wire_hub_refusals(struct wire_hub *hub, struct wire_refusals *refusals)
+{
+    memset(refusals, 0, sizeof(*refusals));
+    if (hub->gate)
+        gate_refusals(hub->gate, refusals);
+}
+
+/* However many strangers knock, one line in ten seconds. */
+static void say_refusals(struct wire_hub *hub)
+{
+    struct wire_refusals now, *said = &hub->said;
+    int64_t now_ms = clock_ms();
+
+    if (!hub->gate || (hub->said_ms && now_ms - hub->said_ms < SAY_EVERY_MS))
+        return;
+    gate_refusals(hub->gate, &now);
+    if (memcmp(&now, said, sizeof(now)) == 0)
+        return;
+    log_warning("endpoint %s: turned away: %llu with a key that is not on the list, %llu without "
+                "CURVE, %llu whose handshake broke off (or for another coordinator's key), %llu "
+                "that sent too much or were too many", hub->endpoint,
+                (unsigned long long)(now.n_unknown - said->n_unknown),
+                (unsigned long long)(now.n_plain - said->n_plain),
+                (unsigned long long)(now.n_broken - said->n_broken),
+                (unsigned long long)(now.n_crowded - said->n_crowded));
+    *said = now;
+    hub->said_ms = now_ms;
+}
+
 int wire_hub_receive(struct wire_hub *hub, char peer[WIRE_NAME_BYTES], struct text *frame,
                      int timeout_ms)
 {
     int64_t deadline_ms = clock_ms() + (timeout_ms > 0 ? timeout_ms : 0);
 
     text_clear(frame);
+    say_refusals(hub);
     for (;;) {
         TRY(socket_wait(hub->socket, deadline_ms, hub->endpoint));
         int got = receive_message(hub, peer, frame);

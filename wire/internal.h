@@ -59,9 +59,24 @@ void *reader_u32s(struct reader *reader, uint32_t n);
 void *reader_alloc(struct reader *reader, uint32_t n, size_t size, size_t align);
 void reader_fail(struct reader *reader, const char *what);
 
+/* ---- keys.c: 1 when the list has the key, 0 when not, or a failure to read it. */
+int keys_are_allowed(const char *path, const char key[WIRE_KEY_BYTES]);
+
+/* ---- gate.c: who is let in to a hub on tcp://. Opened before the socket is bound. The context
+ * ends its thread; a failed gate_open() leaves one that must be closed and destroyed, too. */
+struct gate;
+int gate_open(struct gate **out, void *context, void *socket, const char *endpoint,
+              const struct wire_keys *keys);
+void gate_close_sockets(struct gate *gate);   /* when no thread has them; before the context ends */
+void gate_destroy(struct gate **gate);        /* after the context has ended */
+void gate_refusals(struct gate *gate, struct wire_refusals *refusals);
+
 /* ---- socket.c */
-int socket_check_endpoint(const char *endpoint);
+/* STATUS_CONFIG for tcp:// without keys. */
+int socket_check_endpoint(const char *endpoint, const struct wire_keys *keys);
+int socket_is_secured(const char *endpoint);
 int socket_set_options(void *socket, const char *endpoint);
+int socket_set_keys(void *socket, const char *endpoint, const struct wire_keys *keys, int is_hub);
 /* STATUS_OK when a message waits, STATUS_TIMEOUT, or STATUS_INTERRUPTED after a signal. */
 int socket_wait(void *socket, int64_t deadline_ms, const char *endpoint);
 int socket_send(void *socket, const char *peer, const struct text *frame, int timeout_ms,

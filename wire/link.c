@@ -2,12 +2,20 @@
 #include <string.h>
 #include <zmq.h>
 
+#include "common/log.h"
 #include "common/status.h"
 #include "wire/internal.h"
 
 #define RECONNECT_MS 100
 #define RECONNECT_MAX_MS 2000
 #define MONITOR "inproc://monitor"   /* of this link's own context */
+#define EVENTS                                                                                     \
+    (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |                                      \
+     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                  \
+     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+
+/* Why the last handshake failed. */
+enum trouble { TROUBLE_NONE, TROUBLE_BROKEN, TROUBLE_PLAIN, TROUBLE_REFUSED };
 
 struct wire_link {
     void *context, *socket;
@@ -15,14 +23,15 @@ struct wire_link {
     char *endpoint;
     int64_t lost_since_ms;   /* 0 while it stands */
     uint64_t n_connections;
+    enum trouble trouble, said;
+    char public_key[WIRE_KEY_BYTES];   /* "" when plain */
 };
 
 static int open_monitor(struct wire_link *link)
 {
     int linger = 0;
 
-    if (zmq_socket_monitor(link->socket, MONITOR,
-                           ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED))
+    if (zmq_socket_monitor(link->socket, MONITOR, EVENTS))
         return status_fail(STATUS_IO, "endpoint %s: %s", link->endpoint, zmq_strerror(errno));
     link->monitor = zmq_socket(link->context, ZMQ_PAIR);
     if (!link->monitor || zmq_setsockopt(link->monitor, ZMQ_LINGER, &linger, sizeof(linger)) ||
@@ -31,11 +40,12 @@ static int open_monitor(struct wire_link *link)
     return STATUS_OK;
 }
 
-static int connect_link(struct wire_link *link, const char *name)
+static int connect_link(struct wire_link *link, const char *name, const struct wire_keys *keys)
 {
     int interval_ms = RECONNECT_MS, interval_max_ms = RECONNECT_MAX_MS;
 
     TRY(socket_set_options(link->socket, link->endpoint));
+    TRY(socket_set_keys(link->socket, link->endpoint, keys, 0));
     if (zmq_setsockopt(link->socket, ZMQ_ROUTING_ID, name, strlen(name)) ||
         zmq_setsockopt(link->socket, ZMQ_RECONNECT_IVL, &interval_ms, sizeof(interval_ms)) ||
         zmq_setsockopt(link->socket, ZMQ_RECONNECT_IVL_MAX, &interval_max_ms,
@@ -48,21 +58,24 @@ static int connect_link(struct wire_link *link, const char *name)
     return STATUS_OK;
 }
 
-int wire_link_open(struct wire_link **out, const char *endpoint, const char *name)
+int wire_link_open(struct wire_link **out, const char *endpoint, const char *name,
+                   const struct wire_keys *keys)
 {
     size_t n = strlen(name);
 
     *out = NULL;
-    TRY(socket_check_endpoint(endpoint));
+    TRY(socket_check_endpoint(endpoint, keys));
     if (n == 0 || n >= WIRE_NAME_BYTES)
         return status_fail(STATUS_CONFIG, "a worker's name \"%s\" must have 1 to %d bytes", name,
                            WIRE_NAME_BYTES - 1);
     struct wire_link *link = mem_alloc(1, sizeof(*link));
     link->endpoint = mem_copy_text(endpoint);
     link->lost_since_ms = clock_ms();
+    if (keys && socket_is_secured(endpoint))
+        memcpy(link->public_key, keys->public_key, sizeof(link->public_key));
     link->context = zmq_ctx_new();
     link->socket = link->context ? zmq_socket(link->context, ZMQ_DEALER) : NULL;
-    int status = link->socket ? connect_link(link, name)
+    int status = link->socket ? connect_link(link, name, keys)
                               : status_fail(STATUS_IO, "endpoint %s: %s", endpoint,
                                             zmq_strerror(errno));
     if (status < 0)
@@ -94,11 +107,57 @@ static void read_events(struct wire_link *link)
         zmq_recv(link->monitor, bytes, sizeof(bytes), 0);
         if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
             link->lost_since_ms = 0;
+            link->trouble = link->said = TROUBLE_NONE;
             link->n_connections++;
-        } else if (!link->lost_since_ms) {
-            link->lost_since_ms = clock_ms();
+            continue;
         }
+        if (!link->lost_since_ms)
+            link->lost_since_ms = clock_ms();
+        if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+            link->trouble = TROUBLE_REFUSED;
+        else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
+            link->trouble = TROUBLE_PLAIN;
+        else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
+            link->trouble = TROUBLE_BROKEN;
     }
+}
+
+static const char *explain(const struct wire_link *link)
+{
+    switch (link->trouble) {
+    case TROUBLE_REFUSED:
+        return "; it does not know this worker's key: see `hone keys`";
+    case TROUBLE_PLAIN:
+        return link->public_key[0]
+                   ? "; what listens there does not speak CURVE (run.insecure there?)"
+                   : "; it does not speak plain: take its key with --key FILE";
+    case TROUBLE_BROKEN:
+        return link->public_key[0]
+                   ? "; the handshake broke off: the key file may be another coordinator's"
+                   : "; the handshake broke off: it may want a key, --key FILE";
+    case TROUBLE_NONE:
+        break;
+    }
+    return "";
+}
+
+int wire_link_check(struct wire_link *link, int64_t lost_ms)
+{
+    int64_t lost = wire_link_lost_ms(link);
+
+    if (!lost)
+        return STATUS_OK;
+    if (link->trouble == TROUBLE_REFUSED)
+        return status_fail(STATUS_CONFIG, "endpoint %s: the coordinator does not let in the key %s "
+                           "of this worker; there, `hone keys` shows who is let in and adds one",
+                           link->endpoint, link->public_key);
+    if (lost > lost_ms)
+        return status_fail(STATUS_CLOSED, "endpoint %s: no connection to the coordinator for %lld "
+                           "ms%s", link->endpoint, (long long)lost, explain(link));
+    if (link->trouble != link->said)
+        log_warning("endpoint %s: no connection yet%s", link->endpoint, explain(link));
+    link->said = link->trouble;
+    return STATUS_OK;
 }
 
 int64_t wire_link_lost_ms(struct wire_link *link)

@@ -7,15 +7,27 @@
 #include "wire/internal.h"
 
 #define LINGER_MS 1000            /* a STOP that was just sent still gets out */
+#define HANDSHAKE_MS 5000
+#define BACKLOG 128
 #define HEARTBEAT_MS 2000
 #define HEARTBEAT_TIMEOUT_MS 20000
 #define SEND_QUEUE 1024           /* frames per peer */
 #define IPC_PATH_MAX 107          /* sun_path less its NUL */
 
-int socket_check_endpoint(const char *endpoint)
+int socket_is_secured(const char *endpoint)
 {
-    if (!strncmp(endpoint, "tcp://", 6))
-        return STATUS_OK;
+    return !strncmp(endpoint, "tcp://", 6);
+}
+
+int socket_check_endpoint(const char *endpoint, const struct wire_keys *keys)
+{
+    if (socket_is_secured(endpoint)) {
+        if (keys && (keys->insecure || keys->secret[0]))
+            return STATUS_OK;
+        return status_fail(STATUS_CONFIG, "endpoint %s needs keys: `hone run` makes them in "
+                           "run.keys; a worker takes its own with --key FILE or in "
+                           "HONE_WORKER_KEY", endpoint);
+    }
     if (strncmp(endpoint, "ipc://", 6) || !endpoint[6])
         return status_fail(STATUS_CONFIG,
                            "endpoint \"%s\": wanted ipc:///path/socket or tcp://host:port",
@@ -42,6 +54,8 @@ int socket_set_options(void *socket, const char *endpoint)
     int64_t max_message = (int64_t)WIRE_MAX_FRAME;
 
     TRY(set_int(socket, ZMQ_LINGER, LINGER_MS, endpoint));
+    TRY(set_int(socket, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS, endpoint));
+    TRY(set_int(socket, ZMQ_BACKLOG, BACKLOG, endpoint));
     TRY(set_int(socket, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS, endpoint));
     TRY(set_int(socket, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS, endpoint));
     TRY(set_int(socket, ZMQ_SNDHWM, SEND_QUEUE, endpoint));
@@ -50,6 +64,23 @@ int socket_set_options(void *socket, const char *endpoint)
     TRY(set_int(socket, ZMQ_RCVHWM, 0, endpoint));
     if (zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max_message, sizeof(max_message)))
         return status_fail(STATUS_IO, "endpoint %s: ZMQ_MAXMSGSIZE: %s", endpoint,
+                           zmq_strerror(errno));
+    return STATUS_OK;
+}
+
+int socket_set_keys(void *socket, const char *endpoint, const struct wire_keys *keys, int is_hub)
+{
+    int on = 1;
+
+    if (!socket_is_secured(endpoint) || keys->insecure)
+        return STATUS_OK;
+    int failed =
+        is_hub ? zmq_setsockopt(socket, ZMQ_CURVE_SERVER, &on, sizeof(on)) ||
+                     zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, "hone", 4)
+               : zmq_setsockopt(socket, ZMQ_CURVE_SERVERKEY, keys->hub, WIRE_KEY_BYTES) ||
+                     zmq_setsockopt(socket, ZMQ_CURVE_PUBLICKEY, keys->public_key, WIRE_KEY_BYTES);
+    if (failed || zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, keys->secret, WIRE_KEY_BYTES))
+        return status_fail(STATUS_UNSUPPORTED, "endpoint %s: CURVE: %s", endpoint,
                            zmq_strerror(errno));
     return STATUS_OK;
 }

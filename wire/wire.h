@@ -17,7 +17,7 @@
 #include "common/files.h"
 #include "common/memory.h"
 
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_NAME_BYTES 32
 #define WIRE_DETAIL_BYTES 96
 #define WIRE_MAX_FRAME ((size_t)64 << 20)   /* larger things travel in parts */
@@ -111,7 +111,7 @@ enum wire_kind {
     WIRE_JUDGE,          /* hub -> reward: struct wire_judge_lease */
     WIRE_GROUP,          /* worker -> hub: struct wire_group: what a lease asked for */
     WIRE_FAILED,         /* worker -> hub: struct wire_failed: a lease that could not be done */
-    WIRE_HEARTBEAT,      /* both ways, empty body */
+    WIRE_HEARTBEAT,      /* both ways: struct wire_heartbeat */
     WIRE_STOP            /* hub -> worker, empty body: finish and exit 0 */
 };
 
@@ -139,6 +139,7 @@ struct wire_weights_part {           /* bytes [offset, offset + data.bytes) of a
 struct wire_weights_state {          /* taken over, or why not */
     uint32_t version;
     uint32_t accepted;
+    struct digest digest;            /* of the image it speaks of */
     struct wire_text reason;
 };
 
@@ -163,6 +164,13 @@ struct wire_failed {
     struct wire_text reason;
 };
 
+struct wire_heartbeat {              /* that it lives, and what it is at */
+    char doing[WIRE_DETAIL_BYTES];   /* "decodes 12 samples", "waits for a lease" */
+    uint64_t since_ms;               /* for so long */
+    uint32_t weight_version;         /* that it has; 0: none */
+    uint32_t n_leases;               /* in hand */
+};
+
 /* Encoders append one whole frame to `out`; STATUS_FORMAT when over WIRE_MAX_FRAME. Decoders check
  * the header's kind too; what they give lives in the arena. */
 int wire_kind_of(const void *frame, size_t n, enum wire_kind *kind);
@@ -179,35 +187,70 @@ WIRE_CODEC(sample_lease)
 WIRE_CODEC(judge_lease)
 WIRE_CODEC(group)
 WIRE_CODEC(failed)
+WIRE_CODEC(heartbeat)
 
 /* A copy whose every pointer lives in the arena. */
 int task_copy(struct task *to, const struct task *from, struct arena *arena);
 int sample_group_copy(struct sample_group *to, const struct sample_group *from,
                       struct arena *arena);
 
+/* ---- Keys. tcp:// speaks CURVE; ipc:// is guarded by its file's mode. A directory of keys, mode
+ * 0700, holds hub.key, the workers' keys and the list of those who are let in, mode 0600 each. */
+#define WIRE_KEY_BYTES 41                /* Z85 text and its NUL */
+#define WIRE_HUB_KEY "hub.key"
+#define WIRE_WORKER_KEY "worker.key"
+#define WIRE_ALLOWED_KEYS "allowed"
+struct wire_keys {
+    int insecure;                        /* plain tcp://, by the user's explicit wish; no keys */
+    char hub[WIRE_KEY_BYTES];            /* the coordinator's public key */
+    char public_key[WIRE_KEY_BYTES], secret[WIRE_KEY_BYTES];   /* this side's own pair */
+    char allowed[FILE_PATH_MAX];         /* of the hub: the file of those who are let in */
+};
+/* Makes what is missing: the hub's pair, one worker's, the list. Never replaces anything. */
+int wire_keys_make(const char *directory);
+/* One more worker's pair, at the path that is filled in; one of that name is kept. */
+int wire_keys_add(const char *directory, const char *name, char path[FILE_PATH_MAX]);
+int wire_keys_remove(const char *directory, const char *name);
+int wire_keys_read_hub(struct wire_keys *keys, const char *directory);
+int wire_keys_read(struct wire_keys *keys, const char *path);
+int wire_keys_parse(struct wire_keys *keys, const char *text, const char *name);
+void wire_keys_forget(struct wire_keys *keys);   /* overwrites them */
+
 /* ---- The hub: the coordinator's end. `endpoint` is "ipc:///path/socket" or "tcp://host:port";
  * "tcp://127.0.0.1:*" takes a free port, and wire_hub_endpoint() says which. A port in use is one
  * clear STATUS_IO. Peers are known by the name in their HELLO; a name that comes back replaces the
  * one before. A hub or a link belongs to the thread that opened it; a wait that a signal ends is
- * STATUS_INTERRUPTED. */
+ * STATUS_INTERRUPTED. `keys` may be NULL for ipc://. */
 struct wire_hub;
-int wire_hub_open(struct wire_hub **out, const char *endpoint);
+int wire_hub_open(struct wire_hub **out, const char *endpoint, const struct wire_keys *keys);
 void wire_hub_close(struct wire_hub **hub);
 const char *wire_hub_endpoint(const struct wire_hub *hub);
 /* The next frame and who sent it, appended to `frame` after clearing it; STATUS_TIMEOUT when none
  * came within timeout_ms (0: do not wait). */
 int wire_hub_receive(struct wire_hub *hub, char peer[WIRE_NAME_BYTES], struct text *frame,
                      int timeout_ms);
+/* Those who were turned away since the hub was opened, by why. Any thread. */
+struct wire_refusals {
+    uint64_t n_unknown;      /* the key is not on the list */
+    uint64_t n_plain;        /* no CURVE, or another protocol */
+    uint64_t n_broken;       /* the handshake broke off, was late, or used another hub's key */
+    uint64_t n_crowded;      /* connections that made room for newer ones, or sent too much */
+};
+void wire_hub_refusals(struct wire_hub *hub, struct wire_refusals *refusals);
 /* STATUS_CLOSED when the peer is gone, STATUS_TIMEOUT when its queue stays full. */
 int wire_hub_send(struct wire_hub *hub, const char *peer, const struct text *frame,
                   int timeout_ms);
 
 /* ---- A link: a worker's end. `name` is its routing id. */
 struct wire_link;
-int wire_link_open(struct wire_link **out, const char *endpoint, const char *name);
+int wire_link_open(struct wire_link **out, const char *endpoint, const char *name,
+                   const struct wire_keys *keys);
 void wire_link_close(struct wire_link **link);
 int wire_link_receive(struct wire_link *link, struct text *frame, int timeout_ms);
 int wire_link_send(struct wire_link *link, const struct text *frame, int timeout_ms);
+/* STATUS_CLOSED, with what is known of the cause, when the hub has been gone for over lost_ms;
+ * STATUS_CONFIG as soon as it has refused this worker's key. */
+int wire_link_check(struct wire_link *link, int64_t lost_ms);
 /* Milliseconds since the connection to the hub was lost; 0 while it stands. */
 int64_t wire_link_lost_ms(struct wire_link *link);
 /* How often the connection came up: after each, the hub wants a HELLO. */

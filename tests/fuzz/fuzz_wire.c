@@ -31,6 +31,7 @@ CHECK(sample_lease)
 CHECK(judge_lease)
 CHECK(group)
 CHECK(failed)
+CHECK(heartbeat)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -43,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         [WIRE_JUDGE] = check_judge_lease,
         [WIRE_GROUP] = check_group,
         [WIRE_FAILED] = check_failed,
-        [WIRE_HEARTBEAT] = NULL,
+        [WIRE_HEARTBEAT] = check_heartbeat,
         [WIRE_STOP] = NULL,
     };
     struct arena arena;

@@ -128,6 +128,68 @@ static void a_frozen_rollout_worker_loses_its_lease_and_changes_nothing(void **s
     assert_same_runs(&place, "run/quiet", "run/frozen");
 }
 
+/* One worker, frozen in the middle of a step; seven from outside join; then the first goes on. */
+static void seven_workers_that_join_in_a_step_change_nothing(void **state)
+{
+    struct program program, status, joined[7];
+    char name[32];
+
+    (void)state;
+    place_copy(&place, "run/base", "run/eight");
+    START(&program, &place, "run", "--run", "run/eight", "--stage", "zero", "--set",
+          "rollout.workers=1");
+    pid_t first = freeze_at_work("run/eight", "rollout-0");
+    for (int i = 0; i < 7; i++) {
+        snprintf(name, sizeof(name), "joined-%d", i);
+        START(&joined[i], &place, "worker", "rollout", "--connect", "ipc://run/eight/wire.sock",
+              "--config", "run/eight/config.yaml", "--stage", "zero", "--name", name);
+    }
+    WAIT_UNTIL(SAYS(&joined[6], "coordinator at"));
+    WAIT_UNTIL(all_rest(&program));   /* all that is left is in the frozen one's hands */
+    HONE(&status, &place, "status", "run/eight");
+    assert_ends(&status, 0, "waits for GROUP of rollout-0");
+    assert_true(SAYS(&status, "joined-6"));
+    assert_int_equal(kill(first, SIGCONT), 0);
+    assert_ends(&program, 0, "stage zero is done");
+    assert_same_runs(&place, "run/quiet", "run/eight");
+}
+
+/* Only its silence tells: its connection stands for longer. */
+static void a_silent_rollout_worker_is_ended_and_changes_nothing(void **state)
+{
+    struct program program;
+
+    (void)state;
+    place_copy(&place, "run/base", "run/silent");
+    START(&program, &place, "run", "--run", "run/silent", "--stage", "zero", "--set",
+          "run.silent_ms=3000");
+    freeze_at_work("run/silent", "rollout-0");
+    assert_ends(&program, 0, "rollout-0: silent for 3000 ms (run.silent_ms)");
+    assert_same_runs(&place, "run/quiet", "run/silent");
+}
+
+static void a_run_whose_only_worker_hangs_ends_with_a_report(void **state)
+{
+    struct program program;
+    struct text report = {0};
+
+    (void)state;
+    place_copy(&place, "run/base", "run/stuck");
+    START(&program, &place, "run", "--run", "run/stuck", "--stage", "zero", "--set",
+          "rollout.workers=1", "--set", "run.stuck_ms=3000");
+    freeze_at_work("run/stuck", "rollout-0");
+    assert_ends(&program, 8, "run/stuck/stuck.txt has the waits and the last messages");
+    assert_int_equal(file_read(in_place(&place, "run/stuck/stuck.txt"), 1 << 20, &report),
+                     STATUS_OK);
+    assert_non_null(strstr(report.data, "waits for GROUP of rollout-0"));
+    assert_non_null(strstr(report.data, "last messages:"));
+    text_release(&report);
+    HONE(&program, &place, "run", "--run", "run/stuck", "--stage", "zero", "--set",
+         "run.stuck_ms=3600000");
+    assert_ends(&program, 0, "stage zero is done");
+    assert_same_runs(&place, "run/quiet", "run/stuck");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +197,9 @@ int main(void)
         cmocka_unit_test(the_only_rollout_worker_killed_in_a_step_changes_nothing),
         cmocka_unit_test(a_reward_worker_killed_with_groups_in_hand_changes_nothing),
         cmocka_unit_test(a_frozen_rollout_worker_loses_its_lease_and_changes_nothing),
+        cmocka_unit_test(a_silent_rollout_worker_is_ended_and_changes_nothing),
+        cmocka_unit_test(seven_workers_that_join_in_a_step_change_nothing),
+        cmocka_unit_test(a_run_whose_only_worker_hangs_ends_with_a_report),
     };
 
     return cmocka_run_group_tests_name("integration_workers", tests, make_place, remove_place);

@@ -55,7 +55,7 @@ static int set_up(void **state)
     arena_init(&f->arena, 1 << 24);
     /* The worker first: the hub's library has threads, and threads and fork do not mix. */
     start_worker(f, 500);
-    assert_int_equal(wire_hub_open(&f->hub, f->endpoint), 0);
+    assert_int_equal(wire_hub_open(&f->hub, f->endpoint, NULL), 0);
     *state = f;
     return 0;
 }
@@ -93,6 +93,16 @@ static void receive_kind(struct fixture *f, enum wire_kind wanted)
 static void send_frame(struct fixture *f, const struct text *frame)
 {
     assert_int_equal(wire_hub_send(f->hub, "reward-1", frame, DEADLINE_MS), 0);
+}
+
+static void send_heartbeat(struct fixture *f)
+{
+    const struct wire_heartbeat beat = {.doing = "waits"};
+    struct text frame = {0};
+
+    assert_int_equal(wire_encode_heartbeat(&beat, &frame), 0);
+    send_frame(f, &frame);
+    text_release(&frame);
 }
 
 static void send_empty(struct fixture *f, enum wire_kind kind)
@@ -150,7 +160,7 @@ static void a_worker_judges_leases_until_it_is_stopped(void **state)
     text_append(&garbage, "garbage", 7);
     send_frame(f, &garbage);
     text_release(&garbage);
-    send_empty(f, WIRE_HEARTBEAT);
+    send_heartbeat(f);
     send_lease(f, 18, 0);
     receive_kind(f, WIRE_FAILED);
     assert_int_equal(wire_decode_failed(f->frame.data, f->frame.length, &f->arena, &failed), 0);

@@ -43,7 +43,7 @@ static void *work(void *argument)
 
 static void start(struct fixture *f)
 {
-    assert_int_equal(wire_hub_open(&f->hub, f->endpoint), STATUS_OK);
+    assert_int_equal(wire_hub_open(&f->hub, f->endpoint, NULL), STATUS_OK);
     assert_int_equal(pthread_create(&f->thread, NULL, work, f), 0);
     f->started = 1;
 }
@@ -502,7 +502,7 @@ static void a_worker_greets_again_after_the_hub_came_back(void **state)
 
     start_with_policy(f);
     wire_hub_close(&f->hub);
-    assert_int_equal(wire_hub_open(&f->hub, f->endpoint), STATUS_OK);
+    assert_int_equal(wire_hub_open(&f->hub, f->endpoint, NULL), STATUS_OK);
     greet(f);
     send_lease(f, 1, 1, "a");
     receive_group(f, 1);

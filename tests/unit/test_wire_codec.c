@@ -71,6 +71,7 @@ union message {
     struct wire_judge_lease judge_lease;
     struct wire_group group;
     struct wire_failed failed;
+    struct wire_heartbeat heartbeat;
 };
 struct codec {
     const char *name;
@@ -96,6 +97,7 @@ CODEC(sample_lease)
 CODEC(judge_lease)
 CODEC(group)
 CODEC(failed)
+CODEC(heartbeat)
 #define ROW(name, kind) {#name, kind, encode_##name, decode_##name}
 static const struct codec codecs[] = {
     ROW(hello, WIRE_HELLO),
@@ -106,6 +108,7 @@ static const struct codec codecs[] = {
     ROW(judge_lease, WIRE_JUDGE),
     ROW(group, WIRE_GROUP),
     ROW(failed, WIRE_FAILED),
+    ROW(heartbeat, WIRE_HEARTBEAT),
 };
 #define N_CODECS (sizeof(codecs) / sizeof(codecs[0]))
 
@@ -129,7 +132,9 @@ static union message full_message(enum wire_kind kind)
         memset(m.weights_part.digest.bytes, 0xab, sizeof(m.weights_part.digest.bytes));
         break;
     case WIRE_WEIGHTS_STATE:
-        m.weights_state = (struct wire_weights_state){3, 1, TEXT("fine")};
+        m.weights_state = (struct wire_weights_state){
+            .version = 3, .accepted = 1, .reason = TEXT("fine")};
+        memset(m.weights_state.digest.bytes, 0xcd, sizeof(m.weights_state.digest.bytes));
         break;
     case WIRE_SAMPLE:
         m.sample_lease = (struct wire_sample_lease){
@@ -137,6 +142,9 @@ static union message full_message(enum wire_kind kind)
         break;
     case WIRE_JUDGE:
         m.judge_lease = (struct wire_judge_lease){11, full_group()};
+        break;
+    case WIRE_HEARTBEAT:
+        m.heartbeat = (struct wire_heartbeat){"decodes 3 samples", 12345678901u, 7, 2};
         break;
     case WIRE_GROUP:
         m.group = (struct wire_group){12, full_group()};
@@ -303,13 +311,17 @@ static void a_decoded_model_has_its_stop_ids_and_no_hostile_ones(void **state)
 static void a_frame_is_laid_out_as_drawn(void **state)
 {
     static const unsigned char drawn[] = {
-        'H', 'O', 'N', 'E', WIRE_VERSION, WIRE_WEIGHTS_STATE, 0, 0, 14, 0, 0, 0,   /* header */
+        'H', 'O', 'N', 'E', WIRE_VERSION, WIRE_WEIGHTS_STATE, 0, 0, 46, 0, 0, 0,   /* header */
         4,   3,   2,   1,   1, 0, 0, 0,                                 /* version, accepted */
+        9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9,                 /* digest */
+        9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9,
         2,   0,   0,   0,   'o', 'k',                                   /* reason */
     };
     struct fixture *f = *state;
-    struct wire_weights_state message = {0x01020304, 1, TEXT("ok")};
+    struct wire_weights_state message = {
+        .version = 0x01020304, .accepted = 1, .reason = TEXT("ok")};
 
+    memset(message.digest.bytes, 9, sizeof(message.digest.bytes));
     assert_int_equal(wire_encode_weights_state(&message, &f->frame), STATUS_OK);
     assert_int_equal(f->frame.length, sizeof(drawn));
     assert_memory_equal(f->frame.data, drawn, sizeof(drawn));

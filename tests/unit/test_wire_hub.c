@@ -21,6 +21,8 @@
 
 #define LONG_MS 5000
 
+static const struct wire_keys plain = {.insecure = 1};   /* test_wire_keys.c has the others */
+
 struct fixture {
     char directory[64];
     char endpoint[128];
@@ -37,7 +39,7 @@ static int setup(void **state)
     if (!mkdtemp(f->directory))
         return -1;
     snprintf(f->endpoint, sizeof(f->endpoint), "ipc://%s/hub", f->directory);
-    if (wire_encode_empty(WIRE_HEARTBEAT, &f->frame) < 0)
+    if (wire_encode_empty(WIRE_STOP, &f->frame) < 0)
         return -1;
     *state = f;
     return 0;
@@ -58,8 +60,9 @@ static int teardown(void **state)
 
 static void open_both(struct fixture *f, const char *endpoint)
 {
-    assert_int_equal(wire_hub_open(&f->hub, endpoint), STATUS_OK);
-    assert_int_equal(wire_link_open(&f->link, wire_hub_endpoint(f->hub), "rollout-1"), STATUS_OK);
+    assert_int_equal(wire_hub_open(&f->hub, endpoint, &plain), STATUS_OK);
+    assert_int_equal(wire_link_open(&f->link, wire_hub_endpoint(f->hub), "rollout-1", &plain),
+                     STATUS_OK);
 }
 
 static void assert_talks(struct fixture *f)
@@ -126,8 +129,8 @@ static void a_port_in_use_is_one_clear_error(void **state)
     struct fixture *f = *state;
     struct wire_hub *second;
 
-    assert_int_equal(wire_hub_open(&f->hub, "tcp://127.0.0.1:*"), STATUS_OK);
-    assert_int_equal(wire_hub_open(&second, wire_hub_endpoint(f->hub)), STATUS_IO);
+    assert_int_equal(wire_hub_open(&f->hub, "tcp://127.0.0.1:*", &plain), STATUS_OK);
+    assert_int_equal(wire_hub_open(&second, wire_hub_endpoint(f->hub), &plain), STATUS_IO);
     assert_null(second);
     assert_non_null(strstr(status_reason(), "in use by another process"));
     assert_non_null(strstr(status_reason(), "--set run.endpoint="));
@@ -140,7 +143,7 @@ static void an_ipc_socket_in_use_is_not_stolen(void **state)
     struct wire_hub *second;
 
     open_both(f, f->endpoint);
-    assert_int_equal(wire_hub_open(&second, f->endpoint), STATUS_IO);
+    assert_int_equal(wire_hub_open(&second, f->endpoint, NULL), STATUS_IO);
     assert_non_null(strstr(status_reason(), "in use by another process"));
     assert_talks(f);
 }
@@ -163,7 +166,7 @@ static void a_file_at_the_sockets_path_is_kept(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(file_write_atomic(f->endpoint + 6, "mine", 4), STATUS_OK);
-    assert_int_equal(wire_hub_open(&f->hub, f->endpoint), STATUS_IO);
+    assert_int_equal(wire_hub_open(&f->hub, f->endpoint, NULL), STATUS_IO);
     assert_true(file_exists(f->endpoint + 6));
 }
 
@@ -172,7 +175,7 @@ static void an_ipc_socket_is_its_owners_alone(void **state)
     struct fixture *f = *state;
     struct stat info;
 
-    assert_int_equal(wire_hub_open(&f->hub, f->endpoint), STATUS_OK);
+    assert_int_equal(wire_hub_open(&f->hub, f->endpoint, NULL), STATUS_OK);
     assert_int_equal(stat(f->endpoint + 6, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0600);
 }
@@ -183,17 +186,18 @@ static void bad_endpoints_are_refused_with_their_name(void **state)
     char longest[200] = "ipc:///";
 
     memset(longest + 7, 'x', 120);
-    assert_int_equal(wire_hub_open(&f->hub, longest), STATUS_CONFIG);
+    assert_int_equal(wire_hub_open(&f->hub, longest, NULL), STATUS_CONFIG);
     assert_non_null(strstr(status_reason(), "shorter"));
-    assert_int_equal(wire_link_open(&f->link, longest, "a"), STATUS_CONFIG);
-    assert_int_equal(wire_hub_open(&f->hub, "udp://1.2.3.4:5"), STATUS_CONFIG);
+    assert_int_equal(wire_link_open(&f->link, longest, "a", NULL), STATUS_CONFIG);
+    assert_int_equal(wire_hub_open(&f->hub, "udp://1.2.3.4:5", NULL), STATUS_CONFIG);
     assert_non_null(strstr(status_reason(), "udp://1.2.3.4:5"));
-    assert_true(wire_hub_open(&f->hub, "tcp://nonsense") < 0);
-    assert_true(wire_hub_open(&f->hub, "ipc:///nowhere/at/all") < 0);
-    assert_int_equal(wire_link_open(&f->link, "tcp://nonsense", "a"), STATUS_CONFIG);
-    assert_int_equal(wire_link_open(&f->link, f->endpoint, ""), STATUS_CONFIG);
-    assert_int_equal(wire_link_open(&f->link, f->endpoint, "a-name-that-is-much-too-long-for-it"),
-                     STATUS_CONFIG);
+    assert_true(wire_hub_open(&f->hub, "tcp://nonsense", &plain) < 0);
+    assert_true(wire_hub_open(&f->hub, "ipc:///nowhere/at/all", NULL) < 0);
+    assert_int_equal(wire_link_open(&f->link, "tcp://nonsense", "a", &plain), STATUS_CONFIG);
+    assert_int_equal(wire_link_open(&f->link, f->endpoint, "", NULL), STATUS_CONFIG);
+    assert_int_equal(
+        wire_link_open(&f->link, f->endpoint, "a-name-that-is-much-too-long-for-it", NULL),
+        STATUS_CONFIG);
     assert_null(f->hub);
     assert_null(f->link);
 }
@@ -202,7 +206,7 @@ static void sending_to_a_stranger_is_closed(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(wire_hub_open(&f->hub, f->endpoint), STATUS_OK);
+    assert_int_equal(wire_hub_open(&f->hub, f->endpoint, NULL), STATUS_OK);
     assert_int_equal(wire_hub_send(f->hub, "rollout-9", &f->frame, 0), STATUS_CLOSED);
     assert_non_null(strstr(status_reason(), "rollout-9"));
     assert_int_equal(wire_hub_send(f->hub, "", &f->frame, 0), STATUS_CLOSED);
@@ -229,7 +233,7 @@ static void a_link_connects_again_to_a_new_hub(void **state)
     open_both(f, f->endpoint);
     assert_talks(f);
     wire_hub_close(&f->hub);
-    assert_int_equal(wire_hub_open(&f->hub, f->endpoint), STATUS_OK);
+    assert_int_equal(wire_hub_open(&f->hub, f->endpoint, NULL), STATUS_OK);
     int64_t deadline_ms = clock_ms() + LONG_MS;
     while (wire_link_connections(f->link) < 2 && clock_ms() < deadline_ms)
         wire_link_receive(f->link, &f->got, 1);
@@ -247,7 +251,7 @@ static void a_name_that_comes_back_replaces_the_one_before(void **state)
 
     open_both(f, f->endpoint);
     assert_talks(f);
-    assert_int_equal(wire_link_open(&second, f->endpoint, "rollout-1"), STATUS_OK);
+    assert_int_equal(wire_link_open(&second, f->endpoint, "rollout-1", NULL), STATUS_OK);
     assert_int_equal(wire_link_send(second, &f->frame, LONG_MS), STATUS_OK);
     assert_int_equal(wire_hub_receive(f->hub, peer, &f->got, LONG_MS), STATUS_OK);
     wire_link_close(&f->link);
@@ -302,7 +306,7 @@ static void a_full_queue_is_a_timeout(void **state)
     int status = STATUS_OK;
 
     /* Nobody listens: frames pile up on the sender's side until its queue is full. */
-    assert_int_equal(wire_link_open(&f->link, f->endpoint, "rollout-1"), STATUS_OK);
+    assert_int_equal(wire_link_open(&f->link, f->endpoint, "rollout-1", NULL), STATUS_OK);
     for (int i = 0; i < 5000 && status == STATUS_OK; i++)
         status = wire_link_send(f->link, &f->frame, 0);
     assert_int_equal(status, STATUS_TIMEOUT);
@@ -322,7 +326,7 @@ static void a_signal_ends_a_wait(void **state)
     struct itimerval never = {{0, 0}, {0, 0}};
     char peer[WIRE_NAME_BYTES];
 
-    assert_int_equal(wire_hub_open(&f->hub, f->endpoint), STATUS_OK);
+    assert_int_equal(wire_hub_open(&f->hub, f->endpoint, NULL), STATUS_OK);
     sigaction(SIGALRM, &action, &before);
     setitimer(ITIMER_REAL, &soon, NULL);
     int status = wire_hub_receive(f->hub, peer, &f->got, 60000);

@@ -1,0 +1,588 @@
+/* The coordinator's side of a step, with workers that are played here: what they may do wrong. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/status.h"
+#include "pipeline/exchange.h"
+#include "pipeline/report.h"
+
+#define N_TASKS 6
+#define N_SAMPLES 2
+#define N_FAKES 9
+#define VERSION 7u
+#define DEADLINE_MS 20000
+
+struct fixture {
+    char directory[64], endpoint[128];
+    struct exchange_config config;
+    struct arena arena;
+    struct task tasks[N_TASKS];
+    const struct task *list[N_TASKS];
+    struct sample_group groups[N_TASKS];
+    struct exchange_job job;
+    char image[3000];
+    pthread_t thread;
+    int status, is_done;
+    char reason[512];
+    pthread_mutex_t mutex;
+};
+
+/* A rollout worker that does as it is told. */
+struct fake {
+    struct wire_link *link;
+    char name[WIRE_NAME_BYTES];
+    uint64_t n_greeted;
+    struct text in, out;
+    struct arena arena;
+    int n_leases, n_beats, n_images;
+    int is_frozen;               /* takes nothing, says nothing */
+    int says_no_ack, wrong_digest, wrong_version, doubles;
+    uint64_t deadly_task;        /* dies of it: greets again instead of answering */
+    uint64_t held[N_TASKS * 4];  /* leases that are not answered */
+    int holds;                   /* answers none */
+    int n_held;
+};
+
+static int is_done(struct fixture *f)
+{
+    pthread_mutex_lock(&f->mutex);
+    int done = f->is_done;
+    pthread_mutex_unlock(&f->mutex);
+    return done;
+}
+
+static int run_job(struct fixture *f)
+{
+    const struct wire_model model = {{"{}", 2}, {"{}", 2}, 0, NULL};
+    struct exchange *exchange;
+    struct text image = {0};
+    int status;
+
+    TRY(exchange_create(&exchange, &f->config));
+    text_append(&image, f->image, sizeof(f->image));
+    TRY_OUT(exchange_set_workers(exchange, "rl", "hash", 0, 0));
+    TRY_OUT(exchange_set_model(exchange, &model));
+    TRY_OUT(exchange_publish(exchange, VERSION, &image));
+    status = exchange_run(exchange, &f->job);
+out:
+    snprintf(f->reason, sizeof(f->reason), "%s", status_reason());
+    text_release(&image);
+    exchange_destroy(&exchange);
+    return status;
+}
+
+static void *run_thread(void *argument)
+{
+    struct fixture *f = argument;
+    int status = run_job(f);
+
+    pthread_mutex_lock(&f->mutex);
+    f->status = status;
+    f->is_done = 1;
+    pthread_mutex_unlock(&f->mutex);
+    return NULL;
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = mem_alloc(1, sizeof(*f));
+
+    snprintf(f->directory, sizeof(f->directory), "/tmp/hone-test-XXXXXX");
+    if (!mkdtemp(f->directory))
+        return -1;
+    snprintf(f->endpoint, sizeof(f->endpoint), "ipc://%s/hub", f->directory);
+    f->config = (struct exchange_config){.endpoint = f->endpoint, .program = "/bin/false",
+                                         .config = "none", .lease_ms = 60000, .connect_ms = 60000,
+                                         .silent_ms = 60000, .stuck_ms = 60000,
+                                         .max_lease_tries = 3, .directory = f->directory};
+    arena_init(&f->arena, (size_t)64 << 20);
+    for (uint64_t i = 0; i < N_TASKS; i++) {
+        f->tasks[i] = (struct task){.id = 100 + i, .kind = "chain", .question = {"", 0},
+                                    .prompt = {"p", 1}, .prefill = {"", 0}, .reference = {"", 0},
+                                    .columns = {"", 0}};
+        f->list[i] = &f->tasks[i];
+    }
+    f->job = (struct exchange_job){.label = "rl", .tasks = f->list, .n_tasks = N_TASKS,
+                                   .sampling = {.num_generations = N_SAMPLES,
+                                                .max_completion_length = 4,
+                                                .temperature = 1, .top_p = 1,
+                                                .weight_version = VERSION},
+                                   .max_sequences = 4, .arena = &f->arena, .groups = f->groups};
+    pthread_mutex_init(&f->mutex, NULL);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    pthread_mutex_destroy(&f->mutex);
+    arena_release(&f->arena);
+    int status = file_remove_tree(f->directory);
+    mem_free(f);
+    return status;
+}
+
+static void start(struct fixture *f)
+{
+    assert_int_equal(pthread_create(&f->thread, NULL, run_thread, f), 0);
+}
+
+/* ---- The fake worker. */
+
+static void fake_open(struct fixture *f, struct fake *fake, int number)
+{
+    memset(fake, 0, sizeof(*fake));
+    snprintf(fake->name, sizeof(fake->name), "fake-%d", number);
+    arena_init(&fake->arena, (size_t)16 << 20);
+    assert_int_equal(wire_link_open(&fake->link, f->endpoint, fake->name, NULL), STATUS_OK);
+}
+
+static void fake_close(struct fake *fake)
+{
+    wire_link_close(&fake->link);
+    arena_release(&fake->arena);
+    text_release(&fake->in);
+    text_release(&fake->out);
+}
+
+static void fake_send(struct fake *fake, int encoded)
+{
+    assert_int_equal(encoded, STATUS_OK);
+    assert_int_equal(wire_link_send(fake->link, &fake->out, 5000), STATUS_OK);
+    text_clear(&fake->out);
+}
+
+static void fake_greet(struct fake *fake)
+{
+    struct wire_hello hello = {.role = "rollout", .pid = 1, .version = {"1", 1}};
+
+    snprintf(hello.name, sizeof(hello.name), "%s", fake->name);
+    fake_send(fake, wire_encode_hello(&hello, &fake->out));
+}
+
+static void fake_answer(struct fake *fake, uint64_t lease, const struct task *task)
+{
+    int32_t tokens[2] = {(int32_t)task->id, 5};
+    float logprobs[2] = {-1, -2};
+    uint32_t version = fake->wrong_version ? VERSION - 1 : VERSION;
+    uint32_t versions[2] = {VERSION, version};
+    struct sample samples[N_SAMPLES];
+    struct wire_group group = {lease, {.task = *task, .n_prompt = 2, .prompt_tokens = tokens,
+                                       .n_samples = N_SAMPLES, .samples = samples}};
+
+    for (int i = 0; i < N_SAMPLES; i++)
+        samples[i] = (struct sample){.n_tokens = 2, .tokens = tokens, .logprobs = logprobs,
+                                     .weight_versions = versions, .text = {"t", 1}};
+    fake_send(fake, wire_encode_group(&group, &fake->out));
+    if (fake->doubles)
+        fake_send(fake, wire_encode_group(&group, &fake->out));
+}
+
+static void fake_lease(struct fake *fake)
+{
+    struct wire_sample_lease lease;
+
+    assert_int_equal(wire_decode_sample_lease(fake->in.data, fake->in.length, &fake->arena, &lease),
+                     STATUS_OK);
+    fake->n_leases++;
+    if (fake->deadly_task && lease.task.id == fake->deadly_task)
+        fake_greet(fake);
+    else if (fake->holds)
+        fake->held[fake->n_held++ % (N_TASKS * 4)] = lease.lease;
+    else
+        fake_answer(fake, lease.lease, &lease.task);
+}
+
+static void fake_weights(struct fake *fake)
+{
+    struct wire_weights_part part;
+
+    assert_int_equal(wire_decode_weights_part(fake->in.data, fake->in.length, &fake->arena, &part),
+                     STATUS_OK);
+    fake->n_images++;
+    if (fake->says_no_ack)
+        return;
+    struct wire_weights_state message = {.version = part.version, .accepted = 1,
+                                         .digest = part.digest, .reason = {"", 0}};
+    message.digest.bytes[0] ^= (unsigned char)fake->wrong_digest;
+    fake_send(fake, wire_encode_weights_state(&message, &fake->out));
+}
+
+static void fake_turn(struct fake *fake)
+{
+    enum wire_kind kind;
+
+    if (fake->is_frozen)
+        return;
+    if (wire_link_connections(fake->link) > fake->n_greeted) {
+        fake->n_greeted = wire_link_connections(fake->link);
+        fake_greet(fake);
+    }
+    for (int i = 0; i < 8 && wire_link_receive(fake->link, &fake->in, 1) == STATUS_OK; i++) {
+        arena_rewind(&fake->arena);
+        assert_int_equal(wire_kind_of(fake->in.data, fake->in.length, &kind), STATUS_OK);
+        fake->n_beats += kind == WIRE_HEARTBEAT;
+        if (kind == WIRE_WEIGHTS)
+            fake_weights(fake);
+        if (kind == WIRE_SAMPLE)
+            fake_lease(fake);
+    }
+}
+
+static void play(struct fixture *f, struct fake *fakes, int n)
+{
+    int64_t end = clock_ms() + DEADLINE_MS;
+
+    while (!is_done(f)) {
+        assert_true(clock_ms() < end);
+        for (int i = 0; i < n; i++)
+            fake_turn(&fakes[i]);
+    }
+    pthread_join(f->thread, NULL);
+}
+
+static void play_until(struct fixture *f, struct fake *fakes, int n, const int *counter, int wanted)
+{
+    int64_t end = clock_ms() + DEADLINE_MS;
+
+    while (*counter < wanted) {
+        assert_true(clock_ms() < end && !is_done(f));
+        for (int i = 0; i < n; i++)
+            fake_turn(&fakes[i]);
+    }
+}
+
+static void close_all(struct fake *fakes, int n)
+{
+    for (int i = 0; i < n; i++)
+        fake_close(&fakes[i]);
+}
+
+static void assert_written(const struct fixture *f, size_t i)
+{
+    const struct sample_group *group = &f->groups[i];
+
+    assert_int_equal(group->task.id, 100 + i);
+    assert_int_equal(group->n_samples, N_SAMPLES);
+    for (int s = 0; s < N_SAMPLES; s++) {
+        assert_int_equal(group->samples[s].n_tokens, 2);
+        assert_int_equal(group->samples[s].tokens[0], 100 + (int)i);
+        assert_int_equal(group->samples[s].masked, 0);
+    }
+}
+
+static void assert_all_written(const struct fixture *f)
+{
+    assert_int_equal(f->status, STATUS_OK);
+    for (size_t i = 0; i < N_TASKS; i++)
+        assert_written(f, i);
+    assert_int_equal(f->job.n_set_aside, 0);
+}
+
+/* ---- Tests. */
+
+static void every_task_comes_back_as_its_group(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fakes[2];
+
+    start(f);
+    fake_open(f, &fakes[0], 0);
+    fake_open(f, &fakes[1], 1);
+    play(f, fakes, 2);
+    assert_all_written(f);
+    assert_int_equal(fakes[0].n_leases + fakes[1].n_leases, N_TASKS);
+    close_all(fakes, 2);
+}
+
+static void doubled_answers_count_once(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fake;
+
+    start(f);
+    fake_open(f, &fake, 0);
+    fake.doubles = 1;
+    play(f, &fake, 1);
+    assert_all_written(f);
+    assert_int_equal(fake.n_leases, N_TASKS);
+    close_all(&fake, 1);
+}
+
+static void an_answer_that_is_late_is_ignored(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fakes[2];
+
+    f->config.lease_ms = 200;
+    start(f);
+    fake_open(f, &fakes[0], 0);
+    fakes[0].holds = 1;
+    play_until(f, fakes, 1, &fakes[0].n_held, 3);
+    /* Its leases run out; then it answers all of them, for other tasks than it was given. */
+    fake_open(f, &fakes[1], 1);
+    play_until(f, fakes, 2, &fakes[1].n_leases, 1);
+    for (int i = 0; i < fakes[0].n_held; i++)
+        fake_answer(&fakes[0], fakes[0].held[i], &f->tasks[0]);
+    fakes[0].holds = 0;
+    play(f, fakes, 2);
+    assert_all_written(f);
+    close_all(fakes, 2);
+}
+
+static void samples_before_the_weights_are_acknowledged_do_not_count(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fakes[2];
+
+    f->config.max_lease_tries = 1000;
+    start(f);
+    fake_open(f, &fakes[0], 0);
+    fakes[0].says_no_ack = 1;
+    play_until(f, fakes, 1, &fakes[0].n_leases, 4 * N_TASKS);   /* again and again */
+    assert_false(is_done(f));
+    fake_open(f, &fakes[1], 1);
+    fake_close(&fakes[0]);
+    fake_open(f, &fakes[0], 0);   /* greets again, which gives back what it held */
+    play(f, fakes, 2);
+    assert_all_written(f);
+    close_all(fakes, 2);
+}
+
+static void weights_with_another_digest_are_sent_again(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fake;
+
+    f->config.max_lease_tries = 1000;
+    start(f);
+    fake_open(f, &fake, 0);
+    fake.wrong_digest = 1;
+    play_until(f, &fake, 1, &fake.n_images, 3);
+    assert_false(is_done(f));
+    fake.wrong_digest = 0;
+    play(f, &fake, 1);
+    assert_all_written(f);
+    close_all(&fake, 1);
+}
+
+static void tokens_of_another_policy_do_not_count(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fake;
+
+    f->config.max_lease_tries = 1000;
+    start(f);
+    fake_open(f, &fake, 0);
+    fake.wrong_version = 1;
+    play_until(f, &fake, 1, &fake.n_leases, 3 * N_TASKS);
+    assert_false(is_done(f));
+    fake.wrong_version = 0;
+    play(f, &fake, 1);
+    assert_all_written(f);
+    close_all(&fake, 1);
+}
+
+/* Three groups are in its hands each time that it dies: only the deadly one is blamed for good. */
+static void a_group_that_kills_its_worker_is_set_aside_and_the_others_are_not(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fakes[2];
+
+    start(f);
+    for (int i = 0; i < 2; i++) {
+        fake_open(f, &fakes[i], i);
+        fakes[i].deadly_task = 102;
+    }
+    play(f, fakes, 2);
+    assert_int_equal(f->status, STATUS_OK);
+    assert_int_equal(f->job.n_set_aside, 1);
+    for (size_t i = 0; i < N_TASKS; i++)
+        if (i != 2)
+            assert_written(f, i);
+    const struct sample_group *group = &f->groups[2];
+    assert_int_equal(group->task.id, 102);
+    assert_int_equal(group->n_samples, N_SAMPLES);
+    for (int s = 0; s < N_SAMPLES; s++) {
+        assert_int_equal(group->samples[s].masked, 1);
+        assert_int_equal(group->samples[s].n_tokens, 0);
+    }
+    close_all(fakes, 2);
+}
+
+static void a_step_in_which_every_group_kills_ends(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fake;
+
+    for (size_t i = 0; i < N_TASKS; i++)
+        f->tasks[i].id = 100;
+    start(f);
+    fake_open(f, &fake, 0);
+    fake.deadly_task = 100;
+    play(f, &fake, 1);
+    assert_int_equal(f->status, STATUS_FAILED);
+    assert_non_null(strstr(f->reason, "all 6 groups were set aside"));
+    close_all(&fake, 1);
+}
+
+static void a_silent_worker_loses_its_groups_to_another(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fakes[2];
+
+    f->config.silent_ms = 300;
+    start(f);
+    fake_open(f, &fakes[0], 0);
+    fakes[0].holds = 1;
+    play_until(f, fakes, 1, &fakes[0].n_held, 1);
+    fakes[0].is_frozen = 1;   /* its connection stands: only its silence tells */
+    fake_open(f, &fakes[1], 1);
+    play(f, fakes, 2);
+    assert_all_written(f);
+    close_all(fakes, 2);
+}
+
+static void the_coordinator_says_every_second_that_it_lives(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fake;
+
+    start(f);
+    fake_open(f, &fake, 0);
+    fake.holds = 1;
+    play_until(f, &fake, 1, &fake.n_beats, 2);
+    fake.holds = 0;
+    fake_greet(&fake);
+    play(f, &fake, 1);
+    assert_all_written(f);
+    close_all(&fake, 1);
+}
+
+/* One worker at first, seven more in the middle. */
+static void workers_that_join_in_a_step_change_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fakes[N_FAKES];
+
+    start(f);
+    fake_open(f, &fakes[0], 0);
+    fakes[0].holds = 1;
+    play_until(f, fakes, 1, &fakes[0].n_held, 3);
+    for (int i = 1; i < 8; i++)
+        fake_open(f, &fakes[i], i);
+    fake_close(&fakes[0]);    /* and that one leaves, and comes back */
+    fake_open(f, &fakes[0], 0);
+    play(f, fakes, 8);
+    assert_all_written(f);
+    close_all(fakes, 8);
+}
+
+static void a_stuck_step_ends_with_a_report_of_who_waits_for_whom(void **state)
+{
+    struct fixture *f = *state;
+    struct text report = {0};
+    char path[FILE_PATH_MAX];
+    struct fake fake;
+
+    f->config.stuck_ms = 400;
+    start(f);
+    fake_open(f, &fake, 0);
+    fake.holds = fake.says_no_ack = 1;
+    play(f, &fake, 1);
+    assert_int_equal(f->status, STATUS_STUCK);
+    assert_int_equal(status_exit_code(f->status), 8);
+    assert_non_null(strstr(f->reason, "run.stuck_ms"));
+    assert_non_null(strstr(f->reason, STUCK_FILE));
+    assert_int_equal(file_join(path, f->directory, STUCK_FILE), STATUS_OK);
+    assert_int_equal(file_read(path, STATE_MAX_BYTES, &report), STATUS_OK);
+    static const char *const wanted[] = {
+        "waits for GROUP: 6 of 6 of rl",
+        "waits for GROUP of fake-0: 3, the oldest is lease 1, task 100",
+        "waits for WEIGHTS_STATE 7 of fake-0", "last messages:", "from fake-0", "HELLO",
+        "to   fake-0", "SAMPLE", "WEIGHTS"};
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        if (!strstr(report.data, wanted[i]))
+            fail_msg("\"%s\" is not in:\n%s", wanted[i], report.data);
+    text_release(&report);
+    close_all(&fake, 1);
+}
+
+static void what_is_waited_for_can_be_read_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+    struct text out = {0};
+    struct fake fake;
+    int64_t end = clock_ms() + DEADLINE_MS;
+
+    start(f);
+    fake_open(f, &fake, 0);
+    fake.holds = 1;
+    while (!out.data || !strstr(out.data, "waits for GROUP of fake-0")) {
+        assert_true(clock_ms() < end);
+        fake_turn(&fake);
+        text_clear(&out);
+        assert_int_equal(report_state(&out, f->directory, 0, 0), STATUS_OK);
+    }
+    assert_non_null(strstr(out.data, ", runs; as of"));
+    text_clear(&out);
+    assert_int_equal(report_state(&out, f->directory, 1, 0), STATUS_OK);
+    assert_non_null(strstr(out.data, "\"n_groups\":3"));
+    assert_non_null(strstr(out.data, "\"weights_acked\":7"));
+    fake.holds = 0;
+    fake_greet(&fake);
+    play(f, &fake, 1);
+    assert_all_written(f);
+    text_clear(&out);
+    assert_int_equal(report_state(&out, f->directory, 0, 0), STATUS_OK);   /* the run is over */
+    assert_int_equal(out.length, 0);
+    text_release(&out);
+    close_all(&fake, 1);
+}
+
+static void no_worker_at_all_is_a_timeout_with_a_report(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.connect_ms = 100;
+    start(f);
+    play(f, NULL, 0);
+    assert_int_equal(f->status, STATUS_TIMEOUT);
+    assert_non_null(strstr(f->reason, "no rollout worker"));
+    assert_non_null(strstr(f->reason, STUCK_FILE));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(every_task_comes_back_as_its_group),
+        TEST(doubled_answers_count_once),
+        TEST(an_answer_that_is_late_is_ignored),
+        TEST(samples_before_the_weights_are_acknowledged_do_not_count),
+        TEST(weights_with_another_digest_are_sent_again),
+        TEST(tokens_of_another_policy_do_not_count),
+        TEST(a_group_that_kills_its_worker_is_set_aside_and_the_others_are_not),
+        TEST(a_step_in_which_every_group_kills_ends),
+        TEST(a_silent_worker_loses_its_groups_to_another),
+        TEST(the_coordinator_says_every_second_that_it_lives),
+        TEST(workers_that_join_in_a_step_change_nothing),
+        TEST(a_stuck_step_ends_with_a_report_of_who_waits_for_whom),
+        TEST(what_is_waited_for_can_be_read_meanwhile),
+        TEST(no_worker_at_all_is_a_timeout_with_a_report),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
