@@ -34,6 +34,9 @@ struct run_config {                  /* section "run" */
     char endpoint[CONFIG_TEXT_BYTES];   /* where workers connect; empty: ipc in the run directory */
     int device;                         /* of the learner: index of rollout_devices[] */
     int64_t threads;                    /* of the learner; 0: one per core */
+    int64_t keep_every_steps;
+    char metric_for_best_model[CONFIG_TEXT_BYTES];
+    int greater_is_better;
     int64_t save_steps, save_total_limit, logging_steps;
     int64_t lease_ms;                   /* a group not back by then is given out again */
     int64_t connect_ms;                 /* a worker must say hello by then */

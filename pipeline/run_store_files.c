@@ -85,26 +85,33 @@ int run_store_put_parent(struct run_store *store, const char *child_kind, int64_
                            put_edge(store, child_kind, child, parent_kind, parent));
 }
 
-int run_store_last_checkpoint(struct run_store *store, const char *stage_name, char *path,
-                              int64_t *checkpoint, int64_t *step)
+int run_store_find_checkpoint(struct run_store *store, const char *stage_name, int64_t below,
+                              struct checkpoint_row *row)
 {
     sqlite3_stmt *statement;
     int more;
 
     TRY(sql_ask(&store->sql, &statement,
-                "SELECT checkpoint.path, checkpoint.id, checkpoint.step FROM checkpoint"
-                " JOIN stage ON stage.id = checkpoint.stage_id WHERE stage.name = ?"
-                " ORDER BY checkpoint.step DESC LIMIT 1",
-                SQL_VALUES(sql_text(stage_name))));
+                "SELECT c.id, c.step, c.path, c.digest FROM checkpoint c JOIN stage s"
+                " ON s.id = c.stage_id WHERE s.name = ? AND c.step < ?"
+                " ORDER BY c.step DESC LIMIT 1",
+                SQL_VALUES(sql_text(stage_name), sql_int(below))));
     TRY(sql_next(&store->sql, statement, &more));
     if (!more)
         return status_fail(STATUS_FAILED, "%s: stage \"%s\" has no checkpoint yet",
                            store->sql.path, stage_name);
-    snprintf(path, FILE_PATH_MAX, "%s", sql_column_text(statement, 0));
-    *checkpoint = sqlite3_column_int64(statement, 1);
-    *step = sqlite3_column_int64(statement, 2);
+    row->id = sqlite3_column_int64(statement, 0);
+    row->step = sqlite3_column_int64(statement, 1);
+    snprintf(row->path, sizeof(row->path), "%s", sql_column_text(statement, 2));
+    snprintf(row->digest, sizeof(row->digest), "%s", sql_column_text(statement, 3));
     sql_finish(statement);
     return STATUS_OK;
+}
+
+int run_store_last_checkpoint(struct run_store *store, const char *stage_name,
+                              struct checkpoint_row *row)
+{
+    return run_store_find_checkpoint(store, stage_name, INT64_MAX, row);
 }
 
 int run_store_last_dataset(struct run_store *store, const char *stage_name, char *path,

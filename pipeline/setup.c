@@ -174,15 +174,6 @@ int setup_check(const struct recipe *recipe, const char *only, const char *kind)
     return status;
 }
 
-int setup_has_checkpoint(const struct pipeline *pipeline, const char *stage)
-{
-    char relative[FILE_PATH_MAX], path[FILE_PATH_MAX];
-    int64_t row, step;
-
-    return run_store_last_checkpoint(pipeline->store, stage, relative, &row, &step) == STATUS_OK &&
-           file_join(path, pipeline->options.run, relative) == STATUS_OK && file_exists(path);
-}
-
 static int check_done(struct pipeline *pipeline, const struct stage *stage, const char *parent,
                       int needs_checkpoint)
 {
@@ -191,7 +182,7 @@ static int check_done(struct pipeline *pipeline, const struct stage *stage, cons
     if (!parent[0] || strchr(parent, '/'))
         return STATUS_OK;
     TRY(run_store_stage_state(pipeline->store, parent, &state));
-    if (state == STAGE_DONE && (!needs_checkpoint || setup_has_checkpoint(pipeline, parent)))
+    if (state == STAGE_DONE && (!needs_checkpoint || stage_has_checkpoint(pipeline, parent)))
         return STATUS_OK;
     return status_fail(STATUS_CONFIG, "stage \"%s\" comes from stage \"%s\", %s; run that first: "
                        "hone run --run %s --stage %s", stage->name, parent,

@@ -16,6 +16,5 @@ int setup_check(const struct recipe *recipe, const char *only, const char *kind)
 
 /* The stages that this one comes from must be done, and their checkpoints there. */
 int setup_check_parents(struct pipeline *pipeline, const struct stage *stage);
-int setup_has_checkpoint(const struct pipeline *pipeline, const char *stage);
 
 #endif

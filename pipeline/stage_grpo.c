@@ -150,5 +150,5 @@ int stage_grpo_run(struct stage_run *run)
         progress_update(&progress, run->step, "reward %.3f", run->last_figure);
     }
     progress_end(&progress);
-    return status == STATUS_INTERRUPTED ? stage_stop(run) : status;
+    return stage_end(run, status);
 }

@@ -202,7 +202,7 @@ static int train(struct stage_run *run, const struct corpus *corpus)
         progress_update(&progress, run->step, "loss %.3f", run->last_figure);
     }
     progress_end(&progress);
-    return status == STATUS_INTERRUPTED ? stage_stop(run) : status;
+    return stage_end(run, status);
 }
 
 int stage_sft_run(struct stage_run *run)
