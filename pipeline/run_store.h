@@ -87,6 +87,11 @@ int run_store_find_checkpoint(struct run_store *store, const char *stage_name, i
 int run_store_last_dataset(struct run_store *store, const char *stage_name, char *path,
                            int64_t *dataset);
 
+/* Into a new file: the rows of the run.db at `recorded`, without steps, as they were when `stage`
+ * had its checkpoint of `step` (0: none) and no later one. */
+int run_store_copy_run(struct run_store *store, const char *recorded, const char *stage,
+                       int64_t step);
+
 /* ---- metrics.c: every metric once: name, unit, meaning. Names with "<name>" stand for one per
  * reward function or task kind. docs/metrics.md is printed from it. */
 struct metric_row {
