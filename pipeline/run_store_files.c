@@ -5,22 +5,6 @@
 #include "common/status.h"
 #include "pipeline/run_store_internal.h"
 
-int run_store_put_checkpoint(struct run_store *store, int64_t stage, int64_t step,
-                             const char *path, const char *digest_hex, int64_t *checkpoint)
-{
-    TRY(sql_begin_durable(&store->sql));
-    int status = sql_ask_int(&store->sql,
-                             "INSERT INTO checkpoint (stage_id, step, path, digest,"
-                             " created_unix_ms) VALUES (?, ?, ?, ?, ?)"
-                             " ON CONFLICT (stage_id, step) DO UPDATE SET path = excluded.path,"
-                             " digest = excluded.digest,"
-                             " created_unix_ms = excluded.created_unix_ms RETURNING id",
-                             SQL_VALUES(sql_int(stage), sql_int(step), sql_text(path),
-                                        sql_text(digest_hex), sql_int(clock_unix_ms())),
-                             -1, checkpoint);
-    return sql_end_durable(&store->sql, status);
-}
-
 /* A dataset belongs to the step that its stage has reached. */
 int run_store_put_dataset(struct run_store *store, int64_t stage, const char *path,
                           const char *format, int64_t rows, const char *digest_hex,
@@ -32,7 +16,7 @@ int run_store_put_dataset(struct run_store *store, int64_t stage, const char *pa
                              " created_unix_ms) VALUES (?1,"
                              " (SELECT coalesce(max(step), 0) FROM step WHERE stage_id = ?1),"
                              " ?2, ?3, ?4, ?5, ?6)"
-                             " ON CONFLICT (stage_id, path) DO UPDATE SET step = excluded.step,"
+                             " ON CONFLICT (stage_id, path) DO UPDATE SET"
                              " format = excluded.format, n_rows = excluded.n_rows,"
                              " digest = excluded.digest,"
                              " created_unix_ms = excluded.created_unix_ms RETURNING id",
@@ -75,6 +59,29 @@ static int put_edge(struct run_store *store, const char *child_kind, int64_t chi
                    " VALUES (?, ?, ?, ?)",
                    SQL_VALUES(sql_text(child_kind), sql_int(child), sql_text(parent_kind),
                               sql_int(parent)));
+}
+
+static int put_checkpoint(struct run_store *store, int64_t stage, int64_t step, const char *path,
+                          const char *digest_hex, int64_t *checkpoint)
+{
+    TRY(sql_ask_int(&store->sql,
+                    "INSERT INTO checkpoint (stage_id, step, path, digest, created_unix_ms)"
+                    " VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT (stage_id, step) DO UPDATE SET path = excluded.path,"
+                    " digest = excluded.digest, created_unix_ms = excluded.created_unix_ms"
+                    " RETURNING id",
+                    SQL_VALUES(sql_int(stage), sql_int(step), sql_text(path),
+                               sql_text(digest_hex), sql_int(clock_unix_ms())),
+                    -1, checkpoint));
+    return put_edge(store, "checkpoint", *checkpoint, "stage", stage);
+}
+
+int run_store_put_checkpoint(struct run_store *store, int64_t stage, int64_t step,
+                             const char *path, const char *digest_hex, int64_t *checkpoint)
+{
+    TRY(sql_begin_durable(&store->sql));
+    return sql_end_durable(&store->sql,
+                           put_checkpoint(store, stage, step, path, digest_hex, checkpoint));
 }
 
 int run_store_put_parent(struct run_store *store, const char *child_kind, int64_t child,

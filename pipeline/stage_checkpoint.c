@@ -218,7 +218,6 @@ int stage_end_checkpoint(struct stage_run *run)
     TRY(checkpoint_end(save));
     TRY(run_store_put_checkpoint(run->pipeline->store, run->id, run->saved_step, run->saved_path,
                                  save->digest_hex, &row));
-    TRY(run_store_put_parent(run->pipeline->store, "checkpoint", row, "stage", run->id));
     return prune(run);
 }
 

@@ -88,5 +88,8 @@ long steps_of(const struct place *place, const char *run, const char *stage);
 /* Equal weights and optimizer states of every stage, equal metrics (but those by a clock), equal
  * samples, scores and advantages. */
 void assert_same_runs(const struct place *place, const char *run, const char *other);
+/* Every row of every table, but columns that hold a time; and the digests of all checkpoints that
+ * are there. For runs that nobody stopped with Ctrl-C. */
+void assert_same_databases(const struct place *place, const char *run, const char *other);
 
 #endif
