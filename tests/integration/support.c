@@ -175,7 +175,7 @@ static void read_output(const struct program *program, struct text *text)
         assert_int_equal(file_read(program->output, (size_t)1 << 30, text), STATUS_OK);
 }
 
-static void show_output(const struct program *program)
+void show_output(const struct program *program)
 {
     struct text text = {0};
 

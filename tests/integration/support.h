@@ -63,6 +63,7 @@ void start_hone(struct program *program, const struct place *place, const char *
 /* Its exit code, or 128 + the signal that ended it. */
 int wait_for_exit(struct program *program);
 int is_running(struct program *program);
+void show_output(const struct program *program);      /* for a test that is about to fail */
 int count_lines(const struct program *program, const char *part);   /* of its output, with `part` */
 #define SAYS(program, part) (count_lines((program), (part)) > 0)
 
