@@ -16,8 +16,8 @@
 
 static const struct command *const commands[] = {
     &command_init,   &command_plan,    &command_run,    &command_status,  &command_log,
-    &command_samples, &command_lineage, &command_diff,   &command_report,  &command_eval,   &command_replay,
-    &command_export, &command_verify,  &command_sandbox, &command_doctor, &command_toy,
+    &command_samples, &command_lineage, &command_diff,   &command_report,  &command_eval,
+    &command_replay, &command_export, &command_verify,  &command_sandbox, &command_doctor, &command_toy,
     &command_tokenizer, &command_worker, &command_docs, NULL};
 
 volatile int stop_requested;

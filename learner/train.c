@@ -30,6 +30,7 @@ void learner_fill_stats(struct learner_stats *stats, const struct learner_totals
         .ratio_max = totals->difference_tokens ? totals->ratio_max : 1.0,
         .n_tokens = totals->tokens,
         .n_sequences = n_sequences,
+        .n_skipped = totals->skipped,
     };
 }
 
@@ -80,7 +81,7 @@ int learner_train(struct learner *learner, const struct sequence *sequences, siz
     }
     progress_end(&progress);
     TRY(status);
-    TRY(optimizer_update(learner->optimizer, &totals.grad_norm, &totals.learning_rate));
+    TRY(learner_update(learner, &totals));
     totals.updates = 1;
     totals.grad_norm_sum = totals.grad_norm;
     learner_fill_stats(stats, &totals, (int64_t)n);

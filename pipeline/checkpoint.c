@@ -15,7 +15,8 @@
 /* What a checkpoint may hold; a file that is not there is left out of the manifest. */
 static const char *const parts[] = {"config.json", "generation_config.json", "model.safetensors",
                                     "tokenizer.json", "optimizer.safetensors",
-                                    "reference.safetensors", "adapter.safetensors", "guard.json", NULL};
+                                    "reference.safetensors", "adapter.safetensors", "guard.json",
+                                    NULL};
 
 static int write_part(const char *directory, const char *name, const void *bytes, size_t n)
 {

@@ -32,7 +32,7 @@ struct checkpoint_save {
 int checkpoint_begin(struct checkpoint_save *save, const char *directory, const struct model *model,
                      const struct tokenizer *tokenizer, const struct model_notes *notes,
                      const struct learner *learner);
-int checkpoint_is_over(struct checkpoint_save *save);   /* begun, and checkpoint_end() will not wait */
+int checkpoint_is_over(struct checkpoint_save *save);   /* begun; checkpoint_end() will not wait */
 int checkpoint_end(struct checkpoint_save *save);
 
 /* Puts the notes into a folder's config.json. */

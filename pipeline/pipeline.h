@@ -35,9 +35,9 @@ int pipeline_plan(struct text *out, const struct pipeline_options *options, int 
 int pipeline_eval(struct text *out, const struct pipeline_options *options, const char *model,
                   int as_json);
 
-/* `hone replay`: runs steps first..last of the stage options->only again, from the checkpoint before
- * them and beside the run, and appends a line for each thing compared. STATUS_FAILED names the first
- * difference. Nothing in the run directory changes; no other hone may be at work in it. */
+/* `hone replay`: runs steps first..last of the stage options->only again, from the checkpoint
+ * before them and beside the run, and appends a line for each thing compared. STATUS_FAILED names
+ * the first difference. Nothing in the run directory changes; no other hone may be at work in it. */
 int pipeline_replay(struct text *out, const struct pipeline_options *options, int64_t first,
                     int64_t last);
 

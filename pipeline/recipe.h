@@ -72,6 +72,7 @@ struct stage_settings {
     struct grpo_config grpo;
     struct optimizer_config optimizer;
     struct lora_config lora;
+    struct guard_config guard;
     struct sft_config sft;
     struct rollout_config rollout;
     struct reward_config reward;
@@ -79,7 +80,7 @@ struct stage_settings {
     struct data_config data;
     struct eval_config eval;
 };
-#define N_STAGE_SECTIONS 11
+#define N_STAGE_SECTIONS 12
 
 struct stage_kind;
 

@@ -63,7 +63,8 @@ int run_store_has_groups(struct run_store *store, int64_t stage, int64_t step, c
 int run_store_metric(struct run_store *store, int64_t stage, int64_t step, const char *name,
                      double *value);
 
-/* `path` is relative to the run directory. Both give the row id; a checkpoint comes from its stage. */
+/* `path` is relative to the run directory. Both give the row id; a checkpoint gets its edge from
+ * its stage. */
 int run_store_put_checkpoint(struct run_store *store, int64_t stage, int64_t step,
                              const char *path, const char *digest_hex, int64_t *checkpoint);
 int run_store_put_dataset(struct run_store *store, int64_t stage, const char *path,

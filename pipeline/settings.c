@@ -46,8 +46,8 @@ static int check_run(const void *config)
     const struct metric_row *metric = metric_find(run->metric_for_best_model);
 
     if (run->metric_for_best_model[0] && !metric)
-        return status_fail(STATUS_CONFIG, "run.metric_for_best_model is \"%s\", which is no metric; "
-                           "`hone docs metrics` has them", run->metric_for_best_model);
+        return status_fail(STATUS_CONFIG, "run.metric_for_best_model is \"%s\", which is no "
+                           "metric; `hone docs metrics` has them", run->metric_for_best_model);
     if (metric && metric_is_timed(metric))
         return status_fail(STATUS_CONFIG, "run.metric_for_best_model is \"%s\", which a clock "
                            "measures: another run would keep another checkpoint",
@@ -140,6 +140,7 @@ void stage_bind(struct stage_settings *settings, struct config_binding bindings[
         {&grpo_config_section, &settings->grpo},
         {&optimizer_config_section, &settings->optimizer},
         {&lora_config_section, &settings->lora},
+        {&guard_config_section, &settings->guard},
         {&sft_config_section, &settings->sft},
         {&rollout_config_section, &settings->rollout},
         {&reward_config_section, &settings->reward},

@@ -163,6 +163,35 @@ static void when_no_checkpoint_is_whole_the_stage_begins_again(void **state)
     assert_same_runs(&place, "run/quiet", "run/worse");
 }
 
+static void the_window_of_the_guard_goes_on_where_it_stopped(void **state)
+{
+    struct program program;
+
+    (void)state;
+    if (!shims_work())
+        skip();
+#define GUARDED(run)                                                                               \
+    "run", MICRO, "--run", (run), "--stage", "base", "--set", "sft.max_steps=30", "--set",         \
+    "guard.z_score=1", "--set", "guard.window=10"
+    HONE(&program, &place, GUARDED("run/guarded"));
+    assert_ends(&program, 0, "is left out: loss");
+    assert_int_equal(ask_number(&place, "run/guarded", "SELECT count(*) FROM metric WHERE name = "
+                                "'skipped_updates'"), 30);
+    setenv("LD_PRELOAD", shim_path("faults"), 1);
+    setenv("FAULT_WHO", "hone", 1);
+    setenv("FAULT_CALL", "name", 1);
+    setenv("FAULT_DO", "kill", 1);
+    setenv("FAULT_N", "200", 1);
+    START(&program, &place, GUARDED("run/guarded2"));
+    unsetenv("LD_PRELOAD");
+    assert_int_equal(wait_for_exit(&program), 128 + SIGKILL);
+    long steps = steps_of(&place, "run/guarded2", "base");
+    assert_true(steps > 10 && steps < 30);
+    HONE(&program, &place, GUARDED("run/guarded2"));
+    assert_ends(&program, 0, "stage base is done");
+    assert_same_databases(&place, "run/guarded", "run/guarded2");
+}
+
 static void a_run_that_is_done_is_left_as_it_is(void **state)
 {
     struct digest before, after;
@@ -191,6 +220,7 @@ int main(void)
         cmocka_unit_test(checkpoints_of_ctrl_c_and_leftovers_are_removed_in_their_turn),
         cmocka_unit_test(a_damaged_checkpoint_is_named_and_the_newest_whole_one_is_offered),
         cmocka_unit_test(when_no_checkpoint_is_whole_the_stage_begins_again),
+        cmocka_unit_test(the_window_of_the_guard_goes_on_where_it_stopped),
         cmocka_unit_test(a_run_that_is_done_is_left_as_it_is),
     };
 

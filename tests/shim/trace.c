@@ -1,8 +1,8 @@
 /*
- * tests/shim/trace.c - LD_PRELOAD: writes down every change below the directory TRACE_ROOT, with its
- * bytes, and every sync, to the file TRACE_LOG (trace.h). From that a test makes what a disk would
- * hold if the power had failed at any point. Memory maps and stdio are not seen: SQLite's -shm, which
- * no crash keeps, and TensorBoard's files, which nothing reads.
+ * tests/shim/trace.c - LD_PRELOAD: writes down every change below the directory TRACE_ROOT, with
+ * its bytes, and every sync, to the file TRACE_LOG (trace.h). From that a test makes what a disk
+ * would hold if the power had failed at any point. Memory maps and stdio are not seen: SQLite's
+ * -shm, which no crash keeps, and TensorBoard's files, which nothing reads.
  */
 #include "tests/shim/trace.h"
 
