@@ -137,6 +137,7 @@ int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *opti
     pipeline->lock = -1;
     TRY(open_recipe(pipeline));
     /* Before anything is written: a recipe that cannot run leaves no trace. */
+    TRY(setup_check_limits(&pipeline->recipe));
     TRY(setup_check(&pipeline->recipe, options->only, options->kind));
     TRY(lock_run(pipeline));
     TRY(open_store(pipeline));

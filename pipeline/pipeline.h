@@ -37,7 +37,7 @@ int pipeline_eval(struct text *out, const struct pipeline_options *options, cons
 
 /* `hone replay`: runs steps first..last of the stage options->only again, from the checkpoint
  * before them and beside the run, and appends a line for each thing compared. STATUS_FAILED names
- * the first difference. Nothing in the run directory changes; no other hone may be at work in it. */
+ * the first difference. Nothing in the run directory changes; no other hone may work in it. */
 int pipeline_replay(struct text *out, const struct pipeline_options *options, int64_t first,
                     int64_t last);
 

@@ -1,13 +1,17 @@
 #include "pipeline/setup.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/status.h"
 
 #define SOCKET_PATH_MAX 100   /* sun_path holds 108 */
+#define OWN_DESCRIPTORS 64
+#define WORKER_DESCRIPTORS 4
 
 static int hash_file(struct digest_state *hash, const char *path)
 {
@@ -172,6 +176,31 @@ int setup_check(const struct recipe *recipe, const char *only, const char *kind)
     }
     reward_destroy(&reward);
     return status;
+}
+
+/* ZeroMQ ends the process when it gets no descriptor: that must not happen in the middle. */
+int setup_check_limits(const struct recipe *recipe)
+{
+    struct rlimit limit;
+    int64_t most = 0;
+
+    for (size_t i = 0; i < recipe->n_stages; i++) {
+        const struct stage_settings *settings = &recipe->stages[i].settings;
+        int64_t n = settings->rollout.workers + settings->reward.workers;
+        most = n > most ? n : most;
+    }
+    rlim_t need = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * (rlim_t)most;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= need)
+        return STATUS_OK;
+    if (limit.rlim_max < need)
+        return status_fail(STATUS_CONFIG, "no more than %llu files may be open, and this run needs "
+                           "%llu: raise the limit (ulimit -n %llu)",
+                           (unsigned long long)limit.rlim_max, (unsigned long long)need,
+                           (unsigned long long)need);
+    limit.rlim_cur = need;
+    if (setrlimit(RLIMIT_NOFILE, &limit))
+        return status_fail(STATUS_IO, "cannot raise the limit of open files: %s", strerror(errno));
+    return STATUS_OK;
 }
 
 static int check_done(struct pipeline *pipeline, const struct stage *stage, const char *parent,

@@ -14,6 +14,9 @@ int setup_endpoint(const char *run, char out[FILE_PATH_MAX]);
 /* Files, models, verifiers and sandbox that the wanted stages need: before hours are spent. */
 int setup_check(const struct recipe *recipe, const char *only, const char *kind);
 
+/* Raises the limit of open files where that is allowed; refuses one that is too small. */
+int setup_check_limits(const struct recipe *recipe);
+
 /* The stages that this one comes from must be done, and their checkpoints there. */
 int setup_check_parents(struct pipeline *pipeline, const struct stage *stage);
 

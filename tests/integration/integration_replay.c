@@ -112,7 +112,8 @@ static void one_changed_value_is_found_and_named(void **state)
          "sample 2: reward is "},
         {"UPDATE sample SET logprobs = zeroblob(length(logprobs)) WHERE id = (SELECT s.id FROM"
          " sample s JOIN sample_group g ON g.id = s.group_id JOIN stage t ON t.id = g.stage_id"
-         " WHERE t.name = 'zero' AND g.step = 3 AND g.purpose = 'train' AND s.position = 1 LIMIT 1)",
+         " WHERE t.name = 'zero' AND g.step = 3 AND g.purpose = 'train' AND s.position = 1"
+         " LIMIT 1)",
          "sample 1, token 0: logprobs is "},
         {"UPDATE metric SET value = value + 1e-15 WHERE step = 3 AND name = 'reward' AND"
          " stage_id = 2", "metric reward: value is "},

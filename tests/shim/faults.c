@@ -8,7 +8,8 @@
  *   FAULT_N=n                           the n-th of them, from 1
  *   FAULT_DO=fail|kill|kill-after       an error, or SIGKILL before or behind the call
  *   FAULT_KILL_US=n                     SIGKILL so many microseconds after the start
- *   FAULT_COUNT=PATH                    appends "who kind n" for each kind when the process ends
+ *   FAULT_COUNT=PATH                    counts calls in the file PATH.<who>: a long of each kind
+ *   FAULT_FILES=n                       no more than n files may be open
  *   FAULT_CLOCK=s                       the wall clock jumps by s seconds, back and forth
  *
  * Calls count when they come from the program itself or from SQLite; reads, writes and syncs when
@@ -27,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -42,10 +44,10 @@ static struct {
     long n;                             /* 0: none */
     int is_kill, is_kill_after;
     long clock_jump;
-    const char *once, *count, *who;
+    const char *once;
     uintptr_t low[2], high[2];          /* text of the program, and of SQLite */
 } plan;
-static atomic_long counts[N_KINDS];
+static atomic_long own_counts[N_KINDS], *counts = own_counts;
 
 static int note_text(struct dl_phdr_info *info, size_t size, void *turn)
 {
@@ -110,17 +112,37 @@ static int claim(void)
     return !plan.once || fd >= 0;
 }
 
+/* A file, since a worker may be killed. */
+static void count_in_file(const char *path, const char *self)
+{
+    char whole[4096];
+
+    snprintf(whole, sizeof(whole), "%.4000s.%.32s", path, self);
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, whole, O_CREAT | O_RDWR, 0600);
+    if (fd < 0 || syscall(SYS_ftruncate, fd, sizeof(own_counts)) < 0)
+        return;
+    void *memory = (void *)syscall(SYS_mmap, NULL, sizeof(own_counts), PROT_READ | PROT_WRITE,
+                                   MAP_SHARED, fd, 0);
+    syscall(SYS_close, fd);
+    if (memory != MAP_FAILED)
+        counts = memory;
+}
+
 __attribute__((constructor)) static void read_plan(void)
 {
     const char *who = getenv("FAULT_WHO"), *call = getenv("FAULT_CALL"), *how = getenv("FAULT_DO");
     int turn = 0;
 
     dl_iterate_phdr(note_text, &turn);
-    plan.who = own_name();
+    const char *self = own_name();
     plan.once = getenv("FAULT_ONCE");
-    plan.count = *plan.who ? getenv("FAULT_COUNT") : NULL;
+    if (*self && getenv("FAULT_COUNT"))
+        count_in_file(getenv("FAULT_COUNT"), self);
+    rlim_t files = (rlim_t)number("FAULT_FILES");
+    if (files)
+        setrlimit(RLIMIT_NOFILE, &(struct rlimit){files, files});
     plan.clock_jump = number("FAULT_CLOCK");
-    plan.is_struck_process = who && strcmp(who, plan.who) == 0;
+    plan.is_struck_process = who && strcmp(who, self) == 0;
     plan.is_kill = how && strncmp(how, "kill", 4) == 0;
     plan.is_kill_after = how && strcmp(how, "kill-after") == 0;
     for (int kind = 0; call && kind < N_KINDS; kind++)
@@ -132,21 +154,6 @@ __attribute__((constructor)) static void read_plan(void)
     if (us && claim())
         arm_timer(us);
     plan.is_ready = 1;
-}
-
-__attribute__((destructor)) static void write_counts(void)
-{
-    char line[96];
-
-    if (!plan.count)
-        return;
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, plan.count, O_CREAT | O_APPEND | O_WRONLY, 0600);
-    for (int kind = 0; kind < N_KINDS; kind++) {
-        int n = snprintf(line, sizeof(line), "%s %s %ld\n", plan.who, kind_names[kind],
-                         (long)counts[kind]);
-        syscall(SYS_write, fd, line, (size_t)n);
-    }
-    syscall(SYS_close, fd);
 }
 
 static int counts_for(const void *caller)
