@@ -40,6 +40,8 @@ static int refuse(const struct stage_run *run, const char *stage, int64_t below,
 {
     char why[600], from[64];
 
+    if (status != STATUS_FORMAT)
+        return status;   /* it could not be read this time */
     snprintf(why, sizeof(why), "%s", status_reason());
     int64_t step = find_whole(run, stage, below);
     snprintf(from, sizeof(from), "step %lld, which is whole", (long long)step);
