@@ -1,4 +1,4 @@
-/* A full disk, one that may only be read: one clear line, earlier checkpoints whole, and the run goes on afterwards. */
+/* A full disk, or one that may only be read: one clear line, and the run goes on afterwards. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
