@@ -75,6 +75,8 @@ TESTS    += $(patsubst tests/integration/%.c,$(OUT)/tests/%,$(wildcard tests/int
 BENCHES  := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/bench_*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
+SHIMS    := $(patsubst tests/shim/%.c,$(OUT)/shim/%.so,$(wildcard tests/shim/*.c))
+SUPPORT_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/integration/support*.c))
 
 .SECONDARY:
 .PHONY: all demo test check bench bench-record bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
@@ -203,7 +205,7 @@ $(OUT)/tests/parity_%: tests/parity/parity_%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
-$(OUT)/tests/integration_%: tests/integration/integration_%.c $(OUT)/tests/integration/support.o $(OUT)/libhone.a | $(OUT)/hone $(PLUGINS)
+$(OUT)/tests/integration_%: tests/integration/integration_%.c $(SUPPORT_O) $(OUT)/libhone.a | $(OUT)/hone $(PLUGINS) $(SHIMS)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
@@ -216,6 +218,10 @@ $(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $(filter %.c %.o %.a,$^) -o $@ $(LDLIBS)
+$(OUT)/shim/%.so: tests/shim/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out -fsanitize%,$(CFLAGS)) -fPIC -shared $< -o $@ -ldl -lpthread
 $(OUT)/plugin/%.so: tests/plugin/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

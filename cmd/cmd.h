@@ -59,6 +59,6 @@ const char *program_path(void);
 extern const struct command command_run, command_stage, command_worker, command_toy, command_init,
     command_plan, command_status, command_log, command_samples, command_lineage, command_diff,
     command_report, command_eval, command_export, command_verify, command_sandbox, command_doctor,
-    command_docs, command_tokenizer, command_keys;
+    command_docs, command_tokenizer, command_keys, command_replay;
 
 #endif

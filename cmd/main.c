@@ -17,8 +17,8 @@
 static const struct command *const commands[] = {
     &command_init,   &command_plan,    &command_run,    &command_status,  &command_log,
     &command_samples, &command_lineage, &command_diff,   &command_report,  &command_eval,
-    &command_export, &command_verify,  &command_sandbox, &command_doctor, &command_toy,
-    &command_tokenizer, &command_worker, &command_keys, &command_docs, NULL};
+    &command_replay, &command_export, &command_verify,  &command_sandbox, &command_doctor,
+    &command_toy,    &command_tokenizer, &command_worker, &command_keys, &command_docs, NULL};
 
 volatile int stop_requested;
 
@@ -128,6 +128,7 @@ int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     worker_take_environment();
+    signal(SIGXFSZ, SIG_IGN);   /* a write beyond the limit fails like any other */
     if (argc < 2) {
         print_usage(stderr);
         return status_exit_code(STATUS_CONFIG);

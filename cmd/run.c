@@ -13,6 +13,7 @@ static const struct option_row options[] = {
     {"set", "S.KEY=V",
      "override a setting, \"grpo.beta=0.01\"; \"rl:grpo.beta=0.01\" for one stage"},
     {"accept-changes", NULL, "go on with a run although the recipe has changed"},
+    {"skip-damaged", NULL, "leave damaged checkpoints behind and go on from the newest whole ones"},
     {"json", NULL, "log lines as JSON"},
     {"quiet", NULL, "only warnings and errors"},
     {0},
@@ -34,6 +35,7 @@ static int run_pipeline(const struct arguments *arguments, const char *kind)
         .kind = kind,
         .program = program_path(),
         .accept_changes = argument_get(arguments, "accept-changes") != NULL,
+        .skip_damaged = argument_get(arguments, "skip-damaged") != NULL,
         .stop = &stop_requested,
     };
     struct text table = {0};

@@ -77,6 +77,13 @@ static int write_all(int fd, const char *bytes, size_t n)
     return 0;
 }
 
+static _Thread_local int is_synced_later;
+
+void file_sync_later(int is_later)
+{
+    is_synced_later = is_later;
+}
+
 int file_sink_open(struct file_sink *sink, const char *path)
 {
     sink->fd = -1;
@@ -102,7 +109,7 @@ int file_sink_close(struct file_sink *sink, int status)
 {
     if (sink->fd < 0)
         return status;
-    if (status == STATUS_OK && fsync(sink->fd))
+    if (status == STATUS_OK && !is_synced_later && fsync(sink->fd))
         status = status_fail(STATUS_IO, "cannot write %s: %s", sink->path, strerror(errno));
     if (close(sink->fd) && status == STATUS_OK)
         status = status_fail(STATUS_IO, "cannot write %s: %s", sink->path, strerror(errno));
@@ -123,6 +130,17 @@ int file_write_atomic(const char *path, const void *bytes, size_t n)
     return file_sink_close(&sink, file_sink_put(&sink, bytes, n));
 }
 
+/* The directory that `path` lies in. */
+static int sync_parent(const char *path)
+{
+    char parent[FILE_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int n = slash > path ? (int)(slash - path) : 1;
+
+    snprintf(parent, sizeof(parent), "%.*s", n, slash ? path : ".");
+    return file_sync_directory(parent);
+}
+
 int file_make_directories(const char *path)
 {
     char partial[FILE_PATH_MAX];
@@ -135,7 +153,9 @@ int file_make_directories(const char *path)
             continue;
         memcpy(partial, path, i);
         partial[i] = '\0';
-        if (mkdir(partial, 0755) && errno != EEXIST)
+        if (mkdir(partial, 0755) == 0)
+            TRY(sync_parent(partial));
+        else if (errno != EEXIST)
             return status_fail(STATUS_IO, "cannot make directory %s: %s", partial, strerror(errno));
     }
     return STATUS_OK;
@@ -158,18 +178,28 @@ int file_remove_tree(const char *path)
     return STATUS_OK;
 }
 
-int file_sync_directory(const char *path)
+static int sync_path(const char *path, int flags)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
 
     if (fd < 0 || fsync(fd)) {
         int error = errno;
         if (fd >= 0)
             close(fd);
-        return status_fail(STATUS_IO, "cannot sync directory %s: %s", path, strerror(error));
+        return status_fail(STATUS_IO, "cannot sync %s: %s", path, strerror(error));
     }
     close(fd);
     return STATUS_OK;
+}
+
+int file_sync(const char *path)
+{
+    return sync_path(path, 0);
+}
+
+int file_sync_directory(const char *path)
+{
+    return sync_path(path, O_DIRECTORY);
 }
 
 int file_map_open(struct file_map *map, const char *path)

@@ -34,7 +34,12 @@ int file_sink_open(struct file_sink *sink, const char *path);
 int file_sink_put(struct file_sink *sink, const void *bytes, size_t n);
 int file_sink_close(struct file_sink *sink, int status);
 
-int file_make_directories(const char *path);     /* mkdir -p */
+/* From 1 to 0, what this thread writes is whole but not on the disk yet: somebody calls file_sync()
+ * on each file before it counts. */
+void file_sync_later(int is_later);
+int file_sync(const char *path);
+
+int file_make_directories(const char *path);     /* mkdir -p, durable */
 int file_remove_tree(const char *path);          /* rm -r; no error when absent */
 int file_sync_directory(const char *path);       /* makes renames inside durable */
 

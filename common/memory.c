@@ -5,13 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "common/status.h"
 
 #define TEXT_MAXIMUM ((size_t)1 << 30)
 
-static void die_out_of_memory(size_t count, size_t size)
+__attribute__((noreturn)) static void die_out_of_memory(size_t count, size_t size)
 {
     fprintf(stderr, "hone: out of memory: %zu items of %zu bytes\n", count, size);
-    abort();
+    _exit(status_exit_code(STATUS_NOMEM));
 }
 
 void *mem_alloc(size_t count, size_t size)

@@ -1,8 +1,9 @@
 /*
  * common/memory.h - small host memory, and text that grows up to a limit.
  *
- * mem_alloc() is for small things whose absence nobody can handle: it aborts with one line. Big
- * memory (weights, activations, caches) is asked for with a status instead.
+ * mem_alloc() is for small things whose absence nobody can handle: it ends the process with one
+ * line and the exit code of STATUS_NOMEM. Big memory (weights, activations, caches) is asked for
+ * with a status instead.
  */
 #ifndef HONE_COMMON_MEMORY_H
 #define HONE_COMMON_MEMORY_H

@@ -5,6 +5,7 @@
 #include "common/arena.h"
 #include "learner/learner.h"
 
+struct guard;
 struct optimizer;
 
 struct learner {
@@ -13,6 +14,7 @@ struct learner {
     struct grpo_config grpo;   /* epsilon_high resolved */
     struct optimizer_config config;
     struct optimizer *optimizer;
+    struct guard *guard;
     struct arena arena;        /* rewound at the top of each step */
 };
 
@@ -46,7 +48,11 @@ struct learner_totals {
     double loss_sum, kl_sum, entropy_sum, clip_low, clip_high, grad_norm, grad_norm_sum;
     double learning_rate, difference_sum, difference_max, ratio_sum, ratio_min, ratio_max;
     int64_t tokens, entropy_tokens, difference_tokens, updates;
+    double loss_before;        /* of loss_sum, at the last update */
+    int64_t skipped;           /* updates */
 };
+/* guard.c: one optimizer step, unless the guard says no. */
+int learner_update(struct learner *learner, struct learner_totals *totals);
 void learner_fill_stats(struct learner_stats *stats, const struct learner_totals *totals,
                         int64_t n_sequences);
 

@@ -9,6 +9,7 @@
 #include "common/status.h"
 #include "learner/batch.h"
 #include "learner/grpo.h"
+#include "learner/guard.h"
 #include "learner/internal.h"
 #include "learner/optimizer.h"
 
@@ -30,6 +31,7 @@ int learner_create(struct learner **out, struct model *policy, struct model *ref
     learner->reference = reference;
     learner->grpo = *grpo;
     learner->config = *optimizer;
+    learner->guard = mem_alloc(1, sizeof(*learner->guard));
     if (learner->grpo.epsilon_high < 0)
         learner->grpo.epsilon_high = learner->grpo.epsilon;
     arena_init(&learner->arena, STEP_ARENA_BYTES);
@@ -52,6 +54,7 @@ void learner_destroy(struct learner **learner)
         model_tape_destroy(&(*learner)->tape);
         model_tape_destroy(&(*learner)->reference_tape);
         optimizer_destroy(&(*learner)->optimizer);
+        mem_free((*learner)->guard);
         arena_release(&(*learner)->arena);
         mem_free(*learner);
     }
@@ -298,7 +301,7 @@ static int train_minibatch(struct learner *learner, const struct learner_batch *
     }
     progress_end(&progress);
     TRY(status);
-    TRY(optimizer_update(learner->optimizer, &totals->grad_norm, &totals->learning_rate));
+    TRY(learner_update(learner, totals));
     totals->updates++;
     totals->tokens += (int64_t)all.n_tokens;
     totals->grad_norm_sum += totals->grad_norm;

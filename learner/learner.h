@@ -54,6 +54,13 @@ extern const struct config_section lora_config_section;
 struct model_options learner_model_options(const struct optimizer_config *optimizer,
                                            const struct lora_config *lora, uint64_t seed);
 
+struct guard_config {                /* section "guard" */
+    double z_score;
+    int action;                      /* enum guard_action in learner/guard.h */
+    int64_t window;
+};
+extern const struct config_section guard_config_section;
+
 struct sft_config {                  /* section "sft": base, coldstart, reject, distill */
     double num_train_epochs;
     int64_t max_steps;               /* over num_train_epochs when > 0 */
@@ -70,6 +77,7 @@ struct learner_stats {               /* of one learner_step() or learner_train()
     double reward, reward_std, zero_std_fraction;
     int64_t n_tokens, n_sequences;   /* trained ones */
     int64_t n_computed;              /* tokens of them that needed a forward pass: entropy's */
+    int64_t n_skipped;               /* optimizer steps that the guard left out */
 };
 
 struct learner;
@@ -81,6 +89,8 @@ int learner_create(struct learner **out, struct model *policy, struct model *ref
                    const struct grpo_config *grpo, const struct optimizer_config *optimizer,
                    int64_t total_updates);
 void learner_destroy(struct learner **learner);
+/* Outliers are looked for from here on; before learner_load_state(). */
+void learner_set_guard(struct learner *learner, const struct guard_config *config);
 
 /* One generation batch: fills each sample's advantage, then num_iterations x steps_per_generation
  * optimizer steps. `temperature` is the one the samples were drawn at; `seed` and `step` fix the

@@ -116,23 +116,23 @@ double optimizer_learning_rate(const struct optimizer_config *config, int64_t up
     return config->learning_rate;
 }
 
-int optimizer_update(struct optimizer *optimizer, double *grad_norm, double *learning_rate)
+double optimizer_grad_norm(const struct optimizer *optimizer)
+{
+    double sum = 0.0;
+
+    for (size_t i = 0; i < model_n_trained(optimizer->model); i++) {
+        struct tensor weight, gradient;
+        model_trained(optimizer->model, i, &weight, &gradient);
+        sum += ops_sum_squares(model_ops(optimizer->model), &gradient);
+    }
+    return sqrt(sum);
+}
+
+int optimizer_update(struct optimizer *optimizer, double grad_norm, double *learning_rate)
 {
     struct model *model = optimizer->model;
     struct ops *ops = model_ops(model);
     const struct optimizer_config *config = &optimizer->config;
-    double sum = 0.0;
-
-    for (size_t i = 0; i < model_n_trained(model); i++) {
-        struct tensor weight, gradient;
-        model_trained(model, i, &weight, &gradient);
-        sum += ops_sum_squares(ops, &gradient);
-    }
-    *grad_norm = sqrt(sum);
-    if (!isfinite(*grad_norm))
-        return status_fail(STATUS_FAILED, "gradient norm is %g at optimizer step %lld: lower "
-                           "optimizer.learning_rate or resume from an earlier checkpoint",
-                           *grad_norm, (long long)optimizer->updates);
     struct adamw_step step = {
         .learning_rate =
             optimizer_learning_rate(config, optimizer->updates, optimizer->total_updates),
@@ -140,8 +140,8 @@ int optimizer_update(struct optimizer *optimizer, double *grad_norm, double *lea
         .beta2 = config->adam_beta2,
         .epsilon = config->adam_epsilon,
         .weight_decay = config->weight_decay,
-        .gradient_scale = config->max_grad_norm > 0.0 && *grad_norm > config->max_grad_norm
-                              ? config->max_grad_norm / (*grad_norm + 1e-6)
+        .gradient_scale = config->max_grad_norm > 0.0 && grad_norm > config->max_grad_norm
+                              ? config->max_grad_norm / (grad_norm + 1e-6)
                               : 1.0,
         .step = optimizer->updates + 1,
     };

@@ -17,9 +17,10 @@ void optimizer_destroy(struct optimizer **optimizer);
 double optimizer_learning_rate(const struct optimizer_config *config, int64_t update,
                                int64_t total_updates);
 
-/* Clips the gradients to max_grad_norm (global L2 norm; 0: off), one AdamW step. A norm that is not
- * finite is STATUS_FAILED and changes nothing. */
-int optimizer_update(struct optimizer *optimizer, double *grad_norm, double *learning_rate);
+/* Global L2 norm of the gradients. */
+double optimizer_grad_norm(const struct optimizer *optimizer);
+/* Clips the gradients, whose norm is `grad_norm`, to max_grad_norm (0: off); one AdamW step. */
+int optimizer_update(struct optimizer *optimizer, double grad_norm, double *learning_rate);
 
 int64_t optimizer_updates(const struct optimizer *optimizer);
 int optimizer_save(const struct optimizer *optimizer, const char *path);   /* safetensors */

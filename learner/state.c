@@ -1,13 +1,15 @@
 /* What a checkpoint holds beside the weights: optimizer.safetensors, and where they exist
- * reference.safetensors and adapter.safetensors. */
+ * reference.safetensors, adapter.safetensors and guard.json. */
 #include "common/files.h"
 #include "common/status.h"
+#include "learner/guard.h"
 #include "learner/internal.h"
 #include "learner/optimizer.h"
 
 #define OPTIMIZER_FILE "optimizer.safetensors"
 #define REFERENCE_FILE "reference.safetensors"
 #define ADAPTER_FILE "adapter.safetensors"
+#define GUARD_FILE "guard.json"
 
 int learner_save_state(const struct learner *learner, const char *directory)
 {
@@ -22,6 +24,10 @@ int learner_save_state(const struct learner *learner, const char *directory)
     if (model_has_adapters(learner->policy)) {
         TRY(file_join(path, directory, ADAPTER_FILE));
         TRY(model_save_adapters(learner->policy, path));
+    }
+    if (learner->guard->config.z_score > 0) {
+        TRY(file_join(path, directory, GUARD_FILE));
+        TRY(guard_save(learner->guard, path));
     }
     return STATUS_OK;
 }
@@ -58,10 +64,16 @@ static int read_adapters(struct learner *learner, const struct file_map *map, co
 
 int learner_load_state(struct learner *learner, const char *directory)
 {
+    char path[FILE_PATH_MAX];
+
     TRY(read_file(learner, directory, OPTIMIZER_FILE, read_optimizer));
     if (learner->reference)
         TRY(read_file(learner, directory, REFERENCE_FILE, read_reference));
     if (model_has_adapters(learner->policy))
         TRY(read_file(learner, directory, ADAPTER_FILE, read_adapters));
+    TRY(file_join(path, directory, GUARD_FILE));
+    /* A run that did not look for outliers before has none. */
+    if (learner->guard->config.z_score > 0 && file_exists(path))
+        TRY(guard_load(learner->guard, path));
     return STATUS_OK;
 }

@@ -32,6 +32,7 @@ void learner_fill_stats(struct learner_stats *stats, const struct learner_totals
         .n_tokens = totals->tokens,
         .n_sequences = n_sequences,
         .n_computed = totals->entropy_tokens,
+        .n_skipped = totals->skipped,
     };
 }
 
@@ -83,7 +84,7 @@ int learner_train(struct learner *learner, const struct sequence *sequences, siz
     }
     progress_end(&progress);
     TRY(status);
-    TRY(optimizer_update(learner->optimizer, &totals.grad_norm, &totals.learning_rate));
+    TRY(learner_update(learner, &totals));
     totals.updates = 1;
     totals.grad_norm_sum = totals.grad_norm;
     learner_fill_stats(stats, &totals, (int64_t)n);

@@ -1,6 +1,7 @@
 #include "pipeline/checkpoint.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,7 +15,8 @@
 /* What a checkpoint may hold; a file that is not there is left out of the manifest. */
 static const char *const parts[] = {"config.json", "generation_config.json", "model.safetensors",
                                     "tokenizer.json", "optimizer.safetensors",
-                                    "reference.safetensors", "adapter.safetensors", NULL};
+                                    "reference.safetensors", "adapter.safetensors", "guard.json",
+                                    NULL};
 
 static int write_part(const char *directory, const char *name, const void *bytes, size_t n)
 {
@@ -104,71 +106,157 @@ static int parent_of(const char *path, char *out)
     return STATUS_OK;
 }
 
-int checkpoint_save(const char *directory, const struct model *model,
-                    const struct tokenizer *tokenizer, const struct model_notes *notes,
-                    const struct learner *learner, char digest_hex_out[DIGEST_HEX_BYTES])
+static int sync_parts(const char *directory)
 {
-    char temporary[FILE_PATH_MAX], parent[FILE_PATH_MAX];
+    char path[FILE_PATH_MAX];
 
-    if (snprintf(temporary, sizeof(temporary), "%s.tmp", directory) >= (int)sizeof(temporary))
-        return status_fail(STATUS_CONFIG, "path is too long: %s", directory);
-    TRY(parent_of(directory, parent));
-    TRY(file_remove_tree(temporary));
-    TRY(file_make_directories(temporary));
-    int status = write_parts(temporary, model, tokenizer, notes, learner);
-    if (status == STATUS_OK)
-        status = write_manifest(temporary, digest_hex_out);
-    if (status == STATUS_OK)
-        status = file_sync_directory(temporary);
-    if (status == STATUS_OK)
-        status = file_remove_tree(directory);   /* of a run that was rewound */
-    if (status == STATUS_OK && rename(temporary, directory))
-        status = status_fail(STATUS_IO, "cannot rename %s to %s: %s", temporary, directory,
-                             strerror(errno));
-    if (status < 0) {
-        char why[512];
-        snprintf(why, sizeof(why), "%s", status_reason());
-        file_remove_tree(temporary);
-        return status_fail(status, "checkpoint %s is not written: %s", directory, why);
+    for (const char *const *part = parts; *part; part++) {
+        TRY(file_join(path, directory, *part));
+        if (file_exists(path))
+            TRY(file_sync(path));
     }
+    return STATUS_OK;
+}
+
+/* What need not hold up the run: digests, the disk, the name. */
+static int finish(struct checkpoint_save *save)
+{
+    char parent[FILE_PATH_MAX];
+
+    TRY(parent_of(save->directory, parent));
+    TRY(sync_parts(save->temporary));
+    TRY(write_manifest(save->temporary, save->digest_hex));
+    TRY(file_sync_directory(save->temporary));
+    TRY(file_remove_tree(save->directory));   /* of a run that was rewound */
+    if (rename(save->temporary, save->directory))
+        return status_fail(STATUS_IO, "cannot rename %s to %s: %s", save->temporary,
+                           save->directory, strerror(errno));
     return file_sync_directory(parent);
 }
 
-int checkpoint_verify(const char *directory)
+static int give_up(const char *temporary, const char *directory, int status)
 {
-    char path[FILE_PATH_MAX];
-    const char *name;
-    json_t *manifest, *wanted;
-    int status;
+    char why[512];
+
+    snprintf(why, sizeof(why), "%s", status_reason());
+    file_remove_tree(temporary);
+    return status_fail(status, "checkpoint %s is not written: %s", directory, why);
+}
+
+static void *run_saver(void *argument)
+{
+    struct checkpoint_save *save = argument;
+
+    save->status = finish(save);
+    if (save->status < 0) {
+        give_up(save->temporary, save->directory, save->status);
+        snprintf(save->why, sizeof(save->why), "%s", status_reason());
+    }
+    atomic_store(&save->is_over, 1);
+    return NULL;
+}
+
+static int start_saver(struct checkpoint_save *save)
+{
+    sigset_t all, before;
+
+    atomic_store(&save->is_over, 0);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);   /* signals are for the thread that waits */
+    int error = pthread_create(&save->thread, NULL, run_saver, save);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        return status_fail(STATUS_NOMEM, "no thread: %s", strerror(error));
+    save->is_going_on = 1;
+    return STATUS_OK;
+}
+
+int checkpoint_begin(struct checkpoint_save *save, const char *directory, const struct model *model,
+                     const struct tokenizer *tokenizer, const struct model_notes *notes,
+                     const struct learner *learner)
+{
+    if (save->is_going_on)
+        BUG("a checkpoint is begun before the one of %s has ended", save->directory);
+    if (snprintf(save->temporary, sizeof(save->temporary), "%s.tmp", directory) >=
+        (int)sizeof(save->temporary))
+        return status_fail(STATUS_CONFIG, "path is too long: %s", directory);
+    snprintf(save->directory, sizeof(save->directory), "%s", directory);
+    TRY(file_remove_tree(save->temporary));
+    TRY(file_make_directories(save->temporary));
+    file_sync_later(1);
+    int status = write_parts(save->temporary, model, tokenizer, notes, learner);
+    file_sync_later(0);
+    if (status == STATUS_OK)
+        status = start_saver(save);
+    return status < 0 ? give_up(save->temporary, directory, status) : STATUS_OK;
+}
+
+int checkpoint_is_over(struct checkpoint_save *save)
+{
+    return save->is_going_on && atomic_load(&save->is_over);
+}
+
+int checkpoint_end(struct checkpoint_save *save)
+{
+    if (!save->is_going_on)
+        return STATUS_OK;
+    pthread_join(save->thread, NULL);
+    save->is_going_on = 0;
+    return save->status < 0 ? status_fail(save->status, "%s", save->why) : STATUS_OK;
+}
+
+static int read_manifest(const char *directory, const char *wanted, json_t **manifest)
+{
+    char path[FILE_PATH_MAX], hex[DIGEST_HEX_BYTES];
+    struct digest digest;
 
     TRY(file_join(path, directory, MANIFEST));
-    TRY(json_read_file(&manifest, path, MANIFEST_MAX_BYTES));
-    const json_t *files = json_object_get(manifest, "files");
-    status = json_is_object(files)
-                 ? STATUS_OK
-                 : status_fail(STATUS_FORMAT, "%s: key \"files\" is missing", path);
-    void *at = status == STATUS_OK ? json_object_iter((json_t *)(uintptr_t)files) : NULL;
-    for (; at && status == STATUS_OK; at = json_object_iter_next((json_t *)(uintptr_t)files, at)) {
-        char part[FILE_PATH_MAX], hex[DIGEST_HEX_BYTES];
-        struct digest digest;
-        name = json_object_iter_key(at);
-        wanted = json_object_iter_value(at);
-        if (strchr(name, '/') || !json_is_string(wanted)) {
-            status =
-                status_fail(STATUS_FORMAT, "%s: \"%s\" is no file of a checkpoint", path, name);
-            break;
-        }
-        status = file_join(part, directory, name);
-        if (status == STATUS_OK)
-            status = digest_of_file(&digest, part);
+    if (!file_exists(path))
+        return status_fail(STATUS_FORMAT, "%s is missing", path);
+    if (wanted) {
+        TRY(digest_of_file(&digest, path));
+        digest_hex(&digest, hex);
+        if (strcmp(hex, wanted) != 0)
+            return status_fail(STATUS_FORMAT, "%s is damaged: its SHA-256 is %s, run.db says %s",
+                               path, hex, wanted);
+    }
+    TRY(json_read_file(manifest, path, MANIFEST_MAX_BYTES));
+    if (json_is_object(json_object_get(*manifest, "files")))
+        return STATUS_OK;
+    json_decref(*manifest);
+    return status_fail(STATUS_FORMAT, "%s: key \"files\" is missing", path);
+}
+
+static int verify_part(const char *directory, const char *name, const json_t *wanted)
+{
+    char part[FILE_PATH_MAX], hex[DIGEST_HEX_BYTES];
+    struct digest digest;
+
+    if (strchr(name, '/') || !json_is_string(wanted))
+        return status_fail(STATUS_FORMAT, "%s/%s: \"%s\" is no file of a checkpoint", directory,
+                           MANIFEST, name);
+    TRY(file_join(part, directory, name));
+    if (!file_exists(part))
+        return status_fail(STATUS_FORMAT, "%s is missing", part);
+    TRY(digest_of_file(&digest, part));
+    digest_hex(&digest, hex);
+    if (strcmp(hex, json_string_value(wanted)) != 0)
+        return status_fail(STATUS_FORMAT, "%s is damaged: its SHA-256 is %s, the manifest says %s",
+                           part, hex, json_string_value(wanted));
+    return STATUS_OK;
+}
+
+int checkpoint_verify(const char *directory, const char *manifest_hex)
+{
+    const char *name;
+    json_t *manifest, *wanted;
+    int status = STATUS_OK;
+
+    TRY(read_manifest(directory, manifest_hex, &manifest));
+    json_object_foreach(json_object_get(manifest, "files"), name, wanted) {
+        status = verify_part(directory, name, wanted);
         if (status < 0)
             break;
-        digest_hex(&digest, hex);
-        if (strcmp(hex, json_string_value(wanted)) != 0)
-            status = status_fail(STATUS_FORMAT,
-                                 "%s is damaged: its SHA-256 is %s, the manifest says "
-                                 "%s; remove the directory to go on from an earlier checkpoint",
-                                 part, hex, json_string_value(wanted));
     }
     json_decref(manifest);
     return status;

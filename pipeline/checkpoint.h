@@ -8,20 +8,38 @@
 #ifndef HONE_PIPELINE_CHECKPOINT_H
 #define HONE_PIPELINE_CHECKPOINT_H
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "common/files.h"
 #include "learner/learner.h"
 #include "model/model.h"
 
-/* `notes` go into config.json and generation_config.json. `learner` may be NULL: weights alone.
- * Fills the manifest's digest in hex. */
-int checkpoint_save(const char *directory, const struct model *model,
-                    const struct tokenizer *tokenizer, const struct model_notes *notes,
-                    const struct learner *learner, char digest_hex[DIGEST_HEX_BYTES]);
+/* One checkpoint on its way to the disk. checkpoint_begin() hands everything to the system's cache,
+ * and the model may change again; a thread then syncs, digests and renames while the run goes on.
+ * checkpoint_end() waits for it and gives its failure; one that was never begun is over. */
+struct checkpoint_save {
+    char directory[FILE_PATH_MAX], temporary[FILE_PATH_MAX];
+    char digest_hex[DIGEST_HEX_BYTES];   /* of the manifest, after checkpoint_end() */
+    pthread_t thread;
+    int is_going_on;                     /* begun, not ended */
+    atomic_int is_over;                  /* the thread has nothing left to do */
+    int status;
+    char why[1024];
+};
+
+/* `notes` go into config.json and generation_config.json. `learner` may be NULL: weights alone. */
+int checkpoint_begin(struct checkpoint_save *save, const char *directory, const struct model *model,
+                     const struct tokenizer *tokenizer, const struct model_notes *notes,
+                     const struct learner *learner);
+int checkpoint_is_over(struct checkpoint_save *save);   /* begun; checkpoint_end() will not wait */
+int checkpoint_end(struct checkpoint_save *save);
 
 /* Puts the notes into a folder's config.json. */
 int checkpoint_put_notes(const char *directory, const struct model_notes *notes);
 
-/* Compares every file with the manifest; a damaged or missing one is named. */
-int checkpoint_verify(const char *directory);
+/* Compares every file with the manifest, and that with its digest in run.db (NULL: not known); a
+ * damaged or missing one is STATUS_FORMAT and named. */
+int checkpoint_verify(const char *directory, const char *manifest_hex);
 
 #endif

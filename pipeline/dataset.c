@@ -257,18 +257,16 @@ static int build(struct stage_run *run, const char *path, const char *relative)
                                 .config = &run->stage->settings.data,
                                 .out = {.maximum = (size_t)1 << 40}};
     const struct stage_settings *settings = &run->stage->settings;
-    char teacher[FILE_PATH_MAX], teacher_path[FILE_PATH_MAX];
+    char teacher[FILE_PATH_MAX];
     uint32_t version = stage_weight_version(run, DATA_VERSION);
-    int64_t row, step;
+    int64_t row;
     int status;
 
     TRY(run_store_rewind_stage(run->pipeline->store, run->id, -1000000000));
-    TRY(run_store_last_checkpoint(run->pipeline->store, run->stage->sample, teacher, &row, &step));
-    TRY(file_join(teacher_path, run->pipeline->options.run, teacher));
-    TRY(checkpoint_verify(teacher_path));
+    TRY(stage_find_other(run, run->stage->sample, teacher, &row));
     TRY(stage_open_train(run));
     TRY(stage_start_workers(run));
-    TRY(stage_publish_checkpoint(run, teacher_path, version));
+    TRY(stage_publish_checkpoint(run, teacher, version));
     TRY_OUT(sample_all(&building, (size_t)settings->data.n_tasks, version));
     TRY_OUT(mix_general(&building));
     if (!building.n_rows)

@@ -92,7 +92,7 @@ static int choose_model(struct evaluation *evaluation, const char *model)
         return status_fail(STATUS_CONFIG, "name whose checkpoint to evaluate with --stage, or a "
                            "folder with --model");
     TRY(locate_checkpoint(options->run, options->only, evaluation->model, &evaluation->step));
-    return checkpoint_verify(evaluation->model);
+    return checkpoint_verify(evaluation->model, NULL);
 }
 
 static int open_stage(struct evaluation *evaluation)

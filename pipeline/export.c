@@ -333,7 +333,7 @@ static int export_stage(const char *run, const char *stage_name, const char *dty
     TRY(locate_recipe(&recipe, NULL, run, NULL));
     TRY_OUT(locate_stage(&recipe, stage_name, &source.stage));
     TRY_OUT(locate_checkpoint(run, stage_name, checkpoint, &step));
-    TRY_OUT(checkpoint_verify(checkpoint));
+    TRY_OUT(checkpoint_verify(checkpoint, NULL));
     find_origin(&recipe, source.stage, origin);
     status = write_whole(&source, name, write);
 out:

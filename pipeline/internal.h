@@ -23,6 +23,7 @@ struct pipeline {
     struct ops *ops;                 /* of the learner */
     char *config_path;               /* <run>/config.yaml */
     int lock;                        /* descriptor of <run>/lock */
+    int is_finished;                 /* nothing that is wanted is left to do: nothing is written */
 };
 /* pipeline_close() gives back whatever pipeline_open() came to. */
 int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *options);
@@ -46,7 +47,9 @@ struct stage_run {
     int64_t dataset;
     struct arena arena;              /* groups of one step */
     int64_t step, n_steps;
-    int64_t saved_step;              /* of the newest checkpoint; -1: none yet */
+    int64_t saved_step;              /* of the newest checkpoint, begun or there; -1: none yet */
+    char saved_path[STAGE_NAME_BYTES + 64];   /* of the one begun, relative to the run */
+    struct checkpoint_save save;
     double last_figure;              /* reward, or loss: for the progress line */
 };
 
@@ -68,7 +71,7 @@ enum seed_use { SEED_MODEL = 1, SEED_TASKS, SEED_SAMPLES, SEED_BATCHES, SEED_EVA
                 SEED_ADAPTERS, SEED_VERIFIERS };
 uint64_t stage_seed(const struct stage_run *run, enum seed_use use);
 
-int stage_is_stopped(const struct stage_run *run);
+int stage_is_stopped(const struct stage_run *run);   /* by a signal, or at until_step */
 
 /* ---- stage_common.c: what every stage begins and ends with. */
 /* stage_close() gives everything of the stage back. */
@@ -97,9 +100,6 @@ int stage_record_step(struct stage_run *run, double wall_seconds, const struct m
 int stage_end_of_step(struct stage_run *run);
 /* After a resume: the evaluation that was due at the checkpoint, when it had not come to an end. */
 int stage_catch_up(struct stage_run *run);
-/* On Ctrl-C: a checkpoint of what is done, then STATUS_INTERRUPTED. */
-int stage_stop(struct stage_run *run);
-int stage_is_stopped(const struct stage_run *run);
 
 /* Workers for this stage; the policy or a checkpoint published to them. */
 int stage_start_workers(struct stage_run *run);
@@ -107,6 +107,23 @@ int stage_publish_policy(struct stage_run *run, uint32_t version);
 int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint32_t version);
 /* Unique in the run, and the same after a resume. */
 uint32_t stage_weight_version(const struct stage_run *run, int64_t step);
+
+/* ---- stage_checkpoint.c. The stage's newest checkpoint, whole, or "" at its beginning; sets
+ * run->step. A damaged one is refused, or left behind when options.skip_damaged says so. */
+int stage_find_own(struct stage_run *run, char path[FILE_PATH_MAX]);
+/* The newest checkpoint of another stage, whole, and its row; or a folder from outside and 0. */
+int stage_find_other(struct stage_run *run, const char *stage, char path[FILE_PATH_MAX],
+                     int64_t *id);
+/* Whether the newest checkpoint of a stage is there (and whole, where damaged ones are skipped). */
+int stage_has_checkpoint(const struct pipeline *pipeline, const char *stage);
+/* begin: of run->step, unless it is there; end: waits until it is on the disk and in run.db, and
+ * removes what run.save_total_limit and its company do not keep; poll: the same without waiting. */
+int stage_begin_checkpoint(struct stage_run *run);
+int stage_poll_checkpoint(struct stage_run *run);
+int stage_end_checkpoint(struct stage_run *run);
+/* After the last step, whatever its status: nothing is left to be written. INTERRUPTED: with a
+ * checkpoint of what is done. */
+int stage_end(struct stage_run *run, int status);
 
 /* ---- export_dataset.c: exports never write over anything. */
 int export_refuse_existing(const char *path);

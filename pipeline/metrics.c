@@ -8,6 +8,7 @@ const struct metric_row metric_rows[] = {
     {"loss", "", "what the optimizer lowered in this step, before its update"},
     {"learning_rate", "", "of this step's update"},
     {"grad_norm", "", "L2 norm of the whole gradient before clipping"},
+    {"skipped_updates", "updates", "outliers that the guard left out in this step (guard.z_score)"},
     {"epoch", "", "passes over the stage's data so far"},
     {"num_tokens", "tokens", "prompt and completion tokens learnt from since the stage began"},
 

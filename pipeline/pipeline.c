@@ -47,6 +47,42 @@ static int lock_run(struct pipeline *pipeline)
     return STATUS_OK;
 }
 
+static int is_wanted(const struct pipeline *pipeline, const struct stage *stage)
+{
+    const struct pipeline_options *options = &pipeline->options;
+
+    return (!options->only || strcmp(options->only, stage->name) == 0) &&
+           (!options->kind || strcmp(options->kind, stage->kind->name) == 0);
+}
+
+/* A stage is made again when its checkpoint was removed and it is asked for by name, and when its
+ * checkpoint is damaged and that shall not stop the run. */
+static int is_to_be_run(const struct pipeline *pipeline, const struct stage *stage, int *is_to_be)
+{
+    const struct pipeline_options *options = &pipeline->options;
+    enum stage_state state;
+
+    TRY(run_store_stage_state(pipeline->store, stage->name, &state));
+    *is_to_be = state != STAGE_DONE || ((options->only || options->skip_damaged) &&
+                                        !stage_has_checkpoint(pipeline, stage->name));
+    return STATUS_OK;
+}
+
+static int find_out_if_finished(struct pipeline *pipeline)
+{
+    const struct recipe *recipe = &pipeline->recipe;
+    int is_to_be = 0, n_wanted = 0;
+
+    for (size_t i = 0; i < recipe->n_stages && !is_to_be; i++) {
+        if (!is_wanted(pipeline, &recipe->stages[i]))
+            continue;
+        n_wanted++;
+        TRY(is_to_be_run(pipeline, &recipe->stages[i], &is_to_be));
+    }
+    pipeline->is_finished = n_wanted && !is_to_be;
+    return STATUS_OK;
+}
+
 static int open_store(struct pipeline *pipeline)
 {
     char path[FILE_PATH_MAX], data[DIGEST_HEX_BYTES], templates[DIGEST_HEX_BYTES];
@@ -65,6 +101,9 @@ static int open_store(struct pipeline *pipeline)
         .template_hash = templates,
         .seed = (uint64_t)recipe->run.seed,
     };
+    TRY(find_out_if_finished(pipeline));
+    if (pipeline->is_finished)
+        return run_store_check_run(pipeline->store, &info, pipeline->options.accept_changes);
     TRY(run_store_begin_run(pipeline->store, &info, pipeline->options.accept_changes));
     TRY(file_join(path, pipeline->options.run, "config.yaml"));
     return file_write_atomic(path, recipe->yaml, strlen(recipe->yaml));
@@ -109,6 +148,7 @@ int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *opti
     pipeline->lock = -1;
     TRY(open_recipe(pipeline));
     /* Before anything is written: a recipe that cannot run leaves no trace. */
+    TRY(setup_check_limits(&pipeline->recipe));
     TRY(setup_check(&pipeline->recipe, options->only, options->kind));
     TRY(lock_run(pipeline));
     TRY(open_store(pipeline));
@@ -158,14 +198,6 @@ static int run_stage(struct pipeline *pipeline, size_t index)
     return ended;
 }
 
-static int is_wanted(const struct pipeline *pipeline, const struct stage *stage)
-{
-    const struct pipeline_options *options = &pipeline->options;
-
-    return (!options->only || strcmp(options->only, stage->name) == 0) &&
-           (!options->kind || strcmp(options->kind, stage->kind->name) == 0);
-}
-
 static int run_stages(struct pipeline *pipeline)
 {
     const struct recipe *recipe = &pipeline->recipe;
@@ -173,15 +205,12 @@ static int run_stages(struct pipeline *pipeline)
 
     for (size_t i = 0; i < recipe->n_stages; i++) {
         const struct stage *stage = &recipe->stages[i];
-        enum stage_state state;
+        int is_to_be;
         if (!is_wanted(pipeline, stage))
             continue;
         n_wanted++;
-        TRY(run_store_stage_state(pipeline->store, stage->name, &state));
-        /* Asked for by name, a stage whose checkpoint was removed is made again. */
-        int is_wanted_again =
-            pipeline->options.only && !setup_has_checkpoint(pipeline, stage->name);
-        if (state == STAGE_DONE && !is_wanted_again) {
+        TRY(is_to_be_run(pipeline, stage, &is_to_be));
+        if (!is_to_be) {
             log_info("stage %s is done already", stage->name);
             continue;
         }
@@ -219,7 +248,7 @@ int pipeline_run(const struct pipeline_options *options)
     if (status == STATUS_OK) {
         status = run_stages(&pipeline);
         snprintf(why, sizeof(why), "%s", status_reason());
-        if (write_curves(&pipeline) < 0)
+        if (!pipeline.is_finished && write_curves(&pipeline) < 0)
             log_warning("no curves: %s", status_reason());
         if (status < 0)
             status_fail(status, "%s", why);

@@ -21,6 +21,8 @@ struct pipeline_options {
     const char *kind;                /* all stages of one kind; NULL: any */
     const char *program;             /* executable for worker processes */
     int accept_changes;              /* go on though the recipe is not the run's */
+    int skip_damaged;                /* leave damaged checkpoints behind, go on from whole ones */
+    int64_t until_step;              /* stop behind this step of the stage; 0: at its end */
     volatile int *stop;              /* set by a signal handler */
 };
 int pipeline_run(const struct pipeline_options *options);
@@ -32,6 +34,12 @@ int pipeline_plan(struct text *out, const struct pipeline_options *options, int 
  * and appends the figures. Nothing is stored. */
 int pipeline_eval(struct text *out, const struct pipeline_options *options, const char *model,
                   int as_json);
+
+/* `hone replay`: runs steps first..last of the stage options->only again, from the checkpoint
+ * before them and beside the run, and appends a line for each thing compared. STATUS_FAILED names
+ * the first difference. Nothing in the run directory changes; no other hone may work in it. */
+int pipeline_replay(struct text *out, const struct pipeline_options *options, int64_t first,
+                    int64_t last);
 
 /* The checkpoint of a stage as a Hugging Face folder that other programs load. dtype is "float32",
  * "bfloat16", or NULL: as it is. */

@@ -36,6 +36,9 @@ struct run_config {                  /* section "run" */
     int insecure;                       /* a tcp:// endpoint without keys */
     int device;                         /* of the learner: index of rollout_devices[] */
     int64_t threads;                    /* of the learner; 0: one per core */
+    int64_t keep_every_steps;
+    char metric_for_best_model[CONFIG_TEXT_BYTES];
+    int greater_is_better;
     int64_t save_steps, save_total_limit, logging_steps;
     int64_t lease_ms;                   /* a group not back by then is given out again */
     int64_t connect_ms;                 /* a worker must say hello by then */
@@ -73,6 +76,7 @@ struct stage_settings {
     struct grpo_config grpo;
     struct optimizer_config optimizer;
     struct lora_config lora;
+    struct guard_config guard;
     struct sft_config sft;
     struct rollout_config rollout;
     struct reward_config reward;
@@ -80,7 +84,7 @@ struct stage_settings {
     struct data_config data;
     struct eval_config eval;
 };
-#define N_STAGE_SECTIONS 11
+#define N_STAGE_SECTIONS 12
 
 struct stage_kind;
 

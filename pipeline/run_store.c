@@ -156,6 +156,13 @@ int run_store_begin_run(struct run_store *store, const struct run_info *info, in
     return sql_end_durable(&store->sql, status);
 }
 
+int run_store_check_run(struct run_store *store, const struct run_info *info, int accept_changes)
+{
+    int exists;
+
+    return compare_run(store, info, accept_changes, &exists);
+}
+
 /* The row id of a stage by its name; -1 when it was never begun. */
 static int find_stage(struct run_store *store, const char *name, int64_t *stage)
 {

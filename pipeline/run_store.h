@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/files.h"
 #include "common/memory.h"
 #include "wire/wire.h"
 
@@ -30,6 +31,8 @@ void run_store_close(struct run_store **store);
 /* The run's one row; when it is there already, refuses another config_hash unless
  * `accept_changes`, naming what changed. */
 int run_store_begin_run(struct run_store *store, const struct run_info *info, int accept_changes);
+/* The same refusal, of a run that is there; nothing is written. */
+int run_store_check_run(struct run_store *store, const struct run_info *info, int accept_changes);
 
 /* A stage by its name in the recipe; `stage` is its row id, the same after a resume. */
 enum stage_state { STAGE_WAITING, STAGE_RUNNING, STAGE_DONE, STAGE_FAILED, STAGE_INTERRUPTED };
@@ -56,8 +59,12 @@ int run_store_put_step(struct run_store *store, int64_t stage, int64_t step, dou
 /* Whether groups of that purpose are stored at that step. */
 int run_store_has_groups(struct run_store *store, int64_t stage, int64_t step, const char *purpose,
                          int *has);
+/* A metric of a step; NaN when it is not there. */
+int run_store_metric(struct run_store *store, int64_t stage, int64_t step, const char *name,
+                     double *value);
 
-/* `path` is relative to the run directory. Both give the row id. */
+/* `path` is relative to the run directory. Both give the row id; a checkpoint gets its edge from
+ * its stage. */
 int run_store_put_checkpoint(struct run_store *store, int64_t stage, int64_t step,
                              const char *path, const char *digest_hex, int64_t *checkpoint);
 int run_store_put_dataset(struct run_store *store, int64_t stage, const char *path,
@@ -66,12 +73,25 @@ int run_store_put_dataset(struct run_store *store, int64_t stage, const char *pa
 /* Edges: "checkpoint" 3 comes from "dataset" 2. Kinds: stage, checkpoint, dataset. */
 int run_store_put_parent(struct run_store *store, const char *child_kind, int64_t child,
                          const char *parent_kind, int64_t parent);
-/* The newest checkpoint of a stage by name: path into out[FILE_PATH_MAX], its row id and step;
- * STATUS_FAILED with a reason when there is none. */
-int run_store_last_checkpoint(struct run_store *store, const char *stage_name, char *path,
-                              int64_t *checkpoint, int64_t *step);
+/* The newest checkpoint of a stage by name, or the newest before step `below`; STATUS_FAILED with a
+ * reason when there is none. Its directory may be gone: older ones are removed. */
+struct checkpoint_row {
+    int64_t id, step;
+    char path[FILE_PATH_MAX];    /* relative to the run directory */
+    char digest[DIGEST_HEX_BYTES];
+};
+int run_store_last_checkpoint(struct run_store *store, const char *stage_name,
+                              struct checkpoint_row *row);
+int run_store_find_checkpoint(struct run_store *store, const char *stage_name, int64_t below,
+                              struct checkpoint_row *row);
+/* `path` takes FILE_PATH_MAX bytes. */
 int run_store_last_dataset(struct run_store *store, const char *stage_name, char *path,
                            int64_t *dataset);
+
+/* Into a new file: the rows of the run.db at `recorded`, without steps, as they were when `stage`
+ * had its checkpoint of `step` (0: none) and no later one. */
+int run_store_copy_run(struct run_store *store, const char *recorded, const char *stage,
+                       int64_t step);
 
 /* ---- metrics.c: every metric once: name, unit, meaning. Names with "<name>" stand for one per
  * reward function or task kind. docs/metrics.md is printed from it. */

@@ -1,4 +1,5 @@
 /* Steps: their metrics, and every group with its samples and scores. */
+#include <math.h>
 #include <string.h>
 
 #include "common/status.h"
@@ -170,5 +171,23 @@ int run_store_has_groups(struct run_store *store, int64_t stage, int64_t step, c
                     " WHERE stage_id = ? AND step = ? AND purpose = ?",
                     SQL_VALUES(sql_int(stage), sql_int(step), sql_text(purpose)), 0, &n));
     *has = n > 0;
+    return STATUS_OK;
+}
+
+int run_store_metric(struct run_store *store, int64_t stage, int64_t step, const char *name,
+                     double *value)
+{
+    sqlite3_stmt *row;
+    int more;
+
+    *value = NAN;
+    TRY(sql_ask(&store->sql, &row, "SELECT coalesce(value, wall_value) FROM metric"
+                " WHERE stage_id = ? AND step = ? AND name = ?",
+                SQL_VALUES(sql_int(stage), sql_int(step), sql_text(name))));
+    TRY(sql_next(&store->sql, row, &more));
+    if (more) {
+        *value = sql_column_real(row, 0);
+        sql_finish(row);
+    }
     return STATUS_OK;
 }

@@ -4,6 +4,7 @@
 
 #include "common/status.h"
 #include "pipeline/recipe.h"
+#include "pipeline/run_store.h"
 
 #define RUN(key, type, text, low, high, choices, help)                                             \
     {#key, type, offsetof(struct run_config, key), text, low, high, choices, help}
@@ -23,7 +24,14 @@ static const struct config_field run_fields[] = {
         "threads of the learner; 0: one per core. Never changes a result"),
     RUN(save_steps, CONFIG_INT, "20", 1, 100000000, NULL, "steps between checkpoints"),
     RUN(save_total_limit, CONFIG_INT, "2", 1, 1000000, NULL,
-        "checkpoints kept per stage; older ones are removed"),
+        "checkpoints kept per stage; older ones are removed, but for those of the next two"),
+    RUN(keep_every_steps, CONFIG_INT, "0", 0, 100000000, NULL,
+        "checkpoints of steps that are a multiple of it stay as well; 0: none"),
+    RUN(metric_for_best_model, CONFIG_STRING, "", 0, 0, NULL,
+        "the checkpoint with the best value of this metric at its step stays as well: eval/pass@1, "
+        "reward, loss; empty: none"),
+    RUN(greater_is_better, CONFIG_BOOL, "true", 0, 0, NULL,
+        "whether the best value of metric_for_best_model is the largest"),
     RUN(logging_steps, CONFIG_INT, "10", 1, 1000000, NULL,
         "steps between log lines; a long stage takes a larger multiple"),
     RUN(lease_ms, CONFIG_INT, "600000", 100, 86400000, NULL,
@@ -43,8 +51,23 @@ static const struct config_field run_fields[] = {
         "keep every training sample (text, tokens, scores) in run.db"),
     {0},
 };
+static int check_run(const void *config)
+{
+    const struct run_config *run = config;
+    const struct metric_row *metric = metric_find(run->metric_for_best_model);
+
+    if (run->metric_for_best_model[0] && !metric)
+        return status_fail(STATUS_CONFIG, "run.metric_for_best_model is \"%s\", which is no "
+                           "metric; `hone docs metrics` has them", run->metric_for_best_model);
+    if (metric && metric_is_timed(metric))
+        return status_fail(STATUS_CONFIG, "run.metric_for_best_model is \"%s\", which a clock "
+                           "measures: another run would keep another checkpoint",
+                           run->metric_for_best_model);
+    return STATUS_OK;
+}
+
 const struct config_section run_config_section = {
-    "run", "the run as a whole: identity, processes, checkpoints", run_fields, NULL};
+    "run", "the run as a whole: identity, processes, checkpoints", run_fields, check_run};
 
 /* The order is that of enum model_family. */
 static const char *const model_types[] = {"llama", "qwen2", "qwen3", "mistral", NULL};
@@ -128,6 +151,7 @@ void stage_bind(struct stage_settings *settings, struct config_binding bindings[
         {&grpo_config_section, &settings->grpo},
         {&optimizer_config_section, &settings->optimizer},
         {&lora_config_section, &settings->lora},
+        {&guard_config_section, &settings->guard},
         {&sft_config_section, &settings->sft},
         {&rollout_config_section, &settings->rollout},
         {&reward_config_section, &settings->reward},

@@ -1,13 +1,17 @@
 #include "pipeline/setup.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "common/status.h"
 
 #define SOCKET_PATH_MAX 100   /* sun_path holds 108 */
+#define OWN_DESCRIPTORS 64
+#define WORKER_DESCRIPTORS 4
 
 static int hash_file(struct digest_state *hash, const char *path)
 {
@@ -174,13 +178,29 @@ int setup_check(const struct recipe *recipe, const char *only, const char *kind)
     return status;
 }
 
-int setup_has_checkpoint(const struct pipeline *pipeline, const char *stage)
+/* ZeroMQ ends the process when it gets no descriptor: that must not happen in the middle. */
+int setup_check_limits(const struct recipe *recipe)
 {
-    char relative[FILE_PATH_MAX], path[FILE_PATH_MAX];
-    int64_t row, step;
+    struct rlimit limit;
+    int64_t most = 0;
 
-    return run_store_last_checkpoint(pipeline->store, stage, relative, &row, &step) == STATUS_OK &&
-           file_join(path, pipeline->options.run, relative) == STATUS_OK && file_exists(path);
+    for (size_t i = 0; i < recipe->n_stages; i++) {
+        const struct stage_settings *settings = &recipe->stages[i].settings;
+        int64_t n = settings->rollout.workers + settings->reward.workers;
+        most = n > most ? n : most;
+    }
+    rlim_t need = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * (rlim_t)most;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= need)
+        return STATUS_OK;
+    if (limit.rlim_max < need)
+        return status_fail(STATUS_CONFIG, "no more than %llu files may be open, and this run needs "
+                           "%llu: raise the limit (ulimit -n %llu)",
+                           (unsigned long long)limit.rlim_max, (unsigned long long)need,
+                           (unsigned long long)need);
+    limit.rlim_cur = need;
+    if (setrlimit(RLIMIT_NOFILE, &limit))
+        return status_fail(STATUS_IO, "cannot raise the limit of open files: %s", strerror(errno));
+    return STATUS_OK;
 }
 
 static int check_done(struct pipeline *pipeline, const struct stage *stage, const char *parent,
@@ -191,7 +211,7 @@ static int check_done(struct pipeline *pipeline, const struct stage *stage, cons
     if (!parent[0] || strchr(parent, '/'))
         return STATUS_OK;
     TRY(run_store_stage_state(pipeline->store, parent, &state));
-    if (state == STAGE_DONE && (!needs_checkpoint || setup_has_checkpoint(pipeline, parent)))
+    if (state == STAGE_DONE && (!needs_checkpoint || stage_has_checkpoint(pipeline, parent)))
         return STATUS_OK;
     return status_fail(STATUS_CONFIG, "stage \"%s\" comes from stage \"%s\", %s; run that first: "
                        "hone run --run %s --stage %s", stage->name, parent,

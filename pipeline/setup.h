@@ -19,8 +19,10 @@ int setup_keys(const struct run_config *config, const char *run, const char *end
 /* Files, models, verifiers and sandbox that the wanted stages need: before hours are spent. */
 int setup_check(const struct recipe *recipe, const char *only, const char *kind);
 
+/* Raises the limit of open files where that is allowed; refuses one that is too small. */
+int setup_check_limits(const struct recipe *recipe);
+
 /* The stages that this one comes from must be done, and their checkpoints there. */
 int setup_check_parents(struct pipeline *pipeline, const struct stage *stage);
-int setup_has_checkpoint(const struct pipeline *pipeline, const char *stage);
 
 #endif

@@ -23,7 +23,10 @@ uint64_t stage_seed(const struct stage_run *run, enum seed_use use)
 
 int stage_is_stopped(const struct stage_run *run)
 {
-    return run->pipeline->options.stop && *run->pipeline->options.stop;
+    const struct pipeline_options *options = &run->pipeline->options;
+
+    return (options->stop && *options->stop) ||
+           (options->until_step && run->step >= options->until_step);
 }
 
 uint32_t stage_weight_version(const struct stage_run *run, int64_t step)
@@ -47,6 +50,7 @@ int stage_open(struct stage_run *run)
 
 void stage_close(struct stage_run *run)
 {
+    checkpoint_end(&run->save);
     learner_destroy(&run->learner);
     model_destroy(&run->policy);
     model_destroy(&run->reference);
@@ -102,49 +106,6 @@ static int new_model(struct stage_run *run)
                         stage_seed(run, SEED_MODEL));
 }
 
-/* Where stage->from lies on disk, and its checkpoint's row (0 for a folder from outside). */
-static int find_parent(struct stage_run *run, char path[FILE_PATH_MAX], int64_t *row)
-{
-    char relative[FILE_PATH_MAX];
-    int64_t step;
-
-    *row = 0;
-    if (strchr(run->stage->from, '/')) {
-        snprintf(path, FILE_PATH_MAX, "%s", run->stage->from);
-        return STATUS_OK;
-    }
-    TRY(run_store_last_checkpoint(run->pipeline->store, run->stage->from, relative, row, &step));
-    TRY(file_join(path, run->pipeline->options.run, relative));
-    return checkpoint_verify(path);
-}
-
-/* The stage's newest checkpoint. One whose directory was removed is forgotten with what came after
- * it, and the one before it counts. */
-static int find_own(struct stage_run *run, char path[FILE_PATH_MAX])
-{
-    struct run_store *store = run->pipeline->store;
-    char relative[FILE_PATH_MAX];
-    int64_t row;
-
-    path[0] = '\0';
-    run->step = 0;
-    while (run_store_last_checkpoint(store, run->stage->name, relative, &row, &run->step) ==
-           STATUS_OK) {
-        TRY(file_join(path, run->pipeline->options.run, relative));
-        if (file_exists(path)) {
-            run->saved_step = run->step;
-            return checkpoint_verify(path);
-        }
-        log_warning(
-            "%s is gone; stage %s goes on from an earlier checkpoint, or from its beginning", path,
-            run->stage->name);
-        TRY(run_store_rewind_stage(store, run->id, run->step));
-        path[0] = '\0';
-        run->step = 0;
-    }
-    return STATUS_OK;
-}
-
 static int has_token(const void *tokenizer, const char *token)
 {
     return tokenizer_find(tokenizer, token) >= 0;
@@ -191,9 +152,9 @@ static int load_policy(struct stage_run *run, char resume_path[FILE_PATH_MAX])
     const struct model_options options = policy_options(run);
     char path[FILE_PATH_MAX];
 
-    TRY(find_own(run, resume_path));
+    TRY(stage_find_own(run, resume_path));
     if (run->stage->from[0])
-        TRY(find_parent(run, path, &run->parent_checkpoint));
+        TRY(stage_find_other(run, run->stage->from, path, &run->parent_checkpoint));
     TRY(run_store_rewind_stage(run->pipeline->store, run->id, run->step + 1));
     /* Adapters stand on what the stage began with, and come back with the learner's state. */
     if (resume_path[0] && !options.lora.rank)
@@ -216,7 +177,7 @@ int stage_load_reference(struct stage_run *run)
     char path[FILE_PATH_MAX];
     int64_t row;
 
-    TRY(find_parent(run, path, &row));
+    TRY(stage_find_other(run, run->stage->from, path, &row));
     const struct model_options options = {.bf16 = run->stage->settings.optimizer.bf16};
     return model_load(&run->reference, run->pipeline->ops, path, &options);
 }
@@ -320,43 +281,6 @@ int stage_record_step(struct stage_run *run, double wall_seconds, const struct m
                               metrics->n, "train", groups, config->sample_texts ? n_groups : 0);
 }
 
-static void checkpoint_name(const struct stage_run *run, int64_t step, char out[FILE_PATH_MAX])
-{
-    snprintf(out, FILE_PATH_MAX, "checkpoints/%s/step-%06lld", run->stage->name, (long long)step);
-}
-
-/* Keeps save_total_limit checkpoints of this stage. */
-static int remove_old(struct stage_run *run)
-{
-    const struct run_config *config = &run->pipeline->recipe.run;
-    int64_t newest = run->step / config->save_steps - (run->step % config->save_steps == 0);
-    int64_t keep = config->save_total_limit - 1;
-
-    for (int64_t i = newest - keep; i > 0 && i > newest - keep - 4; i--) {
-        char relative[FILE_PATH_MAX], path[FILE_PATH_MAX];
-        checkpoint_name(run, i * config->save_steps, relative);
-        TRY(file_join(path, run->pipeline->options.run, relative));
-        TRY(file_remove_tree(path));
-    }
-    return STATUS_OK;
-}
-
-static int save_checkpoint(struct stage_run *run)
-{
-    char relative[FILE_PATH_MAX], path[FILE_PATH_MAX], hex[DIGEST_HEX_BYTES];
-    int64_t row;
-
-    if (run->saved_step == run->step)
-        return STATUS_OK;
-    checkpoint_name(run, run->step, relative);
-    TRY(file_join(path, run->pipeline->options.run, relative));
-    TRY(checkpoint_save(path, run->policy, run->tokenizer, &run->notes, run->learner, hex));
-    TRY(run_store_put_checkpoint(run->pipeline->store, run->id, run->step, relative, hex, &row));
-    TRY(run_store_put_parent(run->pipeline->store, "checkpoint", row, "stage", run->id));
-    run->saved_step = run->step;
-    return remove_old(run);
-}
-
 static int evaluate_policy(struct stage_run *run)
 {
     struct metric_list metrics = {.n = 0};
@@ -392,10 +316,14 @@ static int evaluation_is_due(const struct stage_run *run)
 int stage_end_of_step(struct stage_run *run)
 {
     run->step++;
-    /* Saved before it is evaluated: whoever stops here loses the evaluation alone. */
+    TRY(stage_poll_checkpoint(run));
     if (run->step == run->n_steps || run->step % run->pipeline->recipe.run.save_steps == 0)
-        TRY(save_checkpoint(run));
-    return evaluation_is_due(run) ? evaluate_policy(run) : STATUS_OK;
+        TRY(stage_begin_checkpoint(run));
+    if (!evaluation_is_due(run))
+        return STATUS_OK;
+    /* Whoever stops here loses the evaluation alone. */
+    TRY(stage_end_checkpoint(run));
+    return evaluate_policy(run);
 }
 
 int stage_catch_up(struct stage_run *run)
@@ -406,13 +334,6 @@ int stage_catch_up(struct stage_run *run)
         return STATUS_OK;
     TRY(run_store_has_groups(run->pipeline->store, run->id, run->step, "eval", &is_there));
     return is_there ? STATUS_OK : evaluate_policy(run);
-}
-
-int stage_stop(struct stage_run *run)
-{
-    TRY(save_checkpoint(run));
-    return status_fail(STATUS_INTERRUPTED, "stopped after step %lld of %lld",
-                       (long long)run->step, (long long)run->n_steps);
 }
 
 int stage_start_workers(struct stage_run *run)

@@ -112,6 +112,8 @@ static int run_step(struct stage_run *run)
     };
     TRY(learner_step(run->learner, &batch, &stats));                            /* learner/ */
     add_learner_metrics(&metrics, &stats);
+    if (run->stage->settings.guard.z_score > 0)
+        metric_add(&metrics, (double)stats.n_skipped, "skipped_updates");
     groups_add_metrics(&metrics, job.groups, job.n_tasks);
     metric_add(&metrics, (double)job.n_set_aside, "groups/set_aside");
     add_times(&metrics, &job, &stats, published - started, clock_seconds() - collected);
@@ -130,6 +132,7 @@ static int prepare(struct stage_run *run)
         TRY(stage_load_reference(run));
     TRY(learner_create(&run->learner, run->policy, run->reference, grpo, &settings->optimizer,
                        grpo->max_steps * grpo->num_iterations * grpo->steps_per_generation));
+    learner_set_guard(run->learner, &settings->guard);
     if (resume_path[0])
         TRY(learner_load_state(run->learner, resume_path));
     TRY(stage_open_train(run));
@@ -153,5 +156,5 @@ int stage_grpo_run(struct stage_run *run)
         progress_update(&progress, run->step, "reward %.3f", run->last_figure);
     }
     progress_end(&progress);
-    return status == STATUS_INTERRUPTED ? stage_stop(run) : status;
+    return stage_end(run, status);
 }

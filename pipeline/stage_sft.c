@@ -182,6 +182,8 @@ static int run_step(struct stage_run *run, const struct corpus *corpus)
     metric_add(&metrics, stats.learning_rate, "learning_rate");
     metric_add(&metrics, stats.grad_norm, "grad_norm");
     metric_add(&metrics, stats.entropy, "entropy");
+    if (run->stage->settings.guard.z_score > 0)
+        metric_add(&metrics, (double)stats.n_skipped, "skipped_updates");
     metric_add(&metrics, (double)end / (double)corpus->n, "epoch");
     metric_add(&metrics, (double)stats.n_tokens, "tokens");
     metric_add(&metrics, seconds, "step_time");
@@ -202,7 +204,7 @@ static int train(struct stage_run *run, const struct corpus *corpus)
         progress_update(&progress, run->step, "loss %.3f", run->last_figure);
     }
     progress_end(&progress);
-    return status == STATUS_INTERRUPTED ? stage_stop(run) : status;
+    return stage_end(run, status);
 }
 
 int stage_sft_run(struct stage_run *run)
@@ -216,6 +218,7 @@ int stage_sft_run(struct stage_run *run)
     TRY_OUT(open_corpus(run, &corpus));
     TRY_OUT(learner_create(&run->learner, run->policy, NULL, &no_grpo,
                            &run->stage->settings.optimizer, run->n_steps));
+    learner_set_guard(run->learner, &run->stage->settings.guard);
     if (resume_path[0])
         TRY_OUT(learner_load_state(run->learner, resume_path));
     TRY_OUT(stage_announce(run));

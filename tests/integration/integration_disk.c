@@ -1,4 +1,4 @@
-/* A full disk: one clear line, earlier checkpoints whole, and the run goes on afterwards. */
+/* A full disk, or one that may only be read: one clear line, and the run goes on afterwards. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -159,11 +159,42 @@ static void a_disk_that_was_full_from_the_start_is_one_clear_line(void **state)
     assert_ends(&program, 0, "stage base is done");
 }
 
+static void remount(unsigned long flags)
+{
+    assert_int_equal(mount("hone-test", in_place(&place, "run/disk"), "tmpfs",
+                           MS_REMOUNT | MS_NOSUID | MS_NODEV | flags, "size=" DISK_BYTES), 0);
+}
+
+static void a_directory_that_may_only_be_read_is_one_clear_line(void **state)
+{
+    struct program program;
+
+    (void)state;
+    skip_without_disk();
+    file_remove_tree(in_place(&place, "run/disk/run"));
+    HONE(&program, &place, "run", RECIPE, "--run", "run/disk/read", "--stage", "base");
+    assert_ends(&program, 0, "stage base is done");
+    remount(MS_RDONLY);
+    HONE(&program, &place, "run", "--run", "run/disk/read", "--stage", "zero");
+    assert_ends(&program, 5, "run/disk/read");
+    assert_int_equal(count_lines(&program, ""), 1);
+    HONE(&program, &place, "run", RECIPE, "--run", "run/disk/other");
+    assert_ends(&program, 5, "run/disk/other");
+    assert_int_equal(count_lines(&program, ""), 1);
+    /* What only reads still works. */
+    HONE(&program, &place, "replay", "run/disk/read", "--stage", "base", "--step", "16");
+    assert_ends(&program, 0, "things are equal");
+    remount(0);
+    HONE(&program, &place, "run", "--run", "run/disk/read", "--stage", "zero");
+    assert_ends(&program, 0, "stage zero is done");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_full_disk_is_one_clear_line_and_the_run_goes_on_when_there_is_room),
         cmocka_unit_test(a_disk_that_was_full_from_the_start_is_one_clear_line),
+        cmocka_unit_test(a_directory_that_may_only_be_read_is_one_clear_line),
     };
 
     return cmocka_run_group_tests_name("integration_disk", tests, make_place, remove_place);

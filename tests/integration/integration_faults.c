@@ -52,16 +52,33 @@ static void a_damaged_parent_is_named_and_made_again(void **state)
     HONE(&program, &place, "run", "--run", "run/damaged", "--stage", "zero");
     assert_ends(&program, 4, "checkpoints/base/step-000016/model.safetensors is damaged");
     assert_int_equal(count_lines(&program, "hone: "), 1);
+    assert_true(SAYS(&program, "from step 14, which is whole: hone run --run run/damaged "
+                               "--skip-damaged"));
+    place_copy(&place, "run/damaged", "run/removed");
     /* The remedy of that line. */
-    file_remove_tree(in_place(&place, "run/damaged/checkpoints/base/step-000016"));
-    HONE(&program, &place, "run", "--run", "run/damaged", "--stage", "zero");
-    assert_ends(&program, 2, "hone run --run run/damaged --stage base");
-    HONE(&program, &place, "run", "--run", "run/damaged", "--stage", "base");
+    HONE(&program, &place, "run", "--run", "run/damaged", "--stage", "base", "--skip-damaged");
     assert_ends(&program, 0, "stage base is done");
+    assert_true(SAYS(&program, "stage base goes on from an earlier checkpoint"));
     assert_true(SAYS(&program, "step 14 of 16"));
     HONE(&program, &place, "run", "--run", "run/damaged", "--stage", "zero");
     assert_ends(&program, 0, "stage zero is done");
     assert_same_runs(&place, "run/quiet", "run/damaged");
+}
+
+static void a_checkpoint_that_was_removed_is_made_again(void **state)
+{
+    struct program program;
+
+    (void)state;
+    file_remove_tree(in_place(&place, "run/removed/checkpoints/base/step-000016"));
+    HONE(&program, &place, "run", "--run", "run/removed", "--stage", "zero");
+    assert_ends(&program, 2, "hone run --run run/removed --stage base");
+    HONE(&program, &place, "run", "--run", "run/removed", "--stage", "base");
+    assert_ends(&program, 0, "stage base is done");
+    assert_true(SAYS(&program, "step 14 of 16"));
+    HONE(&program, &place, "run", "--run", "run/removed", "--stage", "zero");
+    assert_ends(&program, 0, "stage zero is done");
+    assert_same_runs(&place, "run/quiet", "run/removed");
 }
 
 static void a_damaged_checkpoint_of_the_stage_itself_is_named_and_left_behind(void **state)
@@ -203,6 +220,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_damaged_parent_is_named_and_made_again),
+        cmocka_unit_test(a_checkpoint_that_was_removed_is_made_again),
         cmocka_unit_test(a_damaged_checkpoint_of_the_stage_itself_is_named_and_left_behind),
         cmocka_unit_test(a_second_run_in_the_same_directory_is_refused),
         cmocka_unit_test(a_verifier_that_crashes_masks_its_samples_and_the_run_goes_on),

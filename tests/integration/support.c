@@ -175,7 +175,7 @@ static void read_output(const struct program *program, struct text *text)
         assert_int_equal(file_read(program->output, (size_t)1 << 30, text), STATUS_OK);
 }
 
-static void show_output(const struct program *program)
+void show_output(const struct program *program)
 {
     struct text text = {0};
 
@@ -429,7 +429,7 @@ void assert_same_runs(const struct place *place, const char *run, const char *ot
     for (char *path = paths, *end; (end = strchr(path, '\n')); path = end + 1) {
         *end = '\0';
         static const char *const files[] = {"model.safetensors", "optimizer.safetensors",
-                                            "config.json", "tokenizer.json"};
+                                            "config.json", "tokenizer.json", "manifest.json"};
         for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
             char name[FILE_PATH_MAX];
             assert_int_equal(file_join(name, path, files[i]), STATUS_OK);
@@ -452,4 +452,28 @@ void assert_same_runs(const struct place *place, const char *run, const char *ot
                      "SELECT stage, step, purpose, name, weight, printf('%!.17g', value), outcome,"
                      " count(*) FROM v_score GROUP BY 1, 2, 3, 4, 5, 6, 7"
                      " ORDER BY 1, 2, 3, 4, 5, 6, 7");
+}
+
+void assert_same_databases(const struct place *place, const char *run, const char *other)
+{
+    static const char tables[] =
+        "SELECT t.name || '|' || group_concat('quote(' || c.name || ')', '||'',''||')"
+        " FROM sqlite_schema t JOIN pragma_table_info(t.name) c WHERE t.type = 'table'"
+        " AND c.name NOT LIKE 'wall%' AND c.name NOT LIKE 'created%' GROUP BY t.name";
+    char *list = ask(place, run, tables);
+
+    for (char *line = list, *end; (end = strchr(line, '\n')); line = end + 1) {
+        struct text sql = {0};
+        *end = '\0';
+        char *columns = strchr(line, '|');
+        *columns++ = '\0';
+        text_print(&sql, "SELECT %s AS row FROM %s ORDER BY row", columns, line);
+        char *rows = ask(place, run, sql.data);
+        if (rows[0])
+            assert_same_rows(place, run, other, line, sql.data);
+        mem_free(rows);
+        text_release(&sql);
+    }
+    mem_free(list);
+    assert_same_runs(place, run, other);
 }

@@ -63,6 +63,7 @@ void start_hone(struct program *program, const struct place *place, const char *
 /* Its exit code, or 128 + the signal that ended it. */
 int wait_for_exit(struct program *program);
 int is_running(struct program *program);
+void show_output(const struct program *program);      /* for a test that is about to fail */
 int count_lines(const struct program *program, const char *part);   /* of its output, with `part` */
 #define SAYS(program, part) (count_lines((program), (part)) > 0)
 
@@ -88,5 +89,8 @@ long steps_of(const struct place *place, const char *run, const char *stage);
 /* Equal weights and optimizer states of every stage, equal metrics (but those by a clock), equal
  * samples, scores and advantages. */
 void assert_same_runs(const struct place *place, const char *run, const char *other);
+/* Every row of every table, but columns that hold a time; and the digests of all checkpoints that
+ * are there. For runs that nobody stopped with Ctrl-C. */
+void assert_same_databases(const struct place *place, const char *run, const char *other);
 
 #endif

@@ -46,7 +46,7 @@ static void make_checkpoint(void)
                                 .head_dim = 8, .channels = 16, .hidden_channels = 32,
                                 .max_positions = 64, .qkv_bias = 1, .tied_head = 1,
                                 .rope_base = 10000, .norm_eps = 1e-6};
-    char digest[DIGEST_HEX_BYTES];
+    struct checkpoint_save save = {.is_going_on = 0};
     struct model_notes notes = {.stop_ids = {0}, .n_stops = 1};
     struct tokenizer *tokenizer;
     struct model *model;
@@ -58,8 +58,9 @@ static void make_checkpoint(void)
     shape.vocab_size = tokenizer_vocab_size(tokenizer);
     assert_int_equal(ops_create(&ops, "cpu", 1), STATUS_OK);
     assert_int_equal(model_create(&model, ops, &shape, &model_frozen, 1), STATUS_OK);
-    assert_int_equal(checkpoint_save(in_run(CHECKPOINT), model, tokenizer, &notes, NULL, digest),
+    assert_int_equal(checkpoint_begin(&save, in_run(CHECKPOINT), model, tokenizer, &notes, NULL),
                      STATUS_OK);
+    assert_int_equal(checkpoint_end(&save), STATUS_OK);
     model_destroy(&model);
     ops_destroy(&ops);
     tokenizer_destroy(&tokenizer);

@@ -170,12 +170,13 @@ static void a_step_that_fails_leaves_nothing(void **state)
 
 static void checkpoints_and_datasets_are_found_again(void **state)
 {
+    struct checkpoint_row row;
     char found[FILE_PATH_MAX];
-    int64_t id, again, step;
+    int64_t id, again;
 
     (void)state;
     int64_t stage = begin("zero");
-    assert_int_equal(run_store_last_checkpoint(store, "zero", found, &id, &step), STATUS_FAILED);
+    assert_int_equal(run_store_last_checkpoint(store, "zero", &row), STATUS_FAILED);
     assert_non_null(strstr(status_reason(), "\"zero\" has no checkpoint"));
     assert_int_equal(run_store_last_dataset(store, "zero", found, &id), STATUS_FAILED);
     put_step(stage, 5, 1);
@@ -186,10 +187,14 @@ static void checkpoints_and_datasets_are_found_again(void **state)
     assert_int_equal(run_store_put_checkpoint(store, stage, 10, "checkpoints/10", "e10", &again),
                      STATUS_OK);
     assert_int_equal(again, id);
-    assert_int_equal(run_store_last_checkpoint(store, "zero", found, &id, &step), STATUS_OK);
-    assert_string_equal(found, "checkpoints/10");
-    assert_int_equal(id, again);
-    assert_int_equal(step, 10);
+    assert_int_equal(run_store_last_checkpoint(store, "zero", &row), STATUS_OK);
+    assert_string_equal(row.path, "checkpoints/10");
+    assert_string_equal(row.digest, "e10");
+    assert_int_equal(row.id, again);
+    assert_int_equal(row.step, 10);
+    assert_int_equal(run_store_find_checkpoint(store, "zero", 10, &row), STATUS_OK);
+    assert_string_equal(row.path, "checkpoints/5");
+    assert_int_equal(run_store_find_checkpoint(store, "zero", 5, &row), STATUS_FAILED);
     assert_int_equal(run_store_put_dataset(store, stage, "datasets/a.jsonl", "chat", 3, "dd", &id),
                      STATUS_OK);
     assert_query("SELECT step, path, format, n_rows, digest FROM dataset",
@@ -210,7 +215,8 @@ static void edges_join_what_exists_and_count_once(void **state)
     for (int i = 0; i < 2; i++)
         assert_int_equal(run_store_put_parent(store, "checkpoint", two, "checkpoint", one),
                          STATUS_OK);
-    assert_query("SELECT count(*) FROM parent", "1");
+    assert_query("SELECT count(*) FROM parent WHERE parent_kind = 'checkpoint'", "1");
+    assert_query("SELECT count(*) FROM parent WHERE parent_kind = 'stage'", "2");
     assert_int_equal(run_store_put_parent(store, "checkpoint", two, "dataset", 77), STATUS_FAILED);
     assert_non_null(strstr(status_reason(), "no dataset with id 77"));
 }
@@ -238,7 +244,7 @@ static void rewind_drops_one_stage_from_the_step_on(void **state)
     assert_query("SELECT id FROM task ORDER BY id", "1\n2\n90");
     assert_query("SELECT path FROM checkpoint", "a");
     assert_query("SELECT count(*) FROM dataset", "0");
-    assert_query("SELECT count(*) FROM parent", "0");
+    assert_query("SELECT child_id, parent_kind FROM parent", "1|stage");
 }
 
 /* Everything but the columns that docs/formats.md calls wall_* and created_*. */

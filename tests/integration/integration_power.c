@@ -1,0 +1,97 @@
+/*
+ * The power fails: what was not synced is gone, in whole or in part, and the run ends the same.
+ *
+ *     integration_power [CRASHES [SEED]]      default 24, 1
+ */
+#include <sys/stat.h>
+
+#include "common/random.h"
+#include "tests/integration/support_crash.h"
+#include "tests/integration/support_micro.h"
+
+static struct place place;
+static long n_crashes = 24;
+static uint64_t seed = 1;
+static struct crash_trace trace;
+
+static int make_place(void **state)
+{
+    char before[FILE_PATH_MAX + 32], root[FILE_PATH_MAX + 32], path[FILE_PATH_MAX + 32];
+    struct program program;
+
+    (void)state;
+    micro_make(&place);
+    if (!shims_work())
+        return 0;
+    snprintf(before, sizeof(before), "%s", shim_path("trace"));
+    snprintf(root, sizeof(root), "%s", in_place(&place, "run/traced"));
+    snprintf(path, sizeof(path), "%s", in_place(&place, "trace"));
+    setenv("TRACE_ROOT", root, 1);
+    setenv("TRACE_LOG", path, 1);
+    setenv("LD_PRELOAD", before, 1);
+    HONE(&program, &place, "run", MICRO, "--run", "run/traced");
+    unsetenv("LD_PRELOAD");
+    assert_ends(&program, 0, MICRO_END);
+    crash_read(&trace, path);
+    return 0;
+}
+
+static int remove_place(void **state)
+{
+    (void)state;
+    crash_release(&trace);
+    place_remove(&place);
+    return 0;
+}
+
+static void go_on_after(size_t n, enum crash_kind kind, uint64_t crash_seed)
+{
+    struct program program;
+
+    file_remove_tree(in_place(&place, "run/crashed"));
+    crash_write(&trace, n, kind, crash_seed, in_place(&place, "run/crashed"));
+    print_message("record %zu of %zu, kind %d, seed %llu\n", n, trace.n, (int)kind,
+                  (unsigned long long)crash_seed);
+    HONE(&program, &place, "run", MICRO, "--run", "run/crashed");
+    assert_ends(&program, 0, MICRO_END);
+    assert_same_databases(&place, "run/quiet", "run/crashed");
+}
+
+static void a_trace_tells_the_whole_run(void **state)
+{
+    (void)state;
+    if (!shims_work())
+        skip();
+    assert_true(trace.n > 500);
+    crash_write(&trace, trace.n, CRASH_KILL, 0, in_place(&place, "run/whole"));
+    assert_same_databases(&place, "run/quiet", "run/whole");
+    /* Everything that counts is synced at the end: the strictest disk has all of it. */
+    crash_write(&trace, trace.n, CRASH_STRICT, 0, in_place(&place, "run/strict"));
+    assert_same_databases(&place, "run/quiet", "run/strict");
+}
+
+static void a_run_goes_on_after_a_power_cut_at_any_point(void **state)
+{
+    struct random_stream random = {.seed = seed};
+
+    (void)state;
+    if (!shims_work())
+        skip();
+    for (long i = 0; i < n_crashes; i++) {
+        size_t n = (size_t)random_below(&random, trace.n + 1);
+        go_on_after(n, i % 3 == 0 ? CRASH_STRICT : i % 3 == 1 ? CRASH_TORN : CRASH_KILL,
+                    random_next(&random));
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_trace_tells_the_whole_run),
+        cmocka_unit_test(a_run_goes_on_after_a_power_cut_at_any_point),
+    };
+
+    n_crashes = argc > 1 ? strtol(argv[1], NULL, 10) : n_crashes;
+    seed = argc > 2 ? strtoull(argv[2], NULL, 10) : seed;
+    return cmocka_run_group_tests_name("integration_power", tests, make_place, remove_place);
+}
