@@ -236,6 +236,14 @@ static int64_t time_us(const struct timeval *time)
     return (int64_t)time->tv_sec * 1000000 + time->tv_usec;
 }
 
+/* Whoever the program left behind is init's child by now, or descends from one. */
+static int has_children(void)
+{
+    siginfo_t unused;
+
+    return waitid(P_ALL, 0, &unused, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 || errno != ECHILD;
+}
+
 /* The program's end, then everyone else's: nobody is left when a result is taken. A program that
  * has ended keeps its own wait status. */
 static void end_all(struct cell_life *life, pid_t program)
@@ -243,14 +251,17 @@ static void end_all(struct cell_life *life, pid_t program)
     struct rusage usage, own;
     int status = 0;
 
-    /* Without a namespace -1 would mean the whole machine; its session cannot be left. */
-    if (life->host->level > 1)
-        kill(-1, SIGKILL);
-    else {
-        kill(-program, SIGKILL);
-        kill(program, SIGKILL);
+    int is_over = wait4(program, &status, __WALL | WNOHANG, NULL) == program;
+    if (!is_over || has_children()) {
+        /* Without a namespace -1 would mean the whole machine; its group cannot be left. */
+        if (life->host->level > 1)
+            kill(-1, SIGKILL);
+        else {
+            kill(-program, SIGKILL);
+            kill(program, SIGKILL);
+        }
     }
-    while (wait4(program, &status, __WALL, NULL) < 0 && errno == EINTR)
+    while (!is_over && wait4(program, &status, __WALL, NULL) < 0 && errno == EINTR)
         continue;
     life->end.wait_status = status;
     while (wait4(-1, NULL, __WALL, NULL) > 0 || errno == EINTR)
