@@ -274,7 +274,8 @@ static void end_all(struct cell_life *life, pid_t program)
     }
 }
 
-/* Shares this memory until it executes; a copy of it when it never will. */
+/* Shares this memory until it executes; a copy of it when it never will. Meanwhile init only waits
+ * for its end: it makes no call that could fail and change errno. */
 static pid_t start_program(struct cell_life *life, int *pidfd)
 {
     pid_t pid;
@@ -288,7 +289,7 @@ static pid_t start_program(struct cell_life *life, int *pidfd)
     }
     box_clean_stack(program_stack, sizeof(program_stack));
     pid = clone(become_program, program_stack + sizeof(program_stack),
-                CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, life, pidfd);
+                CLONE_VM | CLONE_PIDFD | SIGCHLD, life, pidfd);
     return pid;
 }
 
@@ -318,8 +319,7 @@ int init_live(void *argument)
         unpack_sources(life);
     pid_t pid = start_program(life, &pidfd);
     box_need(life, pid, BOX_STEP_SPAWN);
-    if (!life->failure.kind)
-        watch_program(life, pid, pidfd);
+    watch_program(life, pid, pidfd);
     end_all(life, pid);
     if (life->kind == CELL_COMPILE && !life->failure.kind && life->end.wait_status == 0)
         life->end.has_result = take_result(life);
