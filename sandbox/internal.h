@@ -351,7 +351,7 @@ int memfd_make(int *out, const char *name);
 int memfd_fill(int fd, const void *bytes, size_t n);
 int memfd_seal(int fd);
 int memfd_reopen(int *out, int fd);
-int memfd_of_input(int *out, const void *bytes, size_t n);   /* sealed, so only to be read */
+int memfd_of_input(int *out, const void *bytes, size_t n);   /* sealed, open for reading alone */
 
 /* probe.c: tries to break each wall from inside; negative names the one that gave way. */
 int sandbox_prove_walls(struct attendant *attendant);

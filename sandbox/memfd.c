@@ -72,11 +72,8 @@ int memfd_of_input(int *out, const void *bytes, size_t n)
         status = memfd_seal(fd);
     if (status >= 0 && fchmod(fd, 0400) < 0)   /* input is no program */
         status = status_fail(STATUS_IO, "sandbox: fchmod a memfd: %s", strerror(errno));
-    if (status >= 0 && lseek(fd, 0, SEEK_SET) < 0)
-        status = status_fail(STATUS_IO, "sandbox: lseek: %s", strerror(errno));
-    if (status < 0)
-        close(fd);
-    else
-        *out = fd;
+    if (status >= 0)
+        status = memfd_reopen(out, fd);
+    close(fd);
     return status;
 }
