@@ -274,10 +274,12 @@ static void end_all(struct cell_life *life, pid_t program)
     }
 }
 
-/* Shares this memory until it executes; a copy of it when it never will. Meanwhile init only waits
- * for its end: it makes no call that could fail and change errno. */
+/* Shares this memory until it executes; a copy of it when it never will. Meanwhile init waits for
+ * the end of a run with calls that do not fail, so that errno stays the program's; of a compilation
+ * it asks for processes that are not there, and so sleeps until then. */
 static pid_t start_program(struct cell_life *life, int *pidfd)
 {
+    int flags = CLONE_VM | CLONE_PIDFD | SIGCHLD | (life->kind == CELL_COMPILE ? CLONE_VFORK : 0);
     pid_t pid;
 
     if (life->kind == CELL_PYTHON_SERVER || life->plan.probe) {
@@ -288,8 +290,7 @@ static pid_t start_program(struct cell_life *life, int *pidfd)
         return *pidfd < 0 ? -1 : pid;
     }
     box_clean_stack(program_stack, sizeof(program_stack));
-    pid = clone(become_program, program_stack + sizeof(program_stack),
-                CLONE_VM | CLONE_PIDFD | SIGCHLD, life, pidfd);
+    pid = clone(become_program, program_stack + sizeof(program_stack), flags, life, pidfd);
     return pid;
 }
 
