@@ -203,7 +203,7 @@ int box_execute(struct attendant *attendant, struct box_plan *plan, const int *f
         pipes[PIPE_OUTPUT][0] = watch.output_fd;
         pipes[PIPE_ERRORS][0] = watch.errors_fd;
         pipes[PIPE_ANSWER][0] = watch.answer_fd;
-        outcome->stall_us = group_stall_us(&watch.cell->group);
+        outcome->knows_stall = group_knows_stall(&watch.cell->group);
     }
     if (status >= 0)
         status = check_reports(plan, &watch, outcome);

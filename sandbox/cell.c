@@ -109,6 +109,7 @@ static void raise_walls(struct cell_life *life, int64_t outside)
     else if (chdir("/") < 0)
         box_exit(1);
     box_need(life, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), BOX_STEP_HIDE);
+    box_limit_cell(life);
     open_interpreter(life);
     life->landlock_fd = -1;
     if (life->host->landlock > 0) {
@@ -158,6 +159,12 @@ static pid_t start_init(struct cell_life *life)
     return clone(init_live, init_stack + sizeof(init_stack), flags, life);
 }
 
+static void reap(pid_t pid)
+{
+    while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+        continue;
+}
+
 static void run_one(struct cell_life *life)
 {
     const struct box_report *report = &life->end;
@@ -170,8 +177,11 @@ static void run_one(struct cell_life *life)
         life->failure = (struct box_report){.kind = BOX_REPORT_FAILED,
                                             .step = BOX_STEP_NAMESPACE,
                                             .error = errno};
-    while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
-        continue;
+    /* It shared this memory until it let go of it, after its last word. A mount that goes with it
+     * is memory, which would be counted in the next run. */
+    int goes_with_mounts = life->plan.scratch_bytes > 0;
+    if (pid > 0 && goes_with_mounts)
+        reap(pid);
     if (!life->end.kind && !life->failure.kind)   /* killed, which only the outside can do */
         life->failure = (struct box_report){.kind = BOX_REPORT_FAILED,
                                             .step = BOX_STEP_SPAWN,
@@ -183,6 +193,8 @@ static void run_one(struct cell_life *life)
             close(life->fd[i]);
     if (rights_send(life->socket, report, sizeof(*report), NULL, 0, NULL, 0) < 0)
         box_exit(1);
+    if (pid > 0 && !goes_with_mounts)
+        reap(pid);
 }
 
 void cell_live(const struct box_host *host, enum cell_kind kind, int socket, const char *scratch,

@@ -25,12 +25,18 @@
 
 static _Atomic unsigned group_counter;
 
-static int write_value(const char *directory, const char *file, const char *value)
+static int open_file(const char *directory, const char *file, int flags)
 {
     char path[BOX_PATH_BYTES + 256];
 
     snprintf(path, sizeof(path), "%s/%s", directory, file);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    return open(path, flags | O_CLOEXEC);
+}
+
+static int write_value(const char *directory, const char *file, const char *value)
+{
+    int fd = open_file(directory, file, O_WRONLY);
+
     if (fd < 0)
         return -1;
     ssize_t n = write(fd, value, strlen(value));
@@ -40,30 +46,35 @@ static int write_value(const char *directory, const char *file, const char *valu
     return n < 0 ? -1 : 0;
 }
 
-/* The number behind `key` in a file of "key number" lines, or the file's only number; -1 when it
- * is not there. */
-static int64_t read_value(const char *directory, const char *file, const char *key)
+/* The number behind `key`, which a line or a word begins with, or the file's only number; -1 when
+ * it is not there. The kernel writes the file anew for each read of its beginning. */
+static int64_t read_open(int fd, const char *key)
 {
-    char path[BOX_PATH_BYTES + 256], content[4096];
+    char content[4096];
+    ssize_t n = fd < 0 ? -1 : pread(fd, content, sizeof(content) - 1, 0);
 
-    snprintf(path, sizeof(path), "%s/%s", directory, file);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t n = read(fd, content, sizeof(content) - 1);
-    close(fd);
     if (n <= 0)
         return -1;
     content[n] = '\0';
     const char *at = content;
     size_t key_length = strlen(key);
-    while (key_length && (strncmp(at, key, key_length) != 0 || at[key_length] != ' ')) {
-        at = strchr(at, '\n');
+    while (key_length && strncmp(at, key, key_length) != 0) {
+        at = strpbrk(at, " \n");
         if (!at)
             return -1;
         at++;
     }
     return strtoll(at + key_length, NULL, 10);
+}
+
+static int64_t read_value(const char *directory, const char *file, const char *key)
+{
+    int fd = open_file(directory, file, O_RDONLY);
+    int64_t value = read_open(fd, key);
+
+    if (fd >= 0)
+        close(fd);
+    return value;
 }
 
 /* Our pid namespace and pid, so that nobody sweeps a live group of a neighbour. */
@@ -262,12 +273,18 @@ static int set_limit(const char *path, const char *file, int64_t value)
     return 0;
 }
 
+/* Where version 2's own files are. */
+static const char *core_of(const struct cell_group *group)
+{
+    return group->version == 2 ? group->memory : group->core;
+}
+
 int group_create(struct cell_group *group, const struct group_bases *bases)
 {
     int status = 0;
 
     memset(group, 0, sizeof(*group));
-    group->peak_fd = -1;
+    group->peak_fd = group->kills_fd = group->stall_fd = -1;
     group->version = bases->version;
     if (!bases->version)
         return 0;
@@ -277,11 +294,16 @@ int group_create(struct cell_group *group, const struct group_bases *bases)
         TRY_OUT(make(group->pids, bases->pids, number));
     if (bases->core[0])
         TRY_OUT(make(group->core, bases->core, number));
-    if (group->version == 2) {
-        char path[sizeof(group->memory) + 32];
-        snprintf(path, sizeof(path), "%s/memory.peak", group->memory);
-        group->peak_fd = open(path, O_RDWR | O_CLOEXEC);
-    }
+    int is_2 = group->version == 2;
+    group->peak_fd = open_file(group->memory, is_2 ? "memory.peak" : "memory.max_usage_in_bytes",
+                               O_RDWR);
+    group->kills_fd = open_file(group->memory, is_2 ? "memory.events" : "memory.oom_control",
+                                O_RDONLY);
+    if (group->kills_fd < 0 || (!is_2 && group->peak_fd < 0))
+        status = status_fail(STATUS_IO, "sandbox: open files of %s: %s", group->memory,
+                             strerror(errno));
+    if (core_of(group)[0])
+        group->stall_fd = open_file(core_of(group), "cpu.pressure", O_RDONLY);
 out:
     if (status < 0)
         group_remove(group);
@@ -334,83 +356,55 @@ static int set_processes(struct cell_group *group, int64_t processes)
     return 0;
 }
 
-static int64_t oom_kills(const struct cell_group *group)
-{
-    int64_t n = read_value(group->memory,
-                           group->version == 2 ? "memory.events" : "memory.oom_control",
-                           "oom_kill");
-    return n < 0 ? 0 : n;
-}
-
-/* Where version 2's own files are. */
-static const char *core_of(const struct cell_group *group)
-{
-    return group->version == 2 ? group->memory : group->core;
-}
-
-static int64_t stall_us(const struct cell_group *group)
-{
-    char path[BOX_PATH_BYTES + 256], content[512];
-
-    if (!core_of(group)[0])
-        return -1;
-    snprintf(path, sizeof(path), "%s/cpu.pressure", core_of(group));
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    ssize_t n = read(fd, content, sizeof(content) - 1);
-    close(fd);
-    content[n > 0 ? n : 0] = '\0';
-    const char *total = strstr(content, "total=");
-    return total ? strtoll(total + 6, NULL, 10) : -1;
-}
-
 int group_begin(struct cell_group *group, const struct box_plan *plan)
 {
+    const char *reset = group->version == 1 ? "0" : "reset";
+
     if (!group->version)
         return 0;
     TRY(set_memory(group, plan->memory_bytes));
     TRY(set_processes(group, plan->processes));
-    if (group->version == 1)
-        TRY(set_limit(group->memory, "memory.max_usage_in_bytes", 0));
-    else if (group->peak_fd >= 0 && write(group->peak_fd, "reset", 5) < 0) {
+    if (group->peak_fd >= 0 && pwrite(group->peak_fd, reset, strlen(reset), 0) < 0) {
+        if (group->version == 1)
+            return status_fail(STATUS_IO, "sandbox: reset the peak of %s: %s", group->memory,
+                               strerror(errno));
         close(group->peak_fd);   /* a kernel before 6.12: the peak is that of all runs */
         group->peak_fd = -1;
     }
-    group->oom_kills = oom_kills(group);
+    group->oom_kills = read_open(group->kills_fd, "oom_kill ");
     if (plan->kind == CELL_COMPILE && core_of(group)[0])
-        group->cpu_us = read_value(core_of(group), "cpu.stat", "usage_usec");
-    group->stall_us = stall_us(group);
+        group->cpu_us = read_value(core_of(group), "cpu.stat", "usage_usec ");
+    group->stall_us = read_open(group->stall_fd, "total=");
     return 0;
 }
 
 int64_t group_oom_kills(const struct cell_group *group)
 {
-    return group->memory[0] ? oom_kills(group) - group->oom_kills : 0;
+    return group->version ? read_open(group->kills_fd, "oom_kill ") - group->oom_kills : 0;
 }
 
 int64_t group_peak_bytes(const struct cell_group *group)
 {
-    char text[32] = "";
+    int64_t n = read_open(group->peak_fd, "");
 
-    if (group->version == 2)
-        return group->peak_fd >= 0 && pread(group->peak_fd, text, sizeof(text) - 1, 0) > 0
-                   ? strtoll(text, NULL, 10)
-                   : 0;
-    int64_t n = group->memory[0] ? read_value(group->memory, "memory.max_usage_in_bytes", "") : 0;
     return n < 0 ? 0 : n;
 }
 
 int64_t group_cpu_us(const struct cell_group *group)
 {
-    int64_t n = core_of(group)[0] ? read_value(core_of(group), "cpu.stat", "usage_usec") : -1;
+    int64_t n = core_of(group)[0] ? read_value(core_of(group), "cpu.stat", "usage_usec ") : -1;
 
     return n < 0 ? -1 : n - group->cpu_us;
 }
 
+int group_knows_stall(const struct cell_group *group)
+{
+    return group->stall_fd >= 0 && group->stall_us >= 0;
+}
+
 int64_t group_stall_us(const struct cell_group *group)
 {
-    int64_t n = stall_us(group);
+    int64_t n = read_open(group->stall_fd, "total=");
 
     return n < 0 || group->stall_us < 0 ? -1 : n - group->stall_us;
 }
@@ -428,11 +422,18 @@ static void remove_directory(char *path)
     path[0] = '\0';
 }
 
+static void close_file(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
 void group_remove(struct cell_group *group)
 {
-    if (group->peak_fd >= 0)
-        close(group->peak_fd);
-    group->peak_fd = -1;
+    close_file(&group->peak_fd);
+    close_file(&group->kills_fd);
+    close_file(&group->stall_fd);
     remove_directory(group->memory);
     remove_directory(group->pids);
     remove_directory(group->core);

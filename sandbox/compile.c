@@ -110,8 +110,8 @@ int sandbox_compile_c(struct sandbox *sandbox, const char *source, size_t n,
                       struct sandbox_program **out, struct text *messages)
 {
     const char *const arguments[] = {sandbox->compiler, "-x", "c",       "-std=gnu11", "-O1",
-                                     "-static",         "-w", "-pipe",   "-o",         "program",
-                                     "source.c",        "-lm", NULL};
+                                     "-static",         "-w", "-pipe",   SANDBOX_LINK, "-o",
+                                     "program",         "source.c", "-lm", NULL};
     const struct sandbox_file file = {"source.c", source, n};
     const struct sandbox_compilation compilation = {
         .arguments = arguments, .files = &file, .n_files = 1};

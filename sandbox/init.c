@@ -236,6 +236,14 @@ static int64_t time_us(const struct timeval *time)
     return (int64_t)time->tv_sec * 1000000 + time->tv_usec;
 }
 
+/* Whoever the program left behind is init's child by now, or descends from one. */
+static int has_children(void)
+{
+    siginfo_t unused;
+
+    return waitid(P_ALL, 0, &unused, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 || errno != ECHILD;
+}
+
 /* The program's end, then everyone else's: nobody is left when a result is taken. A program that
  * has ended keeps its own wait status. */
 static void end_all(struct cell_life *life, pid_t program)
@@ -243,14 +251,17 @@ static void end_all(struct cell_life *life, pid_t program)
     struct rusage usage, own;
     int status = 0;
 
-    /* Without a namespace -1 would mean the whole machine; its session cannot be left. */
-    if (life->host->level > 1)
-        kill(-1, SIGKILL);
-    else {
-        kill(-program, SIGKILL);
-        kill(program, SIGKILL);
+    int is_over = wait4(program, &status, __WALL | WNOHANG, NULL) == program;
+    if (!is_over || has_children()) {
+        /* Without a namespace -1 would mean the whole machine; its group cannot be left. */
+        if (life->host->level > 1)
+            kill(-1, SIGKILL);
+        else {
+            kill(-program, SIGKILL);
+            kill(program, SIGKILL);
+        }
     }
-    while (wait4(program, &status, __WALL, NULL) < 0 && errno == EINTR)
+    while (!is_over && wait4(program, &status, __WALL, NULL) < 0 && errno == EINTR)
         continue;
     life->end.wait_status = status;
     while (wait4(-1, NULL, __WALL, NULL) > 0 || errno == EINTR)
@@ -263,9 +274,12 @@ static void end_all(struct cell_life *life, pid_t program)
     }
 }
 
-/* Shares this memory until it executes; a copy of it when it never will. */
+/* Shares this memory until it executes; a copy of it when it never will. Meanwhile init waits for
+ * the end of a run with calls that do not fail, so that errno stays the program's; of a compilation
+ * it asks for processes that are not there, and so sleeps until then. */
 static pid_t start_program(struct cell_life *life, int *pidfd)
 {
+    int flags = CLONE_VM | CLONE_PIDFD | SIGCHLD | (life->kind == CELL_COMPILE ? CLONE_VFORK : 0);
     pid_t pid;
 
     if (life->kind == CELL_PYTHON_SERVER || life->plan.probe) {
@@ -276,8 +290,7 @@ static pid_t start_program(struct cell_life *life, int *pidfd)
         return *pidfd < 0 ? -1 : pid;
     }
     box_clean_stack(program_stack, sizeof(program_stack));
-    pid = clone(become_program, program_stack + sizeof(program_stack),
-                CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, life, pidfd);
+    pid = clone(become_program, program_stack + sizeof(program_stack), flags, life, pidfd);
     return pid;
 }
 
@@ -307,8 +320,7 @@ int init_live(void *argument)
         unpack_sources(life);
     pid_t pid = start_program(life, &pidfd);
     box_need(life, pid, BOX_STEP_SPAWN);
-    if (!life->failure.kind)
-        watch_program(life, pid, pidfd);
+    watch_program(life, pid, pidfd);
     end_all(life, pid);
     if (life->kind == CELL_COMPILE && !life->failure.kind && life->end.wait_status == 0)
         life->end.has_result = take_result(life);

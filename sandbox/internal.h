@@ -74,7 +74,7 @@ void filter_release(struct sock_fprog *program);
     X(SOURCE, "write the sources for the compiler")                                                \
     X(SPAWN, "start the program's process")                                                        \
     X(DESCRIPTORS, "place the descriptors")                                                        \
-    X(SESSION, "start a session")                                                                  \
+    X(GROUP, "start a process group")                                                              \
     X(LIMITS, "set the resource limits")                                                           \
     X(CAPABILITIES, "drop all capabilities")                                                       \
     X(PRIVILEGES, "set no_new_privs")                                                              \
@@ -147,7 +147,7 @@ struct cell_group {
     int version;
     int64_t memory_bytes, processes;   /* limits that are set */
     int64_t oom_kills, cpu_us, stall_us;   /* counters when the run began */
-    int peak_fd;                       /* version 2: resets the peak for this descriptor */
+    int peak_fd, kills_fd, stall_fd;   /* files of the groups, open as long as they stand; or -1 */
 };
 void group_find_bases(struct group_bases *bases);
 int group_create(struct cell_group *group, const struct group_bases *bases);
@@ -157,6 +157,7 @@ int64_t group_oom_kills(const struct cell_group *group);     /* since group_begi
 int64_t group_peak_bytes(const struct cell_group *group);    /* 0 when unknown */
 int64_t group_cpu_us(const struct cell_group *group);        /* -1 when unknown */
 int64_t group_stall_us(const struct cell_group *group);      /* waiting for a core; -1: unknown */
+int group_knows_stall(const struct cell_group *group);
 void group_remove(struct cell_group *group);
 void group_sweep(const struct group_bases *bases);   /* those of dead owners */
 
@@ -184,7 +185,7 @@ struct box_outcome {
     struct sandbox_result result;
     int has_result;      /* the compiler left a program */
     int exec_error;      /* errno when the program's bytes could not be executed, or 0 */
-    int64_t stall_us;    /* of the wall time, waiting for a core; -1: unknown */
+    int knows_stall;     /* time spent waiting for a core was counted and forgiven */
 };
 
 /* attendant.c: serves one caller, one request at a time. */
@@ -271,6 +272,7 @@ __attribute__((noreturn)) void box_exit(int code);   /* the call alone: nothing 
 void box_need(struct cell_life *life, int result, enum box_step step);
 void box_build_root(struct cell_life *life);
 void box_drop_bounding_set(struct cell_life *life);
+void box_limit_cell(struct cell_life *life);
 void box_mount_scratch(struct cell_life *life);
 void box_confine(struct cell_life *life);
 

@@ -78,7 +78,7 @@ int language_command(const struct sandbox_config *config, const struct language 
     int is_c = strcmp(language->name, "c") == 0;
     const char *configured = is_c ? config->compiler : config->cpp_compiler;
     const char *compiler = find_compiler(configured, is_c ? c : cpp);
-    const char *tail[] = {"-static", "-o", "program", language->file, "-lm", NULL};
+    const char *tail[] = {"-static", SANDBOX_LINK, "-o", "program", language->file, "-lm", NULL};
     size_t n = 0, used = 0;
     char *storage = command->storage;
 

@@ -200,7 +200,10 @@ int cell_start(struct cell *cell, const struct box_host *host, enum cell_kind ki
 {
     int ends[2] = {-1, -1};
 
-    *cell = (struct cell){.kind = kind, .pidfd = -1, .socket = -1, .group = {.peak_fd = -1}};
+    *cell = (struct cell){.kind = kind,
+                          .pidfd = -1,
+                          .socket = -1,
+                          .group = {.peak_fd = -1, .kills_fd = -1, .stall_fd = -1}};
     int status = launch(cell, host, ends, fault);
     if (status < 0) {
         if (ends[1] >= 0)

@@ -55,7 +55,7 @@ static int deserves_second_run(const struct box_plan *plan, const struct box_out
     const struct sandbox_result *result = &outcome->result;
 
     if (result->verdict == SANDBOX_WALL_LIMIT)
-        return outcome->stall_us < 0;
+        return !outcome->knows_stall;
     return result->verdict == SANDBOX_CPU_LIMIT && plan->kind != CELL_COMPILE &&
            result->signal == 0;
 }

@@ -200,12 +200,27 @@ void box_mount_scratch(struct cell_life *life)
 /* Hard and soft at once; never above what the caller itself has. */
 static void limit(struct cell_life *life, int resource, int64_t value)
 {
-    struct rlimit now;
+    struct rlimit next = {(rlim_t)value, (rlim_t)value}, now;
+    int result = setrlimit(resource, &next);
 
-    box_need(life, getrlimit(resource, &now), BOX_STEP_LIMITS);
-    rlim_t wanted = (rlim_t)value < now.rlim_max ? (rlim_t)value : now.rlim_max;
-    struct rlimit next = {wanted, wanted};
-    box_need(life, setrlimit(resource, &next), BOX_STEP_LIMITS);
+    if (result < 0 && errno == EPERM) {
+        box_need(life, getrlimit(resource, &now), BOX_STEP_LIMITS);
+        if (now.rlim_max < next.rlim_max) {
+            next.rlim_cur = next.rlim_max = now.rlim_max;
+            result = setrlimit(resource, &next);
+        }
+    }
+    box_need(life, result, BOX_STEP_LIMITS);
+}
+
+/* What is the same for all runs of a cell. */
+void box_limit_cell(struct cell_life *life)
+{
+    limit(life, RLIMIT_CORE, 0);
+    limit(life, RLIMIT_MEMLOCK, 0);
+    limit(life, RLIMIT_MSGQUEUE, 0);
+    limit(life, RLIMIT_SIGPENDING, 64);
+    limit(life, RLIMIT_RTPRIO, 0);
 }
 
 /* The main thread's, and the default of every other thread's. Where address space is what is
@@ -226,11 +241,6 @@ static void set_limits(struct cell_life *life)
     limit(life, RLIMIT_FSIZE, plan->scratch_bytes);
     limit(life, RLIMIT_NOFILE, 64);
     limit(life, RLIMIT_NPROC, plan->processes + 2);   /* cell and init count */
-    limit(life, RLIMIT_CORE, 0);
-    limit(life, RLIMIT_MEMLOCK, 0);
-    limit(life, RLIMIT_MSGQUEUE, 0);
-    limit(life, RLIMIT_SIGPENDING, 64);
-    limit(life, RLIMIT_RTPRIO, 0);
     limit(life, RLIMIT_STACK, stack_bytes(plan));
     if (plan->limit_address_space)   /* node reserves far more than it uses */
         limit(life, life->kind == CELL_NODE ? RLIMIT_DATA : RLIMIT_AS, plan->memory_bytes);
@@ -273,8 +283,9 @@ void box_confine(struct cell_life *life)
     int walls_alone = life->plan.probe != 0 && !probe_has_filter(life->plan.probe);
 
     sigemptyset(&none);
-    box_need(life, setsid(), BOX_STEP_SESSION);
-    box_need(life, sigprocmask(SIG_SETMASK, &none, NULL), BOX_STEP_SESSION);
+    /* The cell's session has no terminal; a session of its own would cost a scheduling group. */
+    box_need(life, setpgid(0, 0), BOX_STEP_GROUP);
+    box_need(life, sigprocmask(SIG_SETMASK, &none, NULL), BOX_STEP_GROUP);
     umask(077);
     set_limits(life);
     drop_capabilities(life);

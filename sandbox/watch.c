@@ -19,6 +19,7 @@
 #define ASK_MS 1500          /* for init to kill, reap and report: 128 MB take 10 ms */
 #define DEATH_MS 2000        /* a killed cell that lives longer is stuck in the kernel */
 #define CPU_POLL_MS 10
+#define FIRST_LOOK_MS 2      /* at output: most runs are over by then, and it waits in its pipes */
 #define WAITING_MAX 10       /* times the wall limit that is forgiven */
 #define BLOCK_BYTES 65536
 
@@ -143,10 +144,12 @@ static int escalate(struct box_watch *watch, enum watch_phase *phase)
     return 1;
 }
 
-static int time_to_wait(const struct box_watch *watch, enum watch_phase phase)
+static int time_to_wait(const struct box_watch *watch, enum watch_phase phase, int looks)
 {
     int64_t left = watch->deadline_ms - clock_ms();
 
+    if (looks == 0 && left > FIRST_LOOK_MS)
+        return FIRST_LOOK_MS;
     if (watch->check_cpu && phase == RUNNING && left > CPU_POLL_MS)
         return CPU_POLL_MS;
     return left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
@@ -161,13 +164,13 @@ static void check_cpu(struct box_watch *watch)
 static void read_ready(struct box_watch *watch, const struct pollfd *ready,
                        struct sandbox_result *result)
 {
-    if (ready[1].revents)
-        read_output(watch, &watch->output_fd, &result->output, 0);
     if (ready[2].revents)
-        read_output(watch, &watch->errors_fd, &result->errors, 1);
+        read_output(watch, &watch->output_fd, &result->output, 0);
     if (ready[3].revents)
+        read_output(watch, &watch->errors_fd, &result->errors, 1);
+    if (ready[4].revents)
         read_output(watch, &watch->answer_fd, &result->answer, 0);
-    if (ready[4].revents) {   /* the caller has nothing to say while it waits: it is gone */
+    if (ready[1].revents) {   /* the caller has nothing to say while it waits: it is gone */
         watch->caller_gone = 1;
         latch(watch, SANDBOX_WALL_LIMIT);
     }
@@ -178,21 +181,22 @@ static void read_ready(struct box_watch *watch, const struct pollfd *ready,
 int box_watch(struct box_watch *watch, struct sandbox_result *result)
 {
     enum watch_phase phase = RUNNING;
+    int looks = 0;
 
     while (!watch->ended && !watch->dead) {
         struct pollfd ready[5] = {{watch->cell->socket, POLLIN, 0},
+                                  {watch->channel, POLLIN, 0},
                                   {watch->output_fd, POLLIN, 0},
                                   {watch->errors_fd, POLLIN, 0},
-                                  {watch->answer_fd, POLLIN, 0},
-                                  {watch->channel, POLLIN, 0}};
+                                  {watch->answer_fd, POLLIN, 0}};
         if (watch->deadline_ms <= clock_ms() && escalate(watch, &phase))
             return status_fail(STATUS_TIMEOUT,
                                "sandbox: a killed cell, process %d, does not die: is the disk or "
                                "the memory of this machine stuck?",
                                (int)watch->cell->pid);
         /* Once asked to end, what it still writes is left to drain(). */
-        nfds_t n = phase == RUNNING ? 5 : 1;
-        if (poll(ready, n, time_to_wait(watch, phase)) < 0 && errno != EINTR)
+        nfds_t n = phase != RUNNING ? 1 : looks == 0 ? 2 : 5;
+        if (poll(ready, n, time_to_wait(watch, phase, looks++)) < 0 && errno != EINTR)
             return status_fail(STATUS_IO, "sandbox: poll: %s", strerror(errno));
         for (nfds_t i = n; i < 5; i++)
             ready[i].revents = 0;

@@ -379,6 +379,31 @@ static void processes_left_by_a_compiler_are_gone_before_its_result_is_taken(voi
     assert_int_equal(compile_by(shell), 0);
 }
 
+/* The groups of a cell, and the attendant's open files of them, serve run after run. */
+static void a_run_does_not_answer_for_the_one_before(void **state)
+{
+    const char *const before[] = {
+        MAIN("for (;;) { char *p = malloc(1 << 20); if (!p) return 9; memset(p, 1, 1 << 20); }"),
+        MAIN("static char some[48 << 20]; memset(some, 1, sizeof(some)); return some[9] - 1;"),
+        MAIN("for (;;) puts(\"much\");"), MAIN("for (;;) continue;"),
+        MAIN("fcntl(1, F_SETFL, O_NONBLOCK); fcntl(0, F_SETFL, O_APPEND); return 0;")};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        struct sandbox_result result;
+        run_with(before[i], "", 0, &result);
+        sandbox_result_release(&result);
+        run_with(MAIN("printf(\"%d %d\\n\", fcntl(1, F_GETFL) & O_NONBLOCK,"
+                      "fcntl(0, F_GETFL) & O_APPEND); return 0;"),
+                 "", 0, &result);
+        assert_int_equal(result.verdict, SANDBOX_EXITED);
+        assert_string_equal(result.output.data, "0 0\n");
+        assert_true(result.peak_bytes < 8 << 20);
+        assert_true(result.cpu_ms < 500);
+        sandbox_result_release(&result);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -403,6 +428,7 @@ int main(void)
         cmocka_unit_test(a_result_that_is_no_plain_file_is_left),
         cmocka_unit_test(the_compiler_cannot_write_elsewhere),
         cmocka_unit_test(processes_left_by_a_compiler_are_gone_before_its_result_is_taken),
+        cmocka_unit_test(a_run_does_not_answer_for_the_one_before),
     };
 
     return cmocka_run_group_tests(tests, open_box, close_box);
