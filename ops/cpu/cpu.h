@@ -46,6 +46,8 @@ void cpu_pack_inputs(const struct kernels *kernels, const struct matrix *matrix,
 void cpu_loop(struct cpu *cpu, int64_t n, int64_t align, double cost,
               void (*body)(void *job, int64_t first, int64_t last), void *job);
 
+void cpu_copy(void *context, void *to, const void *from, size_t bytes);
+void cpu_zero(void *context, void *memory, size_t bytes);
 void cpu_matrix_read(void *context, struct tensor *rows, const struct matrix *matrix,
                      int64_t first);
 void cpu_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,

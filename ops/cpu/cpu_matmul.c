@@ -6,10 +6,11 @@
 #include "ops/cpu/cpu.h"
 
 #define STEPS_MOST 1024                 /* of a sum, packed at a time */
-#define TURNED_STEPS 512                /* ... where a is packed too */
 #define PANELS_FLOATS ((int64_t)1 << 16)
 #define ROWS_FLOATS ((int64_t)1 << 16)  /* of a, multiplied with a few panels before the next */
-#define TURNED_ROWS 128                 /* most rows of a task that packs a */
+#define TURNED_STEPS 384                /* where a is packed too, it takes most of the L2 cache */
+#define TURNED_ROWS 256
+#define TURNED_PANELS_FLOATS ((int64_t)1 << 15)
 #define WIDEN_ROWS 16                   /* from so many rows on bfloat16 is widened once */
 #define INLINE_CYCLES 8000.0
 #define TASK_CYCLES 20000.0             /* of the smallest tasks, where each thread has one */
@@ -55,7 +56,8 @@ static void multiply_panels(const struct job *job, const struct part *part, stru
 {
     const struct kernels *kernels = job->kernels;
     int64_t n_steps = product.n_steps, unit = kernels->tile_panels, tile = kernels->tile_rows;
-    int64_t most = PANELS_FLOATS / (OPS_PANEL * at_least(n_steps, 1)) / unit * unit;
+    int64_t floats = job->turned ? TURNED_PANELS_FLOATS : PANELS_FLOATS;
+    int64_t most = floats / (OPS_PANEL * at_least(n_steps, 1)) / unit * unit;
     int64_t rows_most = ROWS_FLOATS / at_least(n_steps, 1) / tile * tile;
 
     most = at_least(most, unit);

@@ -19,6 +19,48 @@ struct row_job {
     int flag;
 };
 
+/* ---- Memory, in lines of 64 bytes and what is left. */
+#define LINE_BYTES 64
+#define COST_LINE 4.0
+struct memory_job {
+    unsigned char *to;
+    const unsigned char *from;   /* NULL: zeros */
+};
+
+static void fill_lines(void *argument, int64_t first, int64_t last)
+{
+    const struct memory_job *job = argument;
+    size_t at = (size_t)first * LINE_BYTES, n = (size_t)(last - first) * LINE_BYTES;
+
+    if (job->from)
+        memcpy(job->to + at, job->from + at, n);
+    else
+        memset(job->to + at, 0, n);
+}
+
+static void fill(struct cpu *cpu, struct memory_job job, size_t bytes)
+{
+    size_t whole = bytes / LINE_BYTES * LINE_BYTES;
+
+    cpu_loop(cpu, (int64_t)(bytes / LINE_BYTES), 1, COST_LINE, fill_lines, &job);
+    if (job.from)
+        memcpy(job.to + whole, job.from + whole, bytes - whole);
+    else
+        memset(job.to + whole, 0, bytes - whole);
+}
+
+void cpu_copy(void *context, void *to, const void *from, size_t bytes)
+{
+    if (bytes)
+        fill(context, (struct memory_job){to, from}, bytes);
+}
+
+void cpu_zero(void *context, void *memory, size_t bytes)
+{
+    if (bytes)
+        fill(context, (struct memory_job){memory, NULL}, bytes);
+}
+
 static void norm_rows(void *argument, int64_t first, int64_t last)
 {
     const struct row_job *job = argument;

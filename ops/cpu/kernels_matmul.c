@@ -74,6 +74,19 @@ void KERNEL(pack_blocks)(float *blocks, const float *x, int64_t ld, int64_t n_st
     pack(blocks, x, ld, n_steps, n_columns, first, last, TILE_ROWS);
 }
 
+/* The next tile's outputs and the start of its inputs are on their way while this one computes. */
+INLINE void prefetch_tile(const struct product *x, const float *a, const float *out, int64_t n_rows)
+{
+    for (int64_t r = 0; r < n_rows; r++) {
+        __builtin_prefetch(out + r * x->out_row, 1);
+        __builtin_prefetch(out + r * x->out_row + TILE_PANELS * LANES - 1, 1);
+        if (x->add)
+            __builtin_prefetch(x->add + (out - x->out) + r * x->out_row);
+        if (x->a_step == 1)
+            __builtin_prefetch(a + r * x->a_row);
+    }
+}
+
 void KERNEL(product)(const struct product *product, int64_t first_row, int64_t last_row,
                      int64_t first_panel, int64_t last_panel)
 {
@@ -102,6 +115,9 @@ void KERNEL(product)(const struct product *product, int64_t first_row, int64_t l
                 tile.a[r] = a + r * x->a_row;
                 tile.out[r] = out + r * x->out_row;
             }
+            if (row + TILE_ROWS < last_row)
+                prefetch_tile(x, a + x->a_block, out + TILE_ROWS * x->out_row,
+                              min_i64(TILE_ROWS, last_row - row - TILE_ROWS));
             tile_multiply(&tile, n_rows);
         }
     }

@@ -11,8 +11,8 @@
 #include "ops/cpu/kernels.h"
 
 #define MAX_THREADS 256
-#define SPIN_NS 30000
-#define SPIN_ROUND 32   /* pauses between looks at the clock */
+#define SPIN_NS 100000   /* what lies between two loops of a decoding step is shorter */
+#define SPIN_ROUND 32    /* pauses between looks at the clock */
 
 /* The ticket is one word, so that a worker takes a task of the loop that it has seen or none:
  * loop number in the high 24 bits, then the number of tasks, then the next task. */
@@ -97,7 +97,7 @@ static void *run_worker(void *argument)
         work_off(pool, worker->index);
         int64_t until = now_ns() + SPIN_NS;
         while (!has_work(pool) && now_ns() < until)
-            for (int i = 0; i < SPIN_ROUND; i++)
+            for (int i = 0; i < SPIN_ROUND && !has_work(pool); i++)
                 processor_relax();
         if (has_work(pool))
             continue;
