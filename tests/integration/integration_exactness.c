@@ -1,6 +1,6 @@
 /*
- * The log-probability that decoding records is the one that learning computes, to the bit: models of
- * random shapes, held in panels by the one and in rows by the other, on other threads and other
+ * The log-probability that decoding records is the one that learning computes, to the bit: models
+ * of random shapes, held in panels by the one and in rows by the other, on other threads and other
  * instruction sets, in random batches, prompts whole or in pieces, shared or not.
  *
  * HONE_EXACTNESS_SHAPES says how many shapes are tried (1000).
