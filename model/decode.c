@@ -90,6 +90,8 @@ void model_cache_destroy(struct model_cache **out)
     mem_free(cache->rows);
     mem_free(cache->runs);
     mem_free(cache->targets);
+    mem_free(cache->target_runs);
+    mem_free(cache->places);
     mem_free(cache->draws);
     mem_free(cache);
     *out = NULL;
@@ -104,10 +106,15 @@ static struct tensor carve(struct ops_arena *arena, enum dtype dtype, int64_t n)
 
 static void carve_staging(struct model_cache *cache, struct ops_arena *arena)
 {
+    const struct model_shape *shape = &cache->model->shape;
     int64_t draw_words = (int64_t)(cache->most_draws * sizeof(struct draw) / sizeof(int32_t));
+    int64_t width = (int64_t)shape->n_heads * shape->head_dim;
 
     cache->device_rows = carve(arena, DTYPE_I32, cache->most_rows);
     cache->device_runs = carve(arena, DTYPE_I32, 4 * (int64_t)cache->most_rows);
+    cache->device_targets = carve(arena, DTYPE_I32, cache->most_draws);
+    cache->device_target_runs = carve(arena, DTYPE_I32, 4 * (int64_t)cache->most_draws);
+    cache->last_q = carve(arena, DTYPE_F32, cache->most_draws * width);
     cache->device_draws = carve(arena, DTYPE_I32, draw_words).data;
     cache->device_drawn = carve(arena, DTYPE_I32, cache->most_draws);
     cache->device_logprobs = carve(arena, DTYPE_F32, cache->most_draws);
@@ -127,8 +134,11 @@ static int grow_staging(struct model_cache *cache, int n, int n_draws)
     cache->positions = mem_resize(cache->positions, (size_t)n, sizeof(*cache->positions));
     cache->rows = mem_resize(cache->rows, (size_t)n, sizeof(*cache->rows));
     cache->runs = mem_resize(cache->runs, (size_t)n * 4, sizeof(*cache->runs));
-    cache->targets = mem_resize(cache->targets, (size_t)n, sizeof(*cache->targets));
-    cache->draws = mem_resize(cache->draws, (size_t)n_draws, sizeof(*cache->draws));
+    size_t most = (size_t)n_draws;
+    cache->targets = mem_resize(cache->targets, most, sizeof(*cache->targets));
+    cache->target_runs = mem_resize(cache->target_runs, most * 4, sizeof(*cache->target_runs));
+    cache->places = mem_resize(cache->places, most, sizeof(*cache->places));
+    cache->draws = mem_resize(cache->draws, most, sizeof(*cache->draws));
     cache->most_rows = n;
     cache->most_draws = n_draws;
     carve_staging(cache, &measure);
@@ -203,8 +213,12 @@ static int stage_draws(struct model_cache *cache, int n, int n_draws, const stru
         if (row < 0 || row >= n || (n_targets && row < cache->targets[n_targets - 1]))
             BUG("model_decode: draw %d is from row %d of %d, behind row %d", i, row, n,
                 n_targets ? (int)cache->targets[n_targets - 1] : -1);
-        if (!n_targets || row != cache->targets[n_targets - 1])
+        if (!n_targets || row != cache->targets[n_targets - 1]) {
+            memcpy(cache->target_runs + 4 * (size_t)n_targets, cache->runs + 4 * (size_t)row,
+                   4 * sizeof(*cache->runs));
+            cache->places[n_targets] = n_targets;
             cache->targets[n_targets++] = row;
+        }
         cache->draws[i] = draws[i];
         cache->draws[i].row = n_targets - 1;
     }
@@ -213,18 +227,59 @@ static int stage_draws(struct model_cache *cache, int n, int n_draws, const stru
 
 /* ---- The pass. */
 
-static void run_layers(struct model_cache *cache, int n)
+static struct tensor first_rows(struct tensor rows, int64_t n)
+{
+    rows.shape[0] = n;
+    return rows;
+}
+
+/* What follows the keys and values of the last layer is wanted of the rows with draws alone. */
+static void finish_targets(struct model_cache *cache, struct activations *a, int n_targets)
+{
+    struct model *model = cache->model;
+    struct tape_views views = cache->tape->views;
+    struct activations some = *a;
+    int l = model->shape.n_layers - 1;
+    int64_t N = a->x.shape[0], H = a->q.shape[1], D = a->q.shape[2];
+    struct tensor targets = first_rows(cache->device_targets, n_targets);
+    struct tensor runs = first_rows(cache->device_target_runs, 4 * (int64_t)n_targets);
+    struct tensor all_q = view_2d(&a->q, N, H * D);
+    struct tensor q = tensor_2d(cache->last_q.data, n_targets, H * D);
+
+    ops_gather_rows(model->ops, &q, &all_q, &targets);
+    ops_gather_rows(model->ops, &views.gathered, &a->x, &targets);
+    some.x = views.gathered;
+    some.q = tensor_3d(q.data, n_targets, H, D);
+    some.attended = first_rows(a->attended, n_targets);
+    some.middle = first_rows(a->middle, n_targets);
+    some.mlp_rstd = first_rows(a->mlp_rstd, n_targets);
+    some.gate = first_rows(a->gate, n_targets);
+    some.up = first_rows(a->up, n_targets);
+    views.normed = first_rows(views.normed, n_targets);
+    views.branch = first_rows(views.branch, n_targets);
+    views.hidden = first_rows(views.hidden, n_targets);
+    struct tensor last = first_rows(views.last, n_targets);
+    ops_attention_decode(model->ops, &some.attended, &some.q, &cache->layers[l], &runs);
+    layer_finish(model, &model->layers[l], &some, &views, &last);
+}
+
+static void run_layers(struct model_cache *cache, int n, int n_targets)
 {
     struct model *model = cache->model;
     struct tape_views *views = &cache->tape->views;
-    struct tensor rows = view_rows(&cache->device_rows, 0, n);
-    struct tensor runs = view_rows(&cache->device_runs, 0, 4 * (int64_t)n);
+    struct tensor rows = first_rows(cache->device_rows, n);
+    struct tensor runs = first_rows(cache->device_runs, 4 * (int64_t)n);
 
     ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
     for (int l = 0; l < model->shape.n_layers; l++) {
         struct activations *a = &views->layers[l];
         layer_project(model, &model->layers[l], a, views);
         ops_cache_store(model->ops, &cache->layers[l], &a->k, &a->v, &rows);
+        if (l + 1 == model->shape.n_layers && n_targets < n) {
+            if (n_targets)
+                finish_targets(cache, a, n_targets);
+            return;
+        }
         ops_attention_decode(model->ops, &a->attended, &a->q, &cache->layers[l], &runs);
         layer_finish(model, &model->layers[l], a, views, layer_output(model, views, l));
     }
@@ -265,7 +320,10 @@ static void upload_batch(struct model_cache *cache, int n, int n_targets, int n_
     upload(cache, views->positions.data, cache->positions, (size_t)n);
     upload(cache, cache->device_rows.data, cache->rows, (size_t)n);
     upload(cache, cache->device_runs.data, cache->runs, (size_t)n * 4);
-    upload(cache, views->target_rows.data, cache->targets, (size_t)n_targets);
+    upload(cache, cache->device_targets.data, cache->targets, (size_t)n_targets);
+    upload(cache, cache->device_target_runs.data, cache->target_runs, (size_t)n_targets * 4);
+    /* The last layer's output has the rows with draws alone, see finish_targets(). */
+    upload(cache, views->target_rows.data, cache->places, (size_t)n_targets);
     /* ops_sample() counts rows within a chunk. */
     for (int i = 0; i < n_draws; i++)
         cache->draws[i].row %= (int32_t)views->logits.shape[0];
@@ -288,7 +346,7 @@ int model_decode(struct model *model, struct model_cache *cache, int n,
     int n_targets = stage_draws(cache, n, n_draws, draws);
     TRY(tape_prepare(cache->tape, n, 1, n_targets, TAPE_KEEP_NOTHING));
     upload_batch(cache, n, n_targets, n_draws);
-    run_layers(cache, n);
+    run_layers(cache, n, n_targets);
     if (n_draws)
         run_draws(cache, n_targets, n_draws, draws);
     ops_download(ops, tokens, cache->device_drawn.data, (size_t)n_draws * sizeof(*tokens));

@@ -191,10 +191,12 @@ struct model_cache {
     int32_t *prompt_lengths;     /* [n_prompts], of what has been computed */
     struct model_tape *tape;     /* scratch */
     /* Of one batch; grows to the largest. */
-    int32_t *tokens, *positions, *rows, *runs, *targets;   /* host; runs is [n,4] */
+    int32_t *tokens, *positions, *rows, *runs;   /* host; runs is [n,4] */
+    int32_t *targets, *target_runs, *places;     /* of rows with draws; places counts them */
     struct draw *draws;
-    void *device;                /* the device's rows, runs, draws, drawn tokens, logprobs */
-    struct tensor device_rows, device_runs, device_drawn, device_logprobs;
+    void *device;                /* what follows; last_q is q of the targets in the last layer */
+    struct tensor device_rows, device_runs, device_targets, device_target_runs, last_q;
+    struct tensor device_drawn, device_logprobs;
     struct draw *device_draws;
     int most_rows, most_draws;   /* room */
 };

@@ -12,7 +12,8 @@ struct sample_tasks {
     int64_t V, n_chunks, n_blocks;
     float *maxima;                    /* [N,n_chunks] */
     double *sums;                     /* [N,n_blocks] */
-    struct candidate *candidates;     /* [threads,V] */
+    struct candidate *candidates;     /* [threads,n_candidates] */
+    int64_t n_candidates;
 };
 
 static const float *logits_of(const struct sample_tasks *tasks, int64_t n)
@@ -73,7 +74,7 @@ static void draw_one(void *argument, int64_t n, int thread)
         sums.total += sums.blocks[block];
     tasks->tokens[n] =
         tasks->kernels->draw_token(logits_of(tasks, n), tasks->V, &tasks->draws[n], &sums,
-                                   tasks->candidates + thread * tasks->V);
+                                   tasks->candidates + thread * tasks->n_candidates);
     tasks->logprobs[n] =
         tasks->kernels->drawn_logprob(logits_of(tasks, n), tasks->tokens[n], &sums);
 }
@@ -100,6 +101,7 @@ void cpu_sample(void *context, struct tensor *tokens, struct tensor *logprobs,
                                  .logits = tensor_f32(logits),
                                  .draws = draws,
                                  .V = V,
+                                 .n_candidates = 2 * (V + 1),
                                  .n_chunks = divide_up(V, CHUNK),
                                  .n_blocks = divide_up(V, SUM_BLOCK)};
     size_t sums = (size_t)(N * tasks.n_blocks) * sizeof(double);
@@ -107,7 +109,8 @@ void cpu_sample(void *context, struct tensor *tokens, struct tensor *logprobs,
     tasks.sums = cpu_scratch(cpu, CPU_SCRATCH_TASKS,
                              sums + (size_t)(N * tasks.n_chunks) * sizeof(float));
     tasks.candidates = cpu_scratch(cpu, CPU_SCRATCH_THREADS,
-                                   (size_t)(n_threads * V) * sizeof(struct candidate));
+                                   (size_t)(n_threads * tasks.n_candidates) *
+                                       sizeof(struct candidate));
     if (!tasks.sums || !tasks.candidates)
         return;
     tasks.maxima = (float *)((char *)tasks.sums + sums);

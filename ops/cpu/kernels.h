@@ -143,7 +143,7 @@ struct adamw_factors {
     X(float, softmax_block, (const float *logits, int64_t V, float factor, float maximum,          \
                              int64_t first))                                                       \
     X(float, drawn_logprob, (const float *logits, int32_t token, const struct softmax_sums *sums)) \
-    /* the token of a draw; candidates has room for V */                                           \
+    /* the token of a draw; candidates has room for 2 (V + 1) */                                   \
     X(int32_t, draw_token, (const float *logits, int64_t V, const struct draw *draw,               \
                             const struct softmax_sums *sums, struct candidate *candidates))
 

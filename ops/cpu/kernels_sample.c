@@ -5,6 +5,8 @@
  *   by its bits, eight at a time, and the draw walks over those that are left.
  * Sums over tokens are double and run in id order.
  */
+#include <float.h>
+
 #include "ops/cpu/head.h"
 
 float KERNEL(largest_logit)(const float *logits, float factor, int64_t first, int64_t last)
@@ -77,16 +79,22 @@ INLINE int32_t draw_by_blocks(const float *logits, int64_t V, double uniform,
 
 /* The tokens of at least this weight, in id order; returns how many. */
 INLINE int64_t find_candidates(struct candidate *candidates, const float *logits, int64_t V,
-                               double floor, const struct softmax_sums *sums)
+                               float floor, const struct softmax_sums *sums)
 {
+    struct lanes factor = lanes_all(sums->factor), top = lanes_all(sums->maximum);
     int64_t n = 0;
     float w[LANES];
 
     for (int64_t i = 0; i < V; i += LANES) {
-        weigh_lanes(w, logits, i, V, sums);
-        for (int lane = 0; lane < LANES; lane++)
-            if (w[lane] > 0 && w[lane] >= floor)
-                candidates[n++] = (struct candidate){w[lane], (int32_t)(i + lane)};
+        struct lanes e = lanes_exp(lanes_subtract(scaled(logits, i, V, factor), top));
+        lanes_store(w, e);
+        /* A NaN is not larger than anything. */
+        if (lanes_largest(lanes_max(e, lanes_all(0))) < floor)
+            continue;
+        for (int lane = 0; lane < LANES; lane++) {
+            candidates[n] = (struct candidate){w[lane], (int32_t)(i + lane)};
+            n += w[lane] >= floor && i + lane < V;
+        }
     }
     return n;
 }
@@ -115,29 +123,38 @@ INLINE uint32_t bits_of(float weight)
     return bits;
 }
 
-/* The likeliest candidates up to the first that makes them n_most, or weigh `enough`. A weight is
- * positive, so that its bits are in its order. */
-static __attribute__((noinline)) struct cut find_cut(const struct candidate *candidates, int64_t n,
-                                                     int64_t n_most, double enough)
+struct bucket {
+    int64_t n;
+    double weight;
+};
+
+/* Candidates by eight bits of their weights. */
+INLINE void fill_buckets(struct bucket *buckets, const struct candidate *candidates, int64_t n,
+                         int shift)
 {
-    struct bucket {
-        int64_t n;
-        double weight;
-    } buckets[256];
+    memset(buckets, 0, 256 * sizeof(*buckets));
+    for (int64_t i = 0; i < n; i++) {
+        struct bucket *bucket = &buckets[bits_of(candidates[i].weight) >> shift & 255];
+        bucket->n++;
+        bucket->weight += (double)candidates[i].weight;
+    }
+}
+
+/* The likeliest candidates up to the first that makes them n_most, or weigh `enough`. A weight is
+ * positive, so that its bits are in its order. `inside` has room for n. */
+static __attribute__((noinline)) struct cut find_cut(const struct candidate *candidates, int64_t n,
+                                                     struct candidate *inside, int64_t n_most,
+                                                     double enough)
+{
+    struct bucket buckets[256];
     struct cut cut = {0};
     int64_t n_above = 0;
     uint32_t prefix = 0;
 
     for (int shift = 24; shift >= 0; shift -= 8) {
-        memset(buckets, 0, sizeof(buckets));
-        for (int64_t i = 0; i < n; i++) {
-            uint32_t bits = bits_of(candidates[i].weight);
-            if (shift < 24 && bits >> (shift + 8) != prefix)
-                continue;
-            buckets[bits >> shift & 255].n++;
-            buckets[bits >> shift & 255].weight += (double)candidates[i].weight;
-        }
         int digit = 255;
+        int64_t n_inside = 0;
+        fill_buckets(buckets, candidates, n, shift);
         while (digit > 0 && n_above + buckets[digit].n < n_most &&
                cut.kept + buckets[digit].weight < enough) {
             n_above += buckets[digit].n;
@@ -145,9 +162,16 @@ static __attribute__((noinline)) struct cut find_cut(const struct candidate *can
             digit--;
         }
         prefix = prefix << 8 | (uint32_t)digit;
+        for (int64_t i = 0; i < n; i++) {
+            inside[n_inside] = candidates[i];
+            n_inside += bits_of(candidates[i].weight) >> shift == prefix;
+        }
+        candidates = inside;
+        n = n_inside;
     }
     memcpy(&cut.weight, &prefix, sizeof(prefix));
-    for (; n_above + cut.n_equal < n_most && (n_above + cut.n_equal == 0 || cut.kept < enough);
+    for (; cut.n_equal < n && n_above + cut.n_equal < n_most &&
+           (n_above + cut.n_equal == 0 || cut.kept < enough);
          cut.n_equal++)
         cut.kept += (double)cut.weight;
     return cut;
@@ -157,24 +181,18 @@ static __attribute__((noinline)) int32_t draw_by_candidates(const struct candida
                                                             int64_t n, const struct cut *cut,
                                                             double uniform)
 {
-    double total = 0, sum = 0;
+    double wanted = uniform * cut->kept, sum = 0;
     int32_t token = candidates[0].id;
+    int64_t n_equal = 0;
 
-    for (int pass = 0; pass < 2; pass++) {
-        int64_t n_equal = 0;
-        for (int64_t i = 0; i < n; i++) {
-            float w = candidates[i].weight;
-            if (w < cut->weight || (w == cut->weight && n_equal++ >= cut->n_equal))
-                continue;
-            if (!pass) {
-                total += (double)w;
-                continue;
-            }
-            sum += (double)w;
-            token = candidates[i].id;
-            if (sum > uniform * total)
-                return token;
-        }
+    for (int64_t i = 0; i < n; i++) {
+        float w = candidates[i].weight;
+        if (w < cut->weight || (w == cut->weight && n_equal++ >= cut->n_equal))
+            continue;
+        sum += (double)w;
+        token = candidates[i].id;
+        if (sum > wanted)
+            return token;
     }
     return token;
 }
@@ -183,7 +201,7 @@ int32_t KERNEL(draw_token)(const float *logits, int64_t V, const struct draw *dr
                            const struct softmax_sums *sums, struct candidate *candidates)
 {
     int has_top_k = draw->top_k && draw->top_k < V, has_top_p = draw->top_p < 1;
-    double floor = 0;
+    float floor = FLT_TRUE_MIN;   /* what has no probability is no candidate */
 
     if (draw->temperature <= 0 || !isfinite(sums->maximum))
         return find_largest(logits, V, sums);
@@ -192,14 +210,14 @@ int32_t KERNEL(draw_token)(const float *logits, int64_t V, const struct draw *dr
     /* Tokens below (1 - top_p) / V of the total have less than 1 - top_p together, so the nucleus
      * is complete without them (half of it: for rounding). After top-k the total is another one. */
     if (has_top_p && !has_top_k && isfinite(sums->total))
-        floor = 0.5 * sums->total * (1 - (double)draw->top_p) / (double)V;
+        floor = fmaxf(floor, (float)(0.5 * sums->total * (1 - (double)draw->top_p) / (double)V));
     int64_t n = find_candidates(candidates, logits, V, floor, sums);
     struct cut cut = {.n_equal = n, .kept = sums->total};
     if (!isfinite(sums->total))
         cut.kept = weigh_all(candidates, n);
     if (has_top_k)
-        cut = find_cut(candidates, n, draw->top_k < n ? draw->top_k : n, INFINITY);
+        cut = find_cut(candidates, n, candidates + n, draw->top_k, INFINITY);
     if (has_top_p)
-        cut = find_cut(candidates, n, n, (double)draw->top_p * cut.kept);
+        cut = find_cut(candidates, n, candidates + n, n, (double)draw->top_p * cut.kept);
     return draw_by_candidates(candidates, n, &cut, draw->uniform);
 }
