@@ -101,6 +101,16 @@ INLINE void block_multiply(const struct block *block, float *out, const float *p
     tile_multiply(&tile, n_keys);
 }
 
+/* Rows of x [N,H,D] on their way into the cache while others are worked on. */
+INLINE void block_prefetch(const struct block *block, const float *x)
+{
+    int64_t bytes = block->D * (int64_t)sizeof(float);
+
+    for (int64_t r = 0; r < block->n_rows; r++)
+        for (int64_t at = 0; at < bytes; at += 64)
+            __builtin_prefetch((const char *)(x + block->at[r] * block->D) + at);
+}
+
 INLINE void transpose_rows(float *panel, const float *const *rows)
 {
     quad_f32 a = quad_load(rows[0]), b = quad_load(rows[1]);
