@@ -56,8 +56,6 @@ INLINE void prepare_rows(const struct attention_gradient *job, const struct bloc
     float minus_lse[BLOCK_ROWS] = {0}, delta[BLOCK_ROWS] = {0};
     int64_t D = block->D;
 
-    block_prefetch(block, job->d_out);
-    block_prefetch(block, job->out);
     block_transpose(block, s->q, job->q);
     block_transpose(block, s->d_out, job->d_out);
     copy_wide(s->q_wide, block, job->q, s->wide);
@@ -182,6 +180,17 @@ INLINE void zero_keys(const struct attention_gradient *job, const struct block *
     }
 }
 
+INLINE void fetch_next(const struct attention_gradient *job, const struct block *block)
+{
+    int64_t group = block->group, head = block->kv_head * group;
+
+    block_fetch_next(block, job->q, job->H, head, group);
+    block_fetch_next(block, job->d_out, job->H, head, group);
+    block_fetch_next(block, job->out, job->H, head, group);
+    block_fetch_next(block, job->k, job->K, block->kv_head, 1);
+    block_fetch_next(block, job->v, job->K, block->kv_head, 1);
+}
+
 void KERNEL(attention_backward)(const struct attention_gradient *job,
                                 const struct attention_span *span, int64_t kv_head,
                                 int64_t first_key, int64_t last_key, int wanted, float *scratch)
@@ -200,7 +209,9 @@ void KERNEL(attention_backward)(const struct attention_gradient *job,
     block_begin(&block, span, job->H, job->K, D, kv_head);
     if (wanted & ATTENTION_NEW_KEYS)
         zero_keys(job, &block, first_key, last_key);
+    fetch_next(job, &block);
     while (block_next(&block)) {
+        fetch_next(job, &block);
         int64_t n_keys = block.n_visible[block.n_rows - 1], last = min_i64(last_key, n_keys);
         if (first_key >= last)
             continue;
