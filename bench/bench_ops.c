@@ -108,6 +108,53 @@ static void run_attention_backward(struct operands *o, const int64_t *s)
                            NULL);
 }
 
+enum { GROUP_PROMPT = 64 };
+
+static double group_flops(const int64_t *s)
+{
+    double n = (double)s[0], prompt = GROUP_PROMPT;
+    double pairs = 0.5 * prompt * (prompt + 1) + (double)s[3] * n * (prompt + 0.5 * (n + 1));
+
+    return 4 * pairs * (double)(s[1] * s[2]);
+}
+
+static double group_backward_flops(const int64_t *s)
+{
+    return 2.5 * group_flops(s);
+}
+
+/* s: rows of a completion, heads, width, completions behind one prompt */
+static void attend_group(struct operands *o, const int64_t *s, int backward)
+{
+    int64_t N = GROUP_PROMPT + s[0] * s[3], H = s[1], D = s[2];
+    struct tensor q = tensor_3d(o->x[0], N, H, D), k = tensor_3d(o->x[1], N, H / 2, D);
+    struct tensor v = tensor_3d(o->x[2], N, H / 2, D), out = tensor_3d(o->x[3], N, H, D);
+    struct tensor lse = tensor_2d(o->x[4], N, H), d_q = tensor_3d(o->x[5], N, H, D);
+    struct tensor d_k = tensor_3d(o->x[6], N, H / 2, D), d_v = tensor_3d(o->x[7], N, H / 2, D);
+    int32_t before[64] = {-1};
+
+    o->segments[0] = 0;
+    for (int64_t i = 0; i <= s[3]; i++)
+        o->segments[i + 1] = (int32_t)(GROUP_PROMPT + i * s[0]);
+    struct tensor segments = tensor_i32(o->segments, s[3] + 2);
+    struct tensor prefixes = tensor_i32(before, s[3] + 1);
+    if (backward)
+        ops_attention_backward(o->ops, &d_q, &d_k, &d_v, &out, &q, &k, &v, &out, &lse, &segments,
+                               &prefixes);
+    else
+        ops_attention(o->ops, &out, &lse, &q, &k, &v, &segments, &prefixes);
+}
+
+static void run_attention_group(struct operands *o, const int64_t *s)
+{
+    attend_group(o, s, 0);
+}
+
+static void run_attention_group_backward(struct operands *o, const int64_t *s)
+{
+    attend_group(o, s, 1);
+}
+
 static double decode_flops(const int64_t *s)
 {
     return 4.0 * (double)s[0] * (double)s[3] * (double)s[1] * (double)s[2];
@@ -268,6 +315,10 @@ static const struct row rows[] = {
      attention_backward_flops, {40, 8, 32, 50}, 0},
     {"attention_backward 60 rows, 6 x 16, 40 segments", run_attention_backward,
      attention_backward_flops, {60, 6, 16, 40}, 0},
+    {"attention of a group 64 + 8 x 128 rows, 8 x 32", run_attention_group, group_flops,
+     {128, 8, 32, 8}, 0},
+    {"attention_backward of a group 64 + 8 x 128", run_attention_group_backward,
+     group_backward_flops, {128, 8, 32, 8}, 0},
     {"attention_backward 1024 rows, 8 x 32", run_attention_backward, attention_backward_flops,
      {1024, 8, 32, 1}, 0},
     {"attention_decode 64, 8 x 32, 240 shared by 8", run_decode_shared, decode_flops,

@@ -101,6 +101,20 @@ INLINE void block_multiply(const struct block *block, float *out, const float *p
     tile_multiply(&tile, n_keys);
 }
 
+/* The rows that come next, of x with n_heads heads in a row and these of them, on their way into
+ * the cache: from one row to the next it is a step that the processor does not foresee. */
+INLINE void block_fetch_next(const struct block *block, const float *x, int64_t n_heads,
+                             int64_t head, int64_t heads)
+{
+    int64_t bytes = heads * block->D * (int64_t)sizeof(float), first = block->next / block->group;
+    int64_t last = (min_i64(block->next + BLOCK_ROWS, block->end) + block->group - 1) /
+                   block->group;
+
+    for (int64_t n = first; n < last; n++)
+        for (int64_t at = 0; at < bytes; at += 64)
+            __builtin_prefetch((const char *)(x + (n * n_heads + head) * block->D) + at);
+}
+
 INLINE void transpose_rows(float *panel, const float *const *rows)
 {
     quad_f32 a = quad_load(rows[0]), b = quad_load(rows[1]);

@@ -1,5 +1,3 @@
-#include <string.h>
-
 #include "ops/cpu/cpu.h"
 
 #define ROWS_PER_TASK 64
@@ -129,16 +127,6 @@ static void backward_of(const struct backward_tasks *tasks, const struct attenti
                                        tasks->scratch + thread * tasks->thread_floats);
 }
 
-static void zero_keys(const struct attention_gradient *job, int64_t kv_head, int64_t first,
-                      int64_t last)
-{
-    for (int64_t row = first; row < last; row++) {
-        size_t bytes = (size_t)job->D * sizeof(float);
-        memset(job->d_k + (row * job->K + kv_head) * job->D, 0, bytes);
-        memset(job->d_v + (row * job->K + kv_head) * job->D, 0, bytes);
-    }
-}
-
 static void run_chain(void *argument, int64_t i, int thread)
 {
     const struct backward_tasks *tasks = argument;
@@ -150,9 +138,8 @@ static void run_chain(void *argument, int64_t i, int thread)
         const struct attention_span *span = &tasks->segments[s];
         if (s != root && tasks->prefix[s] != root)
             continue;
-        zero_keys(tasks->job, kv_head, span->first, span->last);
         backward_of(tasks, span, kv_head, 0, span->n_prefix + span->last - span->first,
-                    ATTENTION_D_QUERIES | ATTENTION_D_KEYS, thread);
+                    ATTENTION_D_QUERIES | ATTENTION_D_KEYS | ATTENTION_NEW_KEYS, thread);
     }
 }
 
@@ -172,13 +159,12 @@ static void run_keys(void *argument, int64_t i, int thread)
     int64_t kv_head = i % tasks->job->K, first = piece.first - piece.segment;
     int64_t last = piece.last - piece.segment;
 
-    zero_keys(tasks->job, kv_head, piece.first, piece.last);
     for (int64_t s = 0; s < tasks->n_segments; s++) {
         struct attention_span span = tasks->segments[s];
         if (span.segment == piece.segment && span.last >= piece.last) {
             span.first = piece.first;
             backward_of(tasks, &span, kv_head, span.n_prefix + first, span.n_prefix + last,
-                        ATTENTION_D_KEYS, thread);
+                        ATTENTION_D_KEYS | ATTENTION_NEW_KEYS, thread);
         } else if (span.n_prefix && span.prefix == piece.segment) {
             backward_of(tasks, &span, kv_head, first, last, ATTENTION_D_KEYS, thread);
         }

@@ -39,7 +39,9 @@ struct attention_forward {
     int64_t H, K, D;
 };
 
-enum { ATTENTION_D_QUERIES = 1, ATTENTION_D_KEYS = 2 };   /* what the backward pass gives */
+/* What the backward pass gives; with ATTENTION_NEW_KEYS the gradients of the span's own keys start
+ * from 0. */
+enum { ATTENTION_D_QUERIES = 1, ATTENTION_D_KEYS = 2, ATTENTION_NEW_KEYS = 4 };
 struct attention_gradient {
     float *d_q, *d_k, *d_v;
     const float *d_out, *q, *k, *v, *out, *lse;

@@ -106,6 +106,14 @@ INLINE void attend_block(const struct attention_forward *job, const struct block
     }
 }
 
+INLINE void fetch_next(const struct attention_forward *job, const struct block *block)
+{
+    block_fetch_next(block, job->q, job->H, block->kv_head * block->group, block->group);
+    block_fetch_next(block, job->out, job->H, block->kv_head * block->group, block->group);
+    block_fetch_next(block, job->k, job->K, block->kv_head, 1);
+    block_fetch_next(block, job->v, job->K, block->kv_head, 1);
+}
+
 void KERNEL(attention)(const struct attention_forward *job, const struct attention_span *span,
                        int64_t kv_head, float *scratch)
 {
@@ -118,7 +126,9 @@ void KERNEL(attention)(const struct attention_forward *job, const struct attenti
     s.scores = s.q + BLOCK_ROWS * D;
     s.spare = s.scores + BLOCK_ROWS * n_keys;
     block_begin(&block, span, job->H, K, D, kv_head);
+    fetch_next(job, &block);
     while (block_next(&block)) {
+        fetch_next(job, &block);
         for (int64_t row = 0; row < block.n_rows; row++)
             block.out[row] = job->out + block.at[row] * D;
         block_transpose(&block, s.q, job->q);

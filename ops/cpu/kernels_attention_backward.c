@@ -166,6 +166,31 @@ INLINE void backward_run(const struct attention_gradient *job, const struct bloc
     }
 }
 
+/* The span's own keys among first .. last-1 of those that its rows see. */
+INLINE void zero_keys(const struct attention_gradient *job, const struct block *block,
+                      int64_t first, int64_t last)
+{
+    for (int64_t key = first > block->n_before ? first : block->n_before; key < last; key++) {
+        int64_t at = (block->own + key - block->n_before) * block->key_stride +
+                     block->kv_head * block->D;
+        for (int64_t d = 0; d < block->D; d += LANES) {
+            lanes_put(job->d_k + at + d, lanes_all(0), block->D - d);
+            lanes_put(job->d_v + at + d, lanes_all(0), block->D - d);
+        }
+    }
+}
+
+INLINE void fetch_next(const struct attention_gradient *job, const struct block *block)
+{
+    int64_t group = block->group, head = block->kv_head * group;
+
+    block_fetch_next(block, job->q, job->H, head, group);
+    block_fetch_next(block, job->d_out, job->H, head, group);
+    block_fetch_next(block, job->out, job->H, head, group);
+    block_fetch_next(block, job->k, job->K, block->kv_head, 1);
+    block_fetch_next(block, job->v, job->K, block->kv_head, 1);
+}
+
 void KERNEL(attention_backward)(const struct attention_gradient *job,
                                 const struct attention_span *span, int64_t kv_head,
                                 int64_t first_key, int64_t last_key, int wanted, float *scratch)
@@ -182,7 +207,11 @@ void KERNEL(attention_backward)(const struct attention_gradient *job,
     s.ds = s.p + BLOCK_ROWS * KEY_BLOCK;
     s.spare = s.ds + BLOCK_ROWS * KEY_BLOCK;
     block_begin(&block, span, job->H, job->K, D, kv_head);
+    if (wanted & ATTENTION_NEW_KEYS)
+        zero_keys(job, &block, first_key, last_key);
+    fetch_next(job, &block);
     while (block_next(&block)) {
+        fetch_next(job, &block);
         int64_t n_keys = block.n_visible[block.n_rows - 1], last = min_i64(last_key, n_keys);
         if (first_key >= last)
             continue;

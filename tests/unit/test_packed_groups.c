@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-enum { MOST = 12, MOST_TOKENS = 64, N_SHAPES = 1500 };
+enum { MOST = 8, MOST_TOKENS = 64, N_SHAPES = 2000 };
 
 /* Random sequences: groups behind one prompt, now and then one of another kind between them. */
 struct story {
