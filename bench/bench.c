@@ -226,7 +226,7 @@ void bench_print_row(const struct bench_report *report, const struct bench_row *
     int digits = median < 100 ? 3 : 1;
 
     printf("%-44s %10.*f %10.*f %-8s", row->name, digits, median, digits, best, row->unit);
-    if (row->limit)
+    if (row->limit && !isnan(row->limit_value))
         printf(" %4.0f %% of %s", 100 * median / row->limit_value, row->limit);
     printf("\n");
     fflush(stdout);

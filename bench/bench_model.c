@@ -4,14 +4,15 @@
  *
  *     bench_model [--shape tiny|0.5b] [--dtype f32|bf16] [--row decode|prefill|train|grpo|sweep]
  *                 [--only TEXT] [--repeat N] [--threads N] [--device TEXT] [--tsv FILE]
- *                 [--processor-time]
+ *                 [--processor-time] [--bare]
  *
  * Weights are random, no file is read. Decoding goes from 224 tokens of context to 256, sampling
  * and log-probabilities included, prompts not. Without --row: all but sweep. --only: rows of decode
  * and prefill whose name contains the text. --processor-time: seconds that this process had a core,
- * for one thread on a busy machine.
+ * for one thread on a busy machine. --bare: without the machine's limits, for profiles.
  */
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,13 +79,13 @@ static int usage(void)
     fprintf(stderr, "bench_model [--shape tiny|0.5b] [--dtype f32|bf16] "
                     "[--row decode|prefill|train|grpo|sweep]\n"
                     "            [--only TEXT] [--repeat N] [--threads N] [--device TEXT]\n"
-                    "            [--tsv FILE] [--processor-time]\n");
+                    "            [--tsv FILE] [--processor-time] [--bare]\n");
     return 2;
 }
 
 struct choices {
     const char *shape, *dtype, *row, *only, *device, *table;
-    int n_threads, repeats, processor_time;
+    int n_threads, repeats, processor_time, bare;
 };
 
 static int parse_choices(int argc, char **argv, struct choices *choices)
@@ -94,7 +95,8 @@ static int parse_choices(int argc, char **argv, struct choices *choices)
         {"row", required_argument, NULL, 'r'},    {"repeat", required_argument, NULL, 'n'},
         {"threads", required_argument, NULL, 't'}, {"device", required_argument, NULL, 'v'},
         {"tsv", required_argument, NULL, 'f'},    {"only", required_argument, NULL, 'o'},
-        {"processor-time", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
+        {"processor-time", no_argument, NULL, 'p'}, {"bare", no_argument, NULL, 'b'},
+        {NULL, 0, NULL, 0}};
     int c, known = 0;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -114,6 +116,8 @@ static int parse_choices(int argc, char **argv, struct choices *choices)
             choices->only = optarg;
         else if (c == 'p')
             choices->processor_time = 1;
+        else if (c == 'b')
+            choices->bare = 1;
         else if (c == 'f')
             choices->table = optarg;
         else
@@ -154,6 +158,7 @@ static int open_bench(struct model_bench *bench, const struct choices *choices)
     bench->shape = strcmp(choices->shape, "tiny") == 0 ? tiny : half_billion;
     bench->bf16 = strcmp(choices->dtype, "bf16") == 0;
     bench->repeats = choices->repeats;
+    bench->peak = NAN;
     bench->only = choices->only;
     arena_init(&bench->arena, (size_t)1 << 30);
     TRY(ops_create(&bench->ops, choices->device, choices->n_threads));
@@ -183,7 +188,8 @@ int main(int argc, char **argv)
     printf("%s, %d threads; %s, %.2f M parameters, %s\n%-44s %10s %10s\n", bench.report.machine,
            choices.n_threads, choices.shape, 1e-6 * (double)model_shape_parameters(&bench.shape),
            choices.dtype, "", "median", "best");
-    measure_limits(&bench);
+    if (!choices.bare)
+        measure_limits(&bench);
     for (size_t i = 0; i < N_KINDS; i++)
         if (choices.row ? strcmp(choices.row, kinds[i].name) == 0 : kinds[i].in_all)
             TRY_OUT(kinds[i].run(&bench));
