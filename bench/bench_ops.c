@@ -90,7 +90,7 @@ static void run_attention(struct operands *o, const int64_t *s)
     for (int64_t i = 0; i <= s[3]; i++)
         o->segments[i] = (int32_t)(i * s[0]);
     struct tensor segments = tensor_i32(o->segments, s[3] + 1);
-    ops_attention(o->ops, &out, &lse, &q, &k, &v, &segments);
+    ops_attention(o->ops, &out, &lse, &q, &k, &v, &segments, NULL);
 }
 
 static void run_attention_backward(struct operands *o, const int64_t *s)
@@ -104,7 +104,8 @@ static void run_attention_backward(struct operands *o, const int64_t *s)
     for (int64_t i = 0; i <= s[3]; i++)
         o->segments[i] = (int32_t)(i * s[0]);
     struct tensor segments = tensor_i32(o->segments, s[3] + 1);
-    ops_attention_backward(o->ops, &d_q, &d_k, &d_v, &out, &q, &k, &v, &out, &lse, &segments);
+    ops_attention_backward(o->ops, &d_q, &d_k, &d_v, &out, &q, &k, &v, &out, &lse, &segments,
+                           NULL);
 }
 
 static double decode_flops(const int64_t *s)
@@ -115,17 +116,18 @@ static double decode_flops(const int64_t *s)
 /* s: sequences, heads, width, keys; all but 16 of the keys are shared by groups of 8 */
 static void decode(struct operands *o, const int64_t *s, int64_t shared)
 {
-    int64_t N = s[0], H = s[1], D = s[2], row = H / 2 * D;
+    int64_t N = s[0], H = s[1], D = s[2], padded = (s[3] + 15) / 16 * 16;
     struct tensor q = tensor_3d(o->x[0], N, H, D), out = tensor_3d(o->x[3], N, H, D);
-    struct attention_keys keys[256];
+    struct kv_cache cache = {.n_rows = 2 * N * padded, .K = H / 2, .D = D, .data = o->x[1]};
+    static int32_t host[4 * 256];
+    struct tensor runs = tensor_i32(host, 4 * N);
 
-    for (int64_t n = 0; n < N; n++)
-        keys[n] = (struct attention_keys){
-            .k = {o->x[1] + n / 8 * s[3] * row, o->x[4] + n * s[3] * row},
-            .v = {o->x[2] + n / 8 * s[3] * row, o->x[5] + n * s[3] * row},
-            .n = {(int32_t)shared, (int32_t)(s[3] - shared)},
-        };
-    ops_attention_decode(o->ops, &out, &q, keys, (int)(H / 2));
+    for (int64_t n = 0; n < N; n++) {
+        const int32_t run[4] = {(int32_t)(n / 8 * padded), (int32_t)shared,
+                                (int32_t)((N + n) * padded), (int32_t)(s[3] - shared)};
+        memcpy(host + 4 * n, run, sizeof(run));
+    }
+    ops_attention_decode(o->ops, &out, &q, &cache, &runs);
 }
 
 static void run_decode_shared(struct operands *o, const int64_t *s)
@@ -266,6 +268,8 @@ static const struct row rows[] = {
      attention_backward_flops, {40, 8, 32, 50}, 0},
     {"attention_backward 60 rows, 6 x 16, 40 segments", run_attention_backward,
      attention_backward_flops, {60, 6, 16, 40}, 0},
+    {"attention_backward 1024 rows, 8 x 32", run_attention_backward, attention_backward_flops,
+     {1024, 8, 32, 1}, 0},
     {"attention_decode 64, 8 x 32, 240 shared by 8", run_decode_shared, decode_flops,
      {64, 8, 32, 240}, 0},
     {"attention_decode 64, 8 x 32, 240 own", run_decode_own, decode_flops, {64, 8, 32, 240}, 0},

@@ -158,14 +158,17 @@ int bench_grpo(struct model_bench *bench)
     const struct generation *g = &grpo_generation;
     struct model_options options = {.trainable = 1, .bf16 = bench->bf16};
     struct model_options frozen = {.bf16 = bench->bf16};
+    const struct rollout_limits limits = {.max_sequences = g->n_groups * g->n_samples,
+                                          .max_prompt = g->n_prompt,
+                                          .max_completion = g->n_new,
+                                          .max_batched_tokens = 2048};
     int status;
 
     TRY_OUT(model_create(&parts.policy, bench->ops, &bench->shape, &options, 1));
     TRY_OUT(model_create(&parts.sampler, bench->ops, &bench->shape, &frozen, 1));
     TRY_OUT(learner_create(&parts.learner, parts.policy, NULL, &grpo_defaults,
                            &optimizer_defaults, 1000));
-    TRY_OUT(rollout_create(&parts.rollout, parts.sampler, bench->tokenizer, 1,
-                           g->n_groups * g->n_samples, g->n_prompt, g->n_new));
+    TRY_OUT(rollout_create(&parts.rollout, parts.sampler, bench->tokenizer, 1, &limits));
     TRY_OUT(rollout_set_stops(parts.rollout, NULL, 0));
     parts.image.maximum = (size_t)8 << 30;
     status = run_grpo_steps(bench, &parts);

@@ -1,6 +1,5 @@
 /* What a decoded token costs against context and batch: a cliff would show. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "bench/model_rows.h"
 #include "common/status.h"
@@ -15,16 +14,19 @@ static int time_steps(struct model_bench *bench, struct model *model, int n_prom
     static double times[SWEEP_STEPS];
     int n = n_prompts * n_samples, status;
     struct model_cache *cache = NULL;
-    size_t n_vocab = (size_t)bench->shape.vocab_size;
-    float *logits = malloc((size_t)n * n_vocab * sizeof(float));
-    struct model_decode_row *rows = mem_alloc((size_t)n, sizeof(*rows));
+    size_t most = (size_t)(n > n_context ? n : n_context);
+    struct model_decode_row *rows = mem_alloc(most, sizeof(*rows));
+    struct draw *draws = mem_alloc((size_t)n, sizeof(*draws));
+    int32_t *tokens = mem_alloc((size_t)n, sizeof(*tokens));
+    float *logprobs = mem_alloc((size_t)n, sizeof(*logprobs));
 
-    if (!logits)
-        TRY_OUT(status_fail(STATUS_NOMEM, "no memory for the logits of %d sequences", n));
+    for (int i = 0; i < n; i++)
+        draws[i] = (struct draw){.uniform = 0.5, .temperature = 1, .top_p = 1, .row = i};
     TRY_OUT(model_cache_create(&cache, model, n_prompts, n_context, n, SWEEP_STEPS + SWEEP_WARM));
     for (int32_t i = 0; i < n_prompts; i++) {
-        int32_t segments[2] = {0, n_context};
-        TRY_OUT(model_prefill(model, cache, 1, bench->tokens, segments, &i, logits));
+        for (int t = 0; t < n_context; t++)
+            rows[t] = (struct model_decode_row){i, MODEL_PROMPT, t, bench->tokens[t]};
+        TRY_OUT(model_decode(model, cache, n_context, rows, 0, NULL, NULL, NULL));
     }
     for (int step = -SWEEP_WARM; step < SWEEP_STEPS; step++) {
         for (int i = 0; i < n; i++)
@@ -33,7 +35,7 @@ static int time_steps(struct model_bench *bench, struct model *model, int n_prom
                                                 .position = step + SWEEP_WARM,
                                                 .token = bench->tokens[i]};
         double before = bench_now();
-        TRY_OUT(model_decode(model, cache, n, rows, logits));
+        TRY_OUT(model_decode(model, cache, n, rows, n, draws, tokens, logprobs));
         if (step >= 0)
             times[step] = bench_now() - before;
     }
@@ -42,7 +44,9 @@ static int time_steps(struct model_bench *bench, struct model *model, int n_prom
 out:
     model_cache_destroy(&cache);
     mem_free(rows);
-    free(logits);
+    mem_free(draws);
+    mem_free(tokens);
+    mem_free(logprobs);
     return status;
 }
 
