@@ -110,7 +110,7 @@ def python(script, *arguments):
         environment.update(LD_PRELOAD=os.environ["PRELOAD"], MALLOC_CONF=MALLOC_CONF)
     out = execute([PYTHON, os.path.join(HERE, script), "--threads", THREADS,
                    *PROCESSOR_TIME, *arguments], environment)
-    rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    rows = [json.loads(line) for line in out.splitlines() if line.startswith('{"row"')]
     return {r["row"]: r["value"] for r in rows}
 
 
