@@ -12,6 +12,9 @@
 #define BENCH_MOST_THREADS 64
 
 double bench_now(void);   /* seconds, monotonic */
+/* From here on seconds are of this process's processor time: with one thread, a measure that other
+ * programs disturb little. */
+void bench_count_processor_time(void);
 
 /* Flops a second of independent chains of multiply-adds, by the kernels that `ops_name` (what
  * ops_name() says) names. The best of several short runs. */

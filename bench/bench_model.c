@@ -3,10 +3,13 @@
  * training as learner/ does it, a whole GRPO step; beside what this machine can do in the same run.
  *
  *     bench_model [--shape tiny|0.5b] [--dtype f32|bf16] [--row decode|prefill|train|grpo|sweep]
- *                 [--repeat N] [--threads N] [--device TEXT] [--tsv FILE]
+ *                 [--only TEXT] [--repeat N] [--threads N] [--device TEXT] [--tsv FILE]
+ *                 [--processor-time] [--bare]
  *
  * Weights are random, no file is read. Decoding goes from 224 tokens of context to 256, sampling
- * and log-probabilities included, prompts not. Without --row: all but sweep.
+ * and log-probabilities included, prompts not. Without --row: all but sweep. --only: rows of decode
+ * and prefill whose name contains the text. --processor-time: seconds that this process had a core,
+ * for one thread on a busy machine. --bare: without the machine's limits, for profiles.
  */
 #include <getopt.h>
 #include <math.h>
@@ -75,13 +78,14 @@ static int usage(void)
 {
     fprintf(stderr, "bench_model [--shape tiny|0.5b] [--dtype f32|bf16] "
                     "[--row decode|prefill|train|grpo|sweep]\n"
-                    "            [--repeat N] [--threads N] [--device TEXT] [--tsv FILE]\n");
+                    "            [--only TEXT] [--repeat N] [--threads N] [--device TEXT]\n"
+                    "            [--tsv FILE] [--processor-time] [--bare]\n");
     return 2;
 }
 
 struct choices {
-    const char *shape, *dtype, *row, *device, *table;
-    int n_threads, repeats;
+    const char *shape, *dtype, *row, *only, *device, *table;
+    int n_threads, repeats, processor_time, bare;
 };
 
 static int parse_choices(int argc, char **argv, struct choices *choices)
@@ -90,7 +94,9 @@ static int parse_choices(int argc, char **argv, struct choices *choices)
         {"shape", required_argument, NULL, 's'},  {"dtype", required_argument, NULL, 'd'},
         {"row", required_argument, NULL, 'r'},    {"repeat", required_argument, NULL, 'n'},
         {"threads", required_argument, NULL, 't'}, {"device", required_argument, NULL, 'v'},
-        {"tsv", required_argument, NULL, 'f'},    {NULL, 0, NULL, 0}};
+        {"tsv", required_argument, NULL, 'f'},    {"only", required_argument, NULL, 'o'},
+        {"processor-time", no_argument, NULL, 'p'}, {"bare", no_argument, NULL, 'b'},
+        {NULL, 0, NULL, 0}};
     int c, known = 0;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -106,6 +112,12 @@ static int parse_choices(int argc, char **argv, struct choices *choices)
             choices->n_threads = (int)strtol(optarg, NULL, 10);
         else if (c == 'v')
             choices->device = optarg;
+        else if (c == 'o')
+            choices->only = optarg;
+        else if (c == 'p')
+            choices->processor_time = 1;
+        else if (c == 'b')
+            choices->bare = 1;
         else if (c == 'f')
             choices->table = optarg;
         else
@@ -146,6 +158,8 @@ static int open_bench(struct model_bench *bench, const struct choices *choices)
     bench->shape = strcmp(choices->shape, "tiny") == 0 ? tiny : half_billion;
     bench->bf16 = strcmp(choices->dtype, "bf16") == 0;
     bench->repeats = choices->repeats;
+    bench->peak = NAN;
+    bench->only = choices->only;
     arena_init(&bench->arena, (size_t)1 << 30);
     TRY(ops_create(&bench->ops, choices->device, choices->n_threads));
     TRY(open_bench_tokenizer(&bench->tokenizer));
@@ -167,12 +181,15 @@ int main(int argc, char **argv)
 
     if (parse_choices(argc, argv, &choices) < 0)
         return usage();
+    if (choices.processor_time)
+        bench_count_processor_time();
     log_set_level(LOG_WARNING);
     TRY_OUT(open_bench(&bench, &choices));
     printf("%s, %d threads; %s, %.2f M parameters, %s\n%-44s %10s %10s\n", bench.report.machine,
            choices.n_threads, choices.shape, 1e-6 * (double)model_shape_parameters(&bench.shape),
            choices.dtype, "", "median", "best");
-    measure_limits(&bench);
+    if (!choices.bare)
+        measure_limits(&bench);
     for (size_t i = 0; i < N_KINDS; i++)
         if (choices.row ? strcmp(choices.row, kinds[i].name) == 0 : kinds[i].in_all)
             TRY_OUT(kinds[i].run(&bench));

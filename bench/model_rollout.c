@@ -173,7 +173,8 @@ int bench_decode(struct model_bench *bench)
 
     TRY_OUT(model_create(&model, bench->ops, &bench->shape, &options, 1));
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        TRY_OUT(run_decode_row(bench, model, &rows[i]));
+        if (!bench->only || strstr(rows[i].name, bench->only))
+            TRY_OUT(run_decode_row(bench, model, &rows[i]));
 out:
     model_destroy(&model);
     return status;
@@ -185,8 +186,11 @@ static int run_prefill_row(struct model_bench *bench, struct model *model, int n
     struct generation g = {1, 1, n_tokens, 1};
     struct rollout *rollout = NULL;
     char name[64];
-    int status;
+    int status = STATUS_OK;
 
+    snprintf(name, sizeof(name), "prefill %d", n_tokens);
+    if (bench->only && !strstr(name, bench->only))
+        return status;
     samples.n = 0;
     TRY_OUT(open_rollout(&rollout, bench, model, &g));
     for (int i = -1; i < bench->repeats * 3; i++) {
@@ -199,7 +203,6 @@ static int run_prefill_row(struct model_bench *bench, struct model *model, int n
             bench_add(&samples, n_tokens / (bench_now() - before));
         TRY_OUT(drop_groups(bench, rollout));
     }
-    snprintf(name, sizeof(name), "prefill %d", n_tokens);
     print_bench_row(bench, name, "tok/s", "FMA peak",
                     bench->peak * n_tokens / prefill_flops(&bench->shape, n_tokens), &samples);
 out:
@@ -214,8 +217,8 @@ int bench_prefill(struct model_bench *bench)
     int status;
 
     TRY_OUT(model_create(&model, bench->ops, &bench->shape, &options, 1));
-    TRY_OUT(run_prefill_row(bench, model, 256));
-    TRY_OUT(run_prefill_row(bench, model, 1024));
+    for (int n = 256; n <= 1024; n *= 4)
+        TRY_OUT(run_prefill_row(bench, model, n));
 out:
     model_destroy(&model);
     return status;

@@ -15,6 +15,7 @@ struct model_bench {
     struct model_shape shape;
     const char *shape_name;           /* "tiny", "0.5b" */
     int bf16, repeats;
+    const char *only;                 /* text in the names of rows; NULL: all */
     struct bench_report report;
     double peak, dram;                /* flops and bytes a second of this machine, now */
     struct arena arena;
