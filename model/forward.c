@@ -121,6 +121,11 @@ static int check_batch(const struct model *model, const struct model_batch *batc
     for (int i = 0; i < batch->n_segments; i++)
         if (segments[i + 1] < segments[i])
             BUG("model_forward: segment %d ends before it starts", i);
+    for (int i = 0; batch->prefixes && i < batch->n_segments; i++)
+        if (batch->prefixes[i] < -1 || batch->prefixes[i] >= i ||
+            (batch->prefixes[i] >= 0 && batch->prefixes[batch->prefixes[i]] >= 0))
+            BUG("model_forward: segment %d cannot be the prefix of segment %d",
+                (int)batch->prefixes[i], i);
     for (int i = 0; i < batch->n_targets; i++)
         if (batch->target_rows[i] < 0 || batch->target_rows[i] >= batch->n_tokens)
             BUG("model_forward: target row %d of %d tokens", (int)batch->target_rows[i],
@@ -152,7 +157,8 @@ static void run_layers(struct model *model, struct tape_views *views)
     for (int i = 0; i < model->shape.n_layers; i++) {
         struct activations *a = &views->layers[i];
         layer_project(model, &model->layers[i], a, views);
-        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments);
+        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments,
+                      views->prefixes);
         layer_finish(model, &model->layers[i], a, views, layer_output(model, views, i));
     }
 }
@@ -186,10 +192,13 @@ int model_forward(struct model *model, struct model_tape *tape, const struct mod
     TRY(check_batch(model, batch));
     TRY(prepare_positions(model, batch));
     TRY(tape_prepare(tape, batch->n_tokens, batch->n_segments, batch->n_targets, keep));
+    views->prefixes = batch->prefixes ? &views->prefix_indices : NULL;
     if (batch->n_targets) {
         upload_indices(model->ops, &views->tokens, batch->tokens);
         upload_indices(model->ops, &views->positions, batch->positions);
         upload_indices(model->ops, &views->segments, batch->segments);
+        if (batch->prefixes)
+            upload_indices(model->ops, &views->prefix_indices, batch->prefixes);
         upload_indices(model->ops, &views->target_rows, batch->target_rows);
         upload_indices(model->ops, &views->targets, batch->targets);
         run_layers(model, views);
@@ -202,20 +211,4 @@ int model_forward(struct model *model, struct model_tape *tape, const struct mod
     tape->kept = keep;
     tape->logits_kept = keep && batch->n_targets <= views->logits.shape[0];
     return STATUS_OK;
-}
-
-float model_logprob(struct model *model, const float *logits, int32_t token, float temperature)
-{
-    struct ops *ops = model->ops;
-    struct tensor target = tensor_i32(model->row_target, 1);
-    struct tensor logprob = tensor_1d(model->row_logprob, 1);
-    float value = 0.0f;
-
-    ops_upload(ops, model->row_logits.data, logits,
-               (size_t)model->shape.vocab_size * sizeof(float));
-    ops_upload(ops, model->row_target, &token, sizeof(token));
-    ops_token_logprob(ops, &logprob, NULL, &model->row_logits, &target, temperature);
-    ops_download(ops, &value, model->row_logprob, sizeof(value));
-    /* The failure stays in the device and is found by the next call that returns a status. */
-    return ops_sync(ops) < 0 ? NAN : value;
 }
