@@ -51,6 +51,14 @@ static void run_matmul(struct operands *o, const int64_t *s)
     ops_matmul(o->ops, &out, &in, &weight, NULL);
 }
 
+static void run_matmul_rows(struct operands *o, const int64_t *s)
+{
+    struct tensor in = tensor_2d(o->x[0], s[0], s[1]), out = tensor_2d(o->x[1], s[0], s[2]);
+    struct matrix weight = matrix_rows(o->x[2], s[2], s[1]);
+
+    ops_matmul(o->ops, &out, &in, &weight, NULL);
+}
+
 static void run_backward_input(struct operands *o, const int64_t *s)
 {
     struct tensor d_in = tensor_2d(o->x[0], s[0], s[1]), d_out = tensor_2d(o->x[1], s[0], s[2]);
@@ -301,6 +309,8 @@ static const struct row rows[] = {
     PRODUCT("matmul", run_matmul, 1024, 768, 256),
     PRODUCT("matmul", run_matmul, 4000, 256, 300),
     PRODUCT("matmul", run_matmul, 1024, 1024, 1024),
+    PRODUCT("matmul of rows", run_matmul_rows, 1024, 256, 1024),
+    PRODUCT("matmul of rows", run_matmul_rows, 1024, 1024, 256),
     PRODUCT("backward_input", run_backward_input, 1024, 96, 256),
     PRODUCT("backward_input", run_backward_input, 1024, 256, 768),
     PRODUCT("backward_input", run_backward_input, 4000, 768, 256),

@@ -256,7 +256,6 @@ static void finish_targets(struct model_cache *cache, struct activations *a, int
     some.gate = first_rows(a->gate, n_targets);
     some.up = first_rows(a->up, n_targets);
     views.normed = first_rows(views.normed, n_targets);
-    views.branch = first_rows(views.branch, n_targets);
     views.hidden = first_rows(views.hidden, n_targets);
     struct tensor last = first_rows(views.last, n_targets);
     ops_attention_decode(model->ops, &some.attended, &some.q, &cache->layers[l], &runs);

@@ -161,7 +161,7 @@ struct tape_views {
     struct tensor prefix_indices, *prefixes;   /* prefixes: NULL when no segment has one */
     struct activations *layers;             /* [n_layers]; all alike unless kept */
     struct tensor last;                     /* [N,C] the last layer's output */
-    struct tensor normed, branch, hidden;   /* scratch: [N,C], [N,C], [N,F] */
+    struct tensor normed, hidden;           /* scratch: [N,C], [N,F] */
     struct tensor gathered, final_rstd, final_normed;   /* [R,C], [R], [R,C] */
     struct tensor logits;                   /* [head_rows(), V]: some rows at a time */
     struct tensor logprobs, entropy;        /* [R] */

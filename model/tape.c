@@ -151,7 +151,6 @@ static void carve_tape(struct ops_arena *arena, const struct layout *layout,
     views->targets = carve_indices(arena, layout->n_targets);
     views->last = carve(arena, N, C, 0);
     views->normed = carve(arena, N, C, 0);
-    views->branch = carve(arena, N, C, 0);
     views->hidden = carve(arena, N, shape->hidden_channels, 0);
     carve_head(arena, layout, views);
     if (layout->keep)

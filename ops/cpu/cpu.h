@@ -34,8 +34,8 @@ void *cpu_scratch(struct cpu *cpu, enum cpu_scratch which, size_t bytes);
 
 /* Steps step .. step + n_steps - 1 of n_panels panels of 16 from `panel` on, as float32, into
  * panels[n_panels][n_steps][16]. Panels of outputs walk along the rows of a matrix (not one that
- * holds float32 panels: those are packed); panels of inputs walk down its columns. `rows` is scratch
- * for n_panels * n_steps * 16 floats, where the matrix has an adapter or holds panels. */
+ * holds float32 panels: those are packed); panels of inputs walk down its columns. `rows` is
+ * scratch for n_panels * n_steps * 16 floats, where the matrix has an adapter or holds panels. */
 void cpu_pack_outputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,
                       int64_t n_panels, int64_t step, int64_t n_steps, float *panels, float *rows);
 void cpu_pack_inputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,

@@ -11,7 +11,7 @@
 #define TURNED_STEPS 384                /* where a is packed too, it takes most of the L2 cache */
 #define TURNED_ROWS 256
 #define TURNED_PANELS_FLOATS ((int64_t)1 << 15)
-#define WIDEN_ROWS 16                   /* from so many rows on bfloat16 is widened once */
+#define WIDEN_ROWS 24                   /* from so many rows on bfloat16 is widened once */
 #define INLINE_CYCLES 8000.0
 #define TASK_CYCLES 20000.0             /* of the smallest tasks, where each thread has one */
 
@@ -179,8 +179,9 @@ static double set_cuts(struct job *job, int64_t row_cuts, int64_t panel_cuts)
     job->rows_per_task = divide_up(divide_up(at_least(job->n_rows, 1), row_cuts), tile) * tile;
     if (job->turned && job->rows_per_task > TURNED_ROWS / tile * tile)
         job->rows_per_task = TURNED_ROWS / tile * tile;
-    job->panels_per_task = divide_up(divide_up(at_least(job->n_panels, 1), panel_cuts), unit) * unit;
-    job->n_panel_tasks = divide_up(at_least(job->n_panels, 1), job->panels_per_task);
+    int64_t n_panels = at_least(job->n_panels, 1);
+    job->panels_per_task = divide_up(divide_up(n_panels, panel_cuts), unit) * unit;
+    job->n_panel_tasks = divide_up(n_panels, job->panels_per_task);
     job->n_tasks = divide_up(job->n_rows, job->rows_per_task) * job->n_panel_tasks;
     return task_cycles(job, job->rows_per_task, job->panels_per_task);
 }

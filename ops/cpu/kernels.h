@@ -11,8 +11,8 @@
 #include "ops/backend.h"
 
 /* out[r,m] = (accumulate ? out : 0) + sum over k of a[r,k] b[k,m], then + bias[m], then + add[r,m].
- * b lies in panels of 16 columns, [n_steps][16] each, as float32, or as bfloat16 in b_bf16 when that
- * is not NULL. a: row r is row r % tile_rows of block r / tile_rows. */
+ * b lies in panels of 16 columns, [n_steps][16] each, as float32, or as bfloat16 in b_bf16 when
+ * that is not NULL. a: row r is row r % tile_rows of block r / tile_rows. */
 struct product {
     const float *a;
     int64_t a_block, a_row, a_step;

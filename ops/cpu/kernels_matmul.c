@@ -49,9 +49,10 @@ INLINE void pack(float *packed, const float *x, int64_t ld, int64_t n_steps, int
 {
     int64_t i = first;
 
-    for (; i + PACK_TOGETHER <= last && (i + PACK_TOGETHER) * width <= n_columns; i += PACK_TOGETHER)
+    int64_t whole = min_i64(last, n_columns / width);
+    for (; i + PACK_TOGETHER <= whole; i += PACK_TOGETHER)
         pack_whole(packed + i * n_steps * width, x + i * width, ld, n_steps, width, PACK_TOGETHER);
-    for (; i < last && (i + 1) * width <= n_columns; i++)
+    for (; i < whole; i++)
         pack_whole(packed + i * n_steps * width, x + i * width, ld, n_steps, width, 1);
     for (; i < last; i++) {
         int64_t n = n_columns - i * width;

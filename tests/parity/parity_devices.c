@@ -175,7 +175,8 @@ static void run_matmul_several(struct trial *t)
 {
     int64_t N = t->s[0], C = t->s[1], M[3] = {t->s[2], 17, 40};
     struct tensor in = input(t, N, C, 0), d_in = output(t, N, C, 0);
-    struct tensor residual = input(t, N, M[1], 0), out[3], bias[3], d_out[3], d_weight[3], d_bias[3];
+    struct tensor residual = input(t, N, M[1], 0), out[3], bias[3];
+    struct tensor d_out[2], d_weight[2], d_bias[2];
     struct matrix weight[3];
     struct ops_product products[3];
     struct ops_product_gradient gradients[3];
