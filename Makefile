@@ -77,7 +77,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
 
 .SECONDARY:
-.PHONY: all demo test check bench bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check chaos bench bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -101,6 +101,12 @@ tests: $(TESTS) $(PLUGINS)
 
 check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(PLUGINS) $(OUT)/hone   ## the same for one program: make check T=test_grpo
 	@tools/run_tests $(if $(T),$(OUT)/tests/$(T),$(TESTS))
+
+# CHAOS_FAULTS=200, CHAOS_SEED=1
+CHAOS_FAULTS ?= 200
+CHAOS_SEED ?= 1
+chaos: $(OUT)/tests/integration_chaos   ## processes killed and stopped, links cut, at random: the same bytes
+	@$< $(CHAOS_FAULTS) $(CHAOS_SEED)
 
 bench: $(BENCHES)   ## speed of the arithmetic, beside the machine's own limits
 	@for b in $(BENCHES); do $$b || exit 1; done
@@ -202,6 +208,7 @@ $(OUT)/tests/integration_%: tests/integration/integration_%.c $(OUT)/tests/integ
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+$(OUT)/tests/integration_chaos $(OUT)/tests/integration_keys: $(OUT)/tests/integration/support_link.o
 $(OUT)/bench/%: bench/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
