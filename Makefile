@@ -102,7 +102,7 @@ tests: $(TESTS) $(PLUGINS)
 check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(PLUGINS) $(OUT)/hone   ## the same for one program: make check T=test_grpo
 	@tools/run_tests $(if $(T),$(OUT)/tests/$(T),$(TESTS))
 
-# CHAOS_FAULTS=200, CHAOS_SEED=1
+# The same with CHAOS_FAULTS=20 is in make test.
 CHAOS_FAULTS ?= 200
 CHAOS_SEED ?= 1
 chaos: $(OUT)/tests/integration_chaos   ## processes killed and stopped, links cut, at random: the same bytes
