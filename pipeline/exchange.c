@@ -8,6 +8,7 @@
 #include "pipeline/exchange_work.h"
 
 #define POLL_MS 50
+#define GONE_MS 5000      /* for a connection to come back */
 #define JUDGE_LEASES 4   /* outstanding at one reward worker */
 
 static int is_out(const struct group_slot *slot)
@@ -360,10 +361,11 @@ static int check_silence(struct work *work, int64_t now)
         struct peer *peer = exchange->peers[i];
         int64_t since = peer->heard_ms > exchange->wait_started_ms ? peer->heard_ms
                                                                    : exchange->wait_started_ms;
-        if (!peer->n_leases || now - since < silent_ms)
+        int64_t limit_ms = peer->is_ready || silent_ms < GONE_MS ? silent_ms : GONE_MS;
+        if (!peer->n_leases || now - since < limit_ms)
             continue;
-        snprintf(why, sizeof(why), "silent for %lld ms (run.silent_ms)",
-                 (long long)silent_ms);
+        snprintf(why, sizeof(why), "silent for %lld ms (%s)", (long long)limit_ms,
+                 limit_ms == silent_ms ? "run.silent_ms" : "and its connection is gone");
         TRY(give_up_on(work, peer, why));
     }
     return STATUS_OK;

@@ -20,6 +20,8 @@ struct peer {
     uint32_t version_acked;    /* taken over, with the right digest */
     int has_acked;
     int is_alone;              /* holds one suspect group; gets no other */
+    int n_out;                 /* what state_write() counts: its leases, and the oldest's group */
+    size_t oldest;
     struct wire_heartbeat beat;
     int64_t beat_ms;           /* when that came */
 };
