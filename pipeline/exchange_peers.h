@@ -10,6 +10,7 @@
 struct peer {
     char name[WIRE_NAME_BYTES];
     enum worker_role role;
+    uint64_t pid;              /* another one: the process before has died */
     int is_ready;              /* said hello, and is not known to be gone */
     int n_leases;
     int64_t heard_ms;

@@ -117,7 +117,7 @@ static int say(struct play *play, unsigned which, int encoded)
 
 static int greet(struct play *play, unsigned which)
 {
-    struct wire_hello hello = {.version = {"", 0}};
+    struct wire_hello hello = {.pid = which / 64, .version = {"", 0}};
 
     snprintf(hello.role, sizeof(hello.role), "%s", which % N_WORKERS < 2 ? "rollout" : "reward");
     return say(play, which, wire_encode_hello(&hello, &play->frame));

@@ -40,7 +40,7 @@ struct fixture {
 struct fake {
     struct wire_link *link;
     char name[WIRE_NAME_BYTES];
-    uint64_t n_greeted;
+    uint64_t n_greeted, pid;
     struct text in, out;
     struct arena arena;
     int n_leases, n_beats, n_images;
@@ -170,10 +170,17 @@ static void fake_send(struct fake *fake, int encoded)
 
 static void fake_greet(struct fake *fake)
 {
-    struct wire_hello hello = {.role = "rollout", .pid = 1, .version = {"1", 1}};
+    struct wire_hello hello = {.role = "rollout", .pid = fake->pid, .version = {"1", 1}};
 
     snprintf(hello.name, sizeof(hello.name), "%s", fake->name);
     fake_send(fake, wire_encode_hello(&hello, &fake->out));
+}
+
+/* Another process under the same name. */
+static void fake_die(struct fake *fake)
+{
+    fake->pid++;
+    fake_greet(fake);
 }
 
 static void fake_answer(struct fake *fake, uint64_t lease, const struct task *task)
@@ -204,13 +211,14 @@ static void fake_lease(struct fake *fake)
     if (fake->batches) {
         fake->batch_ids[fake->n_batch] = lease.task.id;
         fake->batch[fake->n_batch++] = lease.lease;
-    } else if (fake->deadly_task && lease.task.id == fake->deadly_task)
-        fake_greet(fake);
-    else if (fake->holds) {
+    } else if (fake->deadly_task && lease.task.id == fake->deadly_task) {
+        fake_die(fake);
+    } else if (fake->holds) {
         fake->held_ids[fake->n_held % (N_TASKS * 4)] = lease.task.id;
         fake->held[fake->n_held++ % (N_TASKS * 4)] = lease.lease;
-    } else
+    } else {
         fake_answer(fake, lease.lease, &lease.task);
+    }
 }
 
 static void fake_weights(struct fake *fake)
@@ -235,7 +243,7 @@ static void fake_batch(struct fixture *f, struct fake *fake)
     fake->n_batch = 0;
     for (int i = 0; i < n; i++)
         if (fake->batch_ids[i] == fake->deadly_task) {
-            fake_greet(fake);
+            fake_die(fake);
             return;
         }
     for (int i = 0; i < n; i++)
@@ -477,6 +485,25 @@ static void a_group_that_kills_its_worker_is_set_aside_and_the_others_are_not(vo
     close_all(fakes, 2);
 }
 
+static void a_link_that_breaks_is_no_fault_of_the_groups(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fake;
+
+    f->config.max_lease_tries = 1;
+    start(f);
+    fake_open(f, &fake, 0);
+    fake.holds = 1;
+    for (int i = 1; i <= 5; i++) {
+        play_until(f, &fake, 1, &fake.n_held, 3 * i);
+        fake_greet(&fake);   /* the same process, over a new connection */
+    }
+    fake.holds = 0;
+    play(f, &fake, 1);
+    assert_all_written(f);
+    close_all(&fake, 1);
+}
+
 static void a_step_in_which_every_group_kills_ends(void **state)
 {
     struct fixture *f = *state;
@@ -649,6 +676,7 @@ int main(void)
         TEST(weights_with_another_digest_are_sent_again),
         TEST(tokens_of_another_policy_do_not_count),
         TEST(a_group_that_kills_its_worker_is_set_aside_and_the_others_are_not),
+        TEST(a_link_that_breaks_is_no_fault_of_the_groups),
         TEST(a_step_in_which_every_group_kills_ends),
         TEST(a_silent_worker_loses_its_groups_to_another),
         TEST(a_worker_that_is_gone_for_good_loses_its_groups_soon),
