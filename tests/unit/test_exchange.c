@@ -596,7 +596,7 @@ static void a_stuck_step_ends_with_a_report_of_who_waits_for_whom(void **state)
     char path[FILE_PATH_MAX];
     struct fake fake;
 
-    f->config.stuck_ms = 400;
+    f->config.stuck_ms = 3000;
     start(f);
     fake_open(f, &fake, 0);
     fake.holds = fake.says_no_ack = 1;
