@@ -18,7 +18,7 @@ static struct place place;
 static long n_wanted = 20;
 static uint64_t seed = 1;
 
-/* Steps long enough to be hit in the middle; a group that dies with its worker is no poison here. */
+/* Steps long enough to be hit in the middle. Groups that die with their worker are no poison. */
 #define SETTINGS                                                                                   \
     "--set", "zero:grpo.tasks_per_step=48", "--set", "zero:rollout.num_generations=8", "--set",    \
         "zero:grpo.max_steps=6", "--set", "eval.n_tasks=8", "--set", "run.save_steps=1", "--set",  \

@@ -455,8 +455,8 @@ static void tokens_of_another_policy_do_not_count(void **state)
     close_all(&fake, 1);
 }
 
-/* Three groups are in its hands when it dies: each is suspect, and one more death would be too much.
- * Given out alone, only the deadly one has it. */
+/* Three groups are in its hands when it dies. Each is suspect, and one more death is too much:
+ * given out alone, only the deadly one has it. */
 static void a_group_that_kills_its_worker_is_set_aside_and_the_others_are_not(void **state)
 {
     struct fixture *f = *state;
