@@ -79,7 +79,7 @@ SHIMS    := $(patsubst tests/shim/%.c,$(OUT)/shim/%.so,$(wildcard tests/shim/*.c
 SUPPORT_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/integration/support*.c))
 
 .SECONDARY:
-.PHONY: all demo test check bench bench-record bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check chaos bench bench-record bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -103,6 +103,12 @@ tests: $(TESTS) $(PLUGINS)
 
 check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(PLUGINS) $(OUT)/hone   ## the same for one program: make check T=test_grpo
 	@tools/run_tests $(if $(T),$(OUT)/tests/$(T),$(TESTS))
+
+# The same with CHAOS_FAULTS=20 is in make test.
+CHAOS_FAULTS ?= 200
+CHAOS_SEED ?= 1
+chaos: $(OUT)/tests/integration_chaos   ## processes killed and stopped, links cut, at random: the same bytes
+	@$< $(CHAOS_FAULTS) $(CHAOS_SEED)
 
 bench: $(BENCHES)   ## speed of the arithmetic and of the engine, beside the machine's own limits
 	@for b in $(BENCHES); do $$b || exit 1; done
@@ -209,6 +215,7 @@ $(OUT)/tests/integration_%: tests/integration/integration_%.c $(SUPPORT_O) $(OUT
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+$(OUT)/tests/integration_chaos $(OUT)/tests/integration_keys: $(OUT)/tests/integration/support_link.o
 $(OUT)/bench/bench_model: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/model_*.c))
 $(OUT)/bench/bench_%: bench/bench_%.c $(OUT)/bench/bench.o $(OUT)/libhone.a
 	@mkdir -p $(@D)

@@ -8,6 +8,7 @@
 #include "pipeline/exchange_work.h"
 
 #define POLL_MS 50
+#define GONE_MS 5000      /* for a connection to come back */
 #define JUDGE_LEASES 4   /* outstanding at one reward worker */
 
 static int is_out(const struct group_slot *slot)
@@ -92,7 +93,7 @@ static int take_back(struct work *work, size_t i, const char *who, const char *w
 }
 
 /* A reward worker judges one group after another: the oldest lease is the one it died of. */
-static int take_back_all(struct work *work, struct peer *peer, const char *why)
+static int take_back_all(struct work *work, struct peer *peer, const char *why, int is_to_blame)
 {
     uint64_t oldest = UINT64_MAX;
 
@@ -103,7 +104,8 @@ static int take_back_all(struct work *work, struct peer *peer, const char *why)
     for (size_t i = 0; i < work->job->n_tasks; i++)
         if (is_out(&work->slots[i]) && work->slots[i].peer == peer)
             TRY(take_back(work, i, peer->name, why,
-                          peer->role == WORKER_ROLLOUT || work->slots[i].lease == oldest));
+                          is_to_blame && (peer->role == WORKER_ROLLOUT ||
+                                          work->slots[i].lease == oldest)));
     peer->n_leases = 0;
     return STATUS_OK;
 }
@@ -288,6 +290,21 @@ static int accept_failure(struct work *work, struct peer *peer, const struct tex
     return take_back(work, (size_t)i, peer->name, why, 1);
 }
 
+/* One that comes back under its name has lost what it held. A link that was cut is no fault of its
+ * groups: the same process greets again. */
+static int take_hello(struct work *work, struct peer *peer, const char *name,
+                      const struct text *frame)
+{
+    uint64_t pid_before = peer ? peer->pid : 0;
+
+    TRY(peer_hello(work->exchange, name, frame));
+    if (!peer)
+        return STATUS_OK;
+    int has_died = peer->pid != pid_before;
+    return take_back_all(work, peer, has_died ? "it started again" : "its connection broke",
+                         has_died);
+}
+
 int work_take_frame(struct work *work, const char *name, const struct text *frame)
 {
     struct exchange *exchange = work->exchange;
@@ -298,11 +315,8 @@ int work_take_frame(struct work *work, const char *name, const struct text *fram
         log_warning("a frame from %s is dropped: %s", name, status_reason());
         return STATUS_OK;
     }
-    if (kind == WIRE_HELLO) {
-        if (peer)   /* it came back under its name: what it held is lost */
-            TRY(take_back_all(work, peer, "it started again"));
-        return peer_hello(exchange, name, frame);
-    }
+    if (kind == WIRE_HELLO)
+        return take_hello(work, peer, name, frame);
     if (!peer)
         return STATUS_OK;   /* nobody speaks before HELLO */
     peer->heard_ms = clock_ms();
@@ -331,7 +345,7 @@ static int replace_dead(struct work *work)
         if (peer) {
             if (peer->n_leases)   /* its groups are to blame, and bound how often */
                 workers_forgive(exchange->workers, name);
-            TRY(take_back_all(work, peer, how));
+            TRY(take_back_all(work, peer, how, 1));
             peer->is_ready = 0;
         }
         TRY(workers_restart(exchange->workers, name));
@@ -345,7 +359,8 @@ static int give_up_on(struct work *work, struct peer *peer, const char *why)
 {
     log_warning("%s: %s; its groups are given out anew%s", peer->name, why,
                 workers_kill(work->exchange->workers, peer->name) ? " and it is ended" : "");
-    TRY(take_back_all(work, peer, why));
+    /* A worker that can be reached and is silent may hang in what it holds. */
+    TRY(take_back_all(work, peer, why, peer->is_ready));
     peer->is_ready = 0;
     return STATUS_OK;
 }
@@ -360,10 +375,11 @@ static int check_silence(struct work *work, int64_t now)
         struct peer *peer = exchange->peers[i];
         int64_t since = peer->heard_ms > exchange->wait_started_ms ? peer->heard_ms
                                                                    : exchange->wait_started_ms;
-        if (!peer->n_leases || now - since < silent_ms)
+        int64_t limit_ms = peer->is_ready || silent_ms < GONE_MS ? silent_ms : GONE_MS;
+        if (!peer->n_leases || now - since < limit_ms)
             continue;
-        snprintf(why, sizeof(why), "silent for %lld ms (run.silent_ms)",
-                 (long long)silent_ms);
+        snprintf(why, sizeof(why), "silent for %lld ms (%s)", (long long)limit_ms,
+                 limit_ms == silent_ms ? "run.silent_ms" : "and its connection is gone");
         TRY(give_up_on(work, peer, why));
     }
     return STATUS_OK;

@@ -144,6 +144,7 @@ int peer_hello(struct exchange *exchange, const char *name, const struct text *f
 
     arena_init(&arena, HELLO_ARENA_BYTES);
     int status = wire_decode_hello(frame->data, frame->length, &arena, &hello);
+    uint64_t pid = status < 0 ? 0 : hello.pid;
     int role = status < 0 ? -1
                : strcmp(hello.role, "rollout") == 0 ? WORKER_ROLLOUT
                : strcmp(hello.role, "reward") == 0  ? WORKER_REWARD
@@ -160,6 +161,7 @@ int peer_hello(struct exchange *exchange, const char *name, const struct text *f
         exchange->peers[exchange->n_peers++] = peer;
     }
     peer->role = (enum worker_role)role;
+    peer->pid = pid;
     peer->is_ready = 1;
     peer->n_leases = 0;
     peer->model_serial = 0;

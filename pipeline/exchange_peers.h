@@ -10,6 +10,7 @@
 struct peer {
     char name[WIRE_NAME_BYTES];
     enum worker_role role;
+    uint64_t pid;              /* another one: the process before has died */
     int is_ready;              /* said hello, and is not known to be gone */
     int n_leases;
     int64_t heard_ms;
@@ -20,6 +21,8 @@ struct peer {
     uint32_t version_acked;    /* taken over, with the right digest */
     int has_acked;
     int is_alone;              /* holds one suspect group; gets no other */
+    int n_out;                 /* what state_write() counts: its leases, and the oldest's group */
+    size_t oldest;
     struct wire_heartbeat beat;
     int64_t beat_ms;           /* when that came */
 };

@@ -40,31 +40,33 @@ static void put_text(struct text *out, const char *key, const char *value)
     json_append_string(out, value, strlen(value));
 }
 
-/* ---- What the coordinator waits for from one peer: the oldest of its leases tells since when. */
+/* ---- What the coordinator waits for from each peer: the oldest lease tells since when. */
+
+static void count_leases(struct exchange *exchange, const struct work *work)
+{
+    for (int i = 0; i < exchange->n_peers; i++)
+        exchange->peers[i]->n_out = 0;
+    for (size_t i = 0; work && i < work->job->n_tasks; i++) {
+        const struct group_slot *slot = &work->slots[i];
+        struct peer *peer = slot->peer;
+        if (slot->state != GROUP_SAMPLING && slot->state != GROUP_JUDGING)
+            continue;
+        if (!peer->n_out++ || slot->lease < work->slots[peer->oldest].lease)
+            peer->oldest = i;
+    }
+}
 
 static void put_wait(struct text *out, const struct work *work, const struct peer *peer,
                      int64_t now)
 {
-    const struct group_slot *oldest = NULL;
-    uint64_t task = 0;
-    int n = 0;
-
-    for (size_t i = 0; work && i < work->job->n_tasks; i++) {
-        const struct group_slot *slot = &work->slots[i];
-        if (slot->peer != peer ||
-            (slot->state != GROUP_SAMPLING && slot->state != GROUP_JUDGING))
-            continue;
-        n++;
-        if (!oldest || slot->lease < oldest->lease) {
-            oldest = slot;
-            task = work->job->tasks[i]->id;
-        }
-    }
-    text_print(out, ",\"n_groups\":%d", n);
-    if (oldest)
-        text_print(out, ",\"lease\":%llu,\"task\":%llu,\"waited_ms\":%lld,\"left_ms\":%lld",
-                   (unsigned long long)oldest->lease, (unsigned long long)task,
-                   (long long)(now - oldest->leased_ms), (long long)(oldest->deadline_ms - now));
+    text_print(out, ",\"n_groups\":%d", peer->n_out);
+    if (!peer->n_out)
+        return;
+    const struct group_slot *slot = &work->slots[peer->oldest];
+    text_print(out, ",\"lease\":%llu,\"task\":%llu,\"waited_ms\":%lld,\"left_ms\":%lld",
+               (unsigned long long)slot->lease,
+               (unsigned long long)work->job->tasks[peer->oldest]->id,
+               (long long)(now - slot->leased_ms), (long long)(slot->deadline_ms - now));
 }
 
 static void put_peer(struct text *out, const struct work *work, const struct peer *peer,
@@ -101,11 +103,12 @@ static void put_notes(struct text *out, const struct exchange *exchange)
     text_print(out, "]");
 }
 
-static void print_state(struct text *out, const struct exchange *exchange, const struct work *work)
+static void print_state(struct text *out, struct exchange *exchange, const struct work *work)
 {
     char host[64] = "", digest[DIGEST_HEX_BYTES], doing[WIRE_DETAIL_BYTES];
     int64_t now = clock_ms();
 
+    count_leases(exchange, work);
     gethostname(host, sizeof(host) - 1);
     digest_hex(&exchange->image_digest, digest);
     exchange_describe(exchange, work, doing);

@@ -113,9 +113,6 @@ static int open_handle(struct sql *sql, enum sql_access access)
     if (lstat(sql->path, &info) == 0 && S_ISLNK(info.st_mode))
         return status_fail(STATUS_CONFIG, "%s is a symbolic link: put the whole run directory "
                            "elsewhere instead", sql->path);
-    if (access == SQL_WRITE && trust_is_foreign(sql->path) && geteuid() != 0)
-        return status_fail(STATUS_CONFIG, "%s belongs to another user: a run is gone on with by "
-                           "who began it; copy it to make it yours", sql->path);
     if (sqlite3_open_v2(sql->path, &sql->handle, flags, NULL) != SQLITE_OK)
         return fail_with_words(sql);
     sqlite3_extended_result_codes(sql->handle, 1);
@@ -130,6 +127,9 @@ static int open_handle(struct sql *sql, enum sql_access access)
     if (access == SQL_WRITE && sqlite3_db_readonly(sql->handle, "main"))
         return status_fail(STATUS_IO, "%s: attempt to write a readonly database%s", sql->path,
                            remedy_of(SQLITE_READONLY));
+    if (access == SQL_WRITE && trust_is_foreign(sql->path) && geteuid() != 0)
+        return status_fail(STATUS_CONFIG, "%s belongs to another user: a run is gone on with by "
+                           "who began it; copy it to make it yours", sql->path);
     /* A file from elsewhere may hold views and triggers: they shall call nothing with effects. */
     sqlite3_db_config(sql->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(sql->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);

@@ -38,7 +38,7 @@ static const struct config_field run_fields[] = {
         "milliseconds after which a group that has not come back is given to another worker"),
     RUN(connect_ms, CONFIG_INT, "60000", 100, 86400000, NULL,
         "milliseconds within which a started worker must have said hello"),
-    RUN(silent_ms, CONFIG_INT, "120000", 1000, 86400000, NULL,
+    RUN(silent_ms, CONFIG_INT, "300000", 1000, 86400000, NULL,
         "milliseconds of silence after which a worker's groups are given to others; workers speak "
         "every second, but not while they compute one batch"),
     RUN(stuck_ms, CONFIG_INT, "3600000", 1000, 86400000, NULL,

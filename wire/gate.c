@@ -188,7 +188,8 @@ static void *keep_gate(void *argument)
     zmq_pollitem_t items[2] = {{.socket = gate->zap, .events = ZMQ_POLLIN},
                                {.socket = gate->monitor, .events = ZMQ_POLLIN}};
 
-    while (zmq_poll(items, 2, gate->n_pending ? LOOK_MS : -1) >= 0 || errno == EINTR) {
+    /* It goes on whatever fails: without an answer to ZAP, libzmq would let everybody in. */
+    while (zmq_poll(items, 2, gate->n_pending ? LOOK_MS : -1) >= 0 || errno != ETERM) {
         if (items[0].revents)
             answer_request(gate);
         if (items[1].revents)

@@ -61,8 +61,24 @@ static int read_private(const char *path, size_t max_bytes, struct text *out)
         status = status_fail(STATUS_CONFIG, "key file %s may be read by others (mode %03o): "
                              "chmod 600 %s, or make new keys if others were here", path,
                              (unsigned)info.st_mode & 0777, path);
+    while (status == STATUS_OK) {
+        char piece[1024];
+        ssize_t n = read(fd, piece, sizeof(piece));
+        if (n == 0)
+            break;
+        if (n < 0 && errno != EINTR)
+            status = status_fail(STATUS_IO, "cannot read %s: %s", path, strerror(errno));
+        if (n > 0)
+            text_append(out, piece, (size_t)n);
+        explicit_bzero(piece, sizeof(piece));
+        if (out->length > max_bytes || out->failed)
+            status = status_fail(STATUS_FORMAT, "key file %s is larger than %zu bytes", path,
+                                 max_bytes);
+    }
     close(fd);
-    return status < 0 ? status : file_read(path, max_bytes, out);
+    if (!out->data)
+        text_append(out, "", 0);
+    return status;
 }
 
 /* The value behind "word " at the start of a line; 0 when there is none. */

@@ -133,7 +133,8 @@ static const char *explain(const struct wire_link *link)
                    : "; it does not speak plain: take its key with --key FILE";
     case TROUBLE_BROKEN:
         return link->public_key[0]
-                   ? "; the handshake broke off: the key file may be another coordinator's"
+                   ? "; the handshake broke off: the key file may be another coordinator's, or "
+                     "what listens there does not speak CURVE"
                    : "; the handshake broke off: it may want a key, --key FILE";
     case TROUBLE_NONE:
         break;
@@ -154,7 +155,7 @@ int wire_link_check(struct wire_link *link, int64_t lost_ms)
     if (lost > lost_ms)
         return status_fail(STATUS_CLOSED, "endpoint %s: no connection to the coordinator for %lld "
                            "ms%s", link->endpoint, (long long)lost, explain(link));
-    if (link->trouble != link->said)
+    if (link->trouble && !link->said)   /* the first one; the others come every two seconds */
         log_warning("endpoint %s: no connection yet%s", link->endpoint, explain(link));
     link->said = link->trouble;
     return STATUS_OK;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/integration/support.h"
+#include "tests/integration/support_link.h"
 
 #define WRONG_USAGE 2
 #define PEER_GONE 6
@@ -36,19 +37,6 @@ static int remove_place(void **state)
     (void)state;
     place_remove(&place);
     return 0;
-}
-
-/* A port that nobody has: asked of the kernel, which does not give it again soon. */
-static int free_port(void)
-{
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    socklen_t n = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &n), 0);
-    close(fd);
-    return ntohs(address.sin_port);
 }
 
 static char *secret_of(const char *key)
@@ -114,7 +102,7 @@ static void a_worker_from_elsewhere_with_its_key_in_the_environment_works(void *
     struct program program, worker;
     struct text text = {0};
     char setting[64];
-    int port = free_port();
+    int port = link_free_port();
 
     (void)state;
     place_copy(&place, "run/base", "run/tcp");
@@ -156,7 +144,7 @@ static void a_worker_without_the_right_key_ends_with_one_clear_line(void **state
 
     (void)state;
     place_copy(&place, "run/base", "run/wrong");
-    snprintf(setting, sizeof(setting), "run.endpoint=tcp://127.0.0.1:%d", free_port());
+    snprintf(setting, sizeof(setting), "run.endpoint=tcp://127.0.0.1:%d", link_free_port());
     TCP_RUN(&program, "run/wrong", setting, "--set", "rollout.workers=0");
     WAIT_UNTIL(SAYS(&program, "workers on other machines connect"));
     place_copy(&place, "run/wrong/config.yaml", "config.yaml");
@@ -249,7 +237,7 @@ static long peak_kib(pid_t pid)
 static void a_thousand_strangers_change_nothing_and_cost_little(void **state)
 {
     const char *wanted = getenv("HONE_TEST_CONNECTIONS");
-    int n = wanted ? (int)strtol(wanted, NULL, 10) : N_STRANGERS, port = free_port();
+    int n = wanted ? (int)strtol(wanted, NULL, 10) : N_STRANGERS, port = link_free_port();
     int *fds = mem_alloc((size_t)n, sizeof(int));
     struct program program;
     char setting[64];

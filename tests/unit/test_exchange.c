@@ -40,15 +40,20 @@ struct fixture {
 struct fake {
     struct wire_link *link;
     char name[WIRE_NAME_BYTES];
-    uint64_t n_greeted;
+    uint64_t n_greeted, pid;
     struct text in, out;
     struct arena arena;
     int n_leases, n_beats, n_images;
     int is_frozen;               /* takes nothing, says nothing */
     int says_no_ack, wrong_digest, wrong_version, doubles;
     uint64_t deadly_task;        /* dies of it: greets again instead of answering */
-    uint64_t held[N_TASKS * 4];  /* leases that are not answered */
+    uint64_t held[N_TASKS * 4];  /* leases that are not answered, and their tasks */
+    uint64_t held_ids[N_TASKS * 4];
     int holds;                   /* answers none */
+    int forges;
+    int batches;                 /* answers what it has when no more comes, as a real one may */
+    uint64_t batch[N_TASKS], batch_ids[N_TASKS];
+    int n_batch, n_idle;
     int n_held;
 };
 
@@ -165,15 +170,22 @@ static void fake_send(struct fake *fake, int encoded)
 
 static void fake_greet(struct fake *fake)
 {
-    struct wire_hello hello = {.role = "rollout", .pid = 1, .version = {"1", 1}};
+    struct wire_hello hello = {.role = "rollout", .pid = fake->pid, .version = {"1", 1}};
 
     snprintf(hello.name, sizeof(hello.name), "%s", fake->name);
     fake_send(fake, wire_encode_hello(&hello, &fake->out));
 }
 
+/* Another process under the same name. */
+static void fake_die(struct fake *fake)
+{
+    fake->pid++;
+    fake_greet(fake);
+}
+
 static void fake_answer(struct fake *fake, uint64_t lease, const struct task *task)
 {
-    int32_t tokens[2] = {(int32_t)task->id, 5};
+    int32_t tokens[2] = {(int32_t)task->id, fake->forges ? 6 : 5};
     float logprobs[2] = {-1, -2};
     uint32_t version = fake->wrong_version ? VERSION - 1 : VERSION;
     uint32_t versions[2] = {VERSION, version};
@@ -196,12 +208,17 @@ static void fake_lease(struct fake *fake)
     assert_int_equal(wire_decode_sample_lease(fake->in.data, fake->in.length, &fake->arena, &lease),
                      STATUS_OK);
     fake->n_leases++;
-    if (fake->deadly_task && lease.task.id == fake->deadly_task)
-        fake_greet(fake);
-    else if (fake->holds)
+    if (fake->batches) {
+        fake->batch_ids[fake->n_batch] = lease.task.id;
+        fake->batch[fake->n_batch++] = lease.lease;
+    } else if (fake->deadly_task && lease.task.id == fake->deadly_task) {
+        fake_die(fake);
+    } else if (fake->holds) {
+        fake->held_ids[fake->n_held % (N_TASKS * 4)] = lease.task.id;
         fake->held[fake->n_held++ % (N_TASKS * 4)] = lease.lease;
-    else
+    } else {
         fake_answer(fake, lease.lease, &lease.task);
+    }
 }
 
 static void fake_weights(struct fake *fake)
@@ -219,9 +236,24 @@ static void fake_weights(struct fake *fake)
     fake_send(fake, wire_encode_weights_state(&message, &fake->out));
 }
 
-static void fake_turn(struct fake *fake)
+static void fake_batch(struct fixture *f, struct fake *fake)
+{
+    int n = fake->n_batch;
+
+    fake->n_batch = 0;
+    for (int i = 0; i < n; i++)
+        if (fake->batch_ids[i] == fake->deadly_task) {
+            fake_die(fake);
+            return;
+        }
+    for (int i = 0; i < n; i++)
+        fake_answer(fake, fake->batch[i], &f->tasks[fake->batch_ids[i] - 100]);
+}
+
+static void fake_turn(struct fixture *f, struct fake *fake)
 {
     enum wire_kind kind;
+    int had = fake->n_leases;
 
     if (fake->is_frozen)
         return;
@@ -238,6 +270,10 @@ static void fake_turn(struct fake *fake)
         if (kind == WIRE_SAMPLE)
             fake_lease(fake);
     }
+    if (fake->n_batch && fake->n_leases == had && ++fake->n_idle > 30) {
+        fake->n_idle = 0;
+        fake_batch(f, fake);
+    }
 }
 
 static void play(struct fixture *f, struct fake *fakes, int n)
@@ -247,7 +283,7 @@ static void play(struct fixture *f, struct fake *fakes, int n)
     while (!is_done(f)) {
         assert_true(clock_ms() < end);
         for (int i = 0; i < n; i++)
-            fake_turn(&fakes[i]);
+            fake_turn(f, &fakes[i]);
     }
     pthread_join(f->thread, NULL);
 }
@@ -259,7 +295,7 @@ static void play_until(struct fixture *f, struct fake *fakes, int n, const int *
     while (*counter < wanted) {
         assert_true(clock_ms() < end && !is_done(f));
         for (int i = 0; i < n; i++)
-            fake_turn(&fakes[i]);
+            fake_turn(f, &fakes[i]);
     }
 }
 
@@ -278,6 +314,7 @@ static void assert_written(const struct fixture *f, size_t i)
     for (int s = 0; s < N_SAMPLES; s++) {
         assert_int_equal(group->samples[s].n_tokens, 2);
         assert_int_equal(group->samples[s].tokens[0], 100 + (int)i);
+        assert_int_equal(group->samples[s].tokens[1], 5);
         assert_int_equal(group->samples[s].masked, 0);
     }
 }
@@ -341,6 +378,30 @@ static void an_answer_that_is_late_is_ignored(void **state)
     close_all(fakes, 2);
 }
 
+static void an_answer_to_a_lease_of_another_worker_does_not_count(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fakes[2];
+
+    start(f);
+    for (int i = 0; i < 2; i++) {
+        fake_open(f, &fakes[i], i);
+        fakes[i].holds = 1;
+    }
+    fakes[1].forges = 1;
+    play_until(f, fakes, 2, &fakes[0].n_held, 1);
+    play_until(f, fakes, 2, &fakes[1].n_held, 1);
+    for (int i = 0; i < fakes[0].n_held; i++)
+        fake_answer(&fakes[1], fakes[0].held[i], &f->tasks[fakes[0].held_ids[i] - 100]);
+    for (int i = 0; i < 2; i++) {
+        fakes[i].holds = fakes[i].forges = 0;
+        fake_greet(&fakes[i]);
+    }
+    play(f, fakes, 2);
+    assert_all_written(f);
+    close_all(fakes, 2);
+}
+
 static void samples_before_the_weights_are_acknowledged_do_not_count(void **state)
 {
     struct fixture *f = *state;
@@ -394,16 +455,19 @@ static void tokens_of_another_policy_do_not_count(void **state)
     close_all(&fake, 1);
 }
 
-/* Three groups are in its hands each time that it dies: only the deadly one is blamed for good. */
+/* Three groups are in its hands when it dies. Each is suspect, and one more death is too much:
+ * given out alone, only the deadly one has it. */
 static void a_group_that_kills_its_worker_is_set_aside_and_the_others_are_not(void **state)
 {
     struct fixture *f = *state;
     struct fake fakes[2];
 
+    f->config.max_lease_tries = 2;
     start(f);
     for (int i = 0; i < 2; i++) {
         fake_open(f, &fakes[i], i);
         fakes[i].deadly_task = 102;
+        fakes[i].batches = 1;
     }
     play(f, fakes, 2);
     assert_int_equal(f->status, STATUS_OK);
@@ -419,6 +483,25 @@ static void a_group_that_kills_its_worker_is_set_aside_and_the_others_are_not(vo
         assert_int_equal(group->samples[s].n_tokens, 0);
     }
     close_all(fakes, 2);
+}
+
+static void a_link_that_breaks_is_no_fault_of_the_groups(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fake;
+
+    f->config.max_lease_tries = 1;
+    start(f);
+    fake_open(f, &fake, 0);
+    fake.holds = 1;
+    for (int i = 1; i <= 5; i++) {
+        play_until(f, &fake, 1, &fake.n_held, 3 * i);
+        fake_greet(&fake);   /* the same process, over a new connection */
+    }
+    fake.holds = 0;
+    play(f, &fake, 1);
+    assert_all_written(f);
+    close_all(&fake, 1);
 }
 
 static void a_step_in_which_every_group_kills_ends(void **state)
@@ -452,6 +535,23 @@ static void a_silent_worker_loses_its_groups_to_another(void **state)
     play(f, fakes, 2);
     assert_all_written(f);
     close_all(fakes, 2);
+}
+
+static void a_worker_that_is_gone_for_good_loses_its_groups_soon(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fakes[2];
+
+    start(f);   /* run.silent_ms is a minute */
+    fake_open(f, &fakes[0], 0);
+    fakes[0].holds = 1;
+    play_until(f, fakes, 1, &fakes[0].n_held, 1);
+    fake_close(&fakes[0]);
+    fake_open(f, &fakes[1], 1);
+    play(f, &fakes[1], 1);
+    assert_all_written(f);
+    assert_int_equal(fakes[1].n_leases, N_TASKS);
+    close_all(&fakes[1], 1);
 }
 
 static void the_coordinator_says_every_second_that_it_lives(void **state)
@@ -496,7 +596,7 @@ static void a_stuck_step_ends_with_a_report_of_who_waits_for_whom(void **state)
     char path[FILE_PATH_MAX];
     struct fake fake;
 
-    f->config.stuck_ms = 400;
+    f->config.stuck_ms = 3000;
     start(f);
     fake_open(f, &fake, 0);
     fake.holds = fake.says_no_ack = 1;
@@ -531,7 +631,7 @@ static void what_is_waited_for_can_be_read_meanwhile(void **state)
     fake.holds = 1;
     while (!out.data || !strstr(out.data, "waits for GROUP of fake-0")) {
         assert_true(clock_ms() < end);
-        fake_turn(&fake);
+        fake_turn(f, &fake);
         text_clear(&out);
         assert_int_equal(report_state(&out, f->directory, 0, 0), STATUS_OK);
     }
@@ -571,12 +671,15 @@ int main(void)
         TEST(every_task_comes_back_as_its_group),
         TEST(doubled_answers_count_once),
         TEST(an_answer_that_is_late_is_ignored),
+        TEST(an_answer_to_a_lease_of_another_worker_does_not_count),
         TEST(samples_before_the_weights_are_acknowledged_do_not_count),
         TEST(weights_with_another_digest_are_sent_again),
         TEST(tokens_of_another_policy_do_not_count),
         TEST(a_group_that_kills_its_worker_is_set_aside_and_the_others_are_not),
+        TEST(a_link_that_breaks_is_no_fault_of_the_groups),
         TEST(a_step_in_which_every_group_kills_ends),
         TEST(a_silent_worker_loses_its_groups_to_another),
+        TEST(a_worker_that_is_gone_for_good_loses_its_groups_soon),
         TEST(the_coordinator_says_every_second_that_it_lives),
         TEST(workers_that_join_in_a_step_change_nothing),
         TEST(a_stuck_step_ends_with_a_report_of_who_waits_for_whom),

@@ -200,7 +200,7 @@ static void bad_configurations_are_refused(void **state)
     static const char *const assignments[] = {
         "reward.reward_weights=1,2,3", "reward.reward_weights=1,x", "reward.reward_weights=1,nan",
         "reward.options=countdown", "reward.options=countdown.=1", "reward.options=.a=1",
-        "reward.options=a=1.5", "reward.workers=0",
+        "reward.options=a=1.5", "reward.workers=-1",
         "reward.reward_funcs=a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a"};
 
     (void)state;
