@@ -44,6 +44,20 @@ static int remove_place(void **state)
     return 0;
 }
 
+/* Older ones are removed when a newer one is durable, and not before. */
+static void assert_newest_checkpoints_are_there(const char *run)
+{
+    char *paths = ask(&place, run, "SELECT path FROM checkpoint c WHERE step = (SELECT max(step)"
+                      " FROM checkpoint d WHERE d.stage_id = c.stage_id)");
+
+    for (char *path = paths, *end; (end = strchr(path, '\n')); path = end + 1) {
+        *end = '\0';
+        if (!file_exists(in_place(&place, "%s/%s/manifest.json", run, path)))
+            fail_msg("%s/%s has a row and is not there", run, path);
+    }
+    mem_free(paths);
+}
+
 static void go_on_after(size_t n, enum crash_kind kind, uint64_t crash_seed)
 {
     struct program program;
@@ -52,6 +66,7 @@ static void go_on_after(size_t n, enum crash_kind kind, uint64_t crash_seed)
     crash_write(&trace, n, kind, crash_seed, in_place(&place, "run/crashed"));
     print_message("record %zu of %zu, kind %d, seed %llu\n", n, trace.n, (int)kind,
                   (unsigned long long)crash_seed);
+    assert_newest_checkpoints_are_there("run/crashed");
     HONE(&program, &place, "run", MICRO, "--run", "run/crashed");
     assert_ends(&program, 0, MICRO_END);
     assert_same_databases(&place, "run/quiet", "run/crashed");
