@@ -9,6 +9,7 @@
 static const char *const loss_types[] = {"grpo", "dapo", "dr_grpo", "bnpo", NULL};
 static const char *const scales[] = {"group", "batch", "none", NULL};
 static const char *const levels[] = {"token", "sequence", NULL};
+static const char *const exacts[] = {"off", "warn", "fail", NULL};
 
 #define GRPO(key, type, text, low, high, choices, help)                                            \
     {#key, type, offsetof(struct grpo_config, key), text, low, high, choices, help}
@@ -40,6 +41,10 @@ static const struct config_field grpo_fields[] = {
          "the new reference is alpha x policy + (1 - alpha) x reference"),
     GRPO(mask_truncated_completions, CONFIG_BOOL, "false", 0, 0, NULL,
          "leave completions that hit the length limit out of the loss (and out of the count N)"),
+    GRPO(exact, CONFIG_ENUM, "fail", 0, 0, exacts,
+         "when a log-probability that rollout recorded is not, to the bit, the one that the "
+         "learner computes for the same weights: fail ends the run and takes the recorded ones for "
+         "the old ones of several updates; warn says so once a step; off only measures"),
     {0},
 };
 

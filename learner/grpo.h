@@ -30,6 +30,7 @@
 enum grpo_loss_type { GRPO_LOSS_GRPO, GRPO_LOSS_DAPO, GRPO_LOSS_DR_GRPO, GRPO_LOSS_BNPO };
 enum grpo_scale { GRPO_SCALE_GROUP, GRPO_SCALE_BATCH, GRPO_SCALE_NONE };
 enum grpo_level { GRPO_LEVEL_TOKEN, GRPO_LEVEL_SEQUENCE };
+enum grpo_exact { GRPO_EXACT_OFF, GRPO_EXACT_WARN, GRPO_EXACT_FAIL };
 
 struct grpo_reward_stats {
     double reward, reward_std, zero_std_fraction;

@@ -15,13 +15,6 @@
 
 #define STEP_ARENA_BYTES ((size_t)8 << 30)
 
-/* One trained completion: its tokens, and its log-probabilities under three policies. */
-struct item {
-    struct sequence sequence;
-    const struct sample *sample;
-    float *old_logprob, *ref_logprob;   /* [n_completion] */
-};
-
 /* What one optimizer step averages over. */
 struct denominators {
     double n_completions, n_tokens;
@@ -42,7 +35,7 @@ int learner_create(struct learner **out, struct model *policy, struct model *ref
     if (learner->grpo.epsilon_high < 0)
         learner->grpo.epsilon_high = learner->grpo.epsilon;
     arena_init(&learner->arena, STEP_ARENA_BYTES);
-    if (grpo->beta > 0 && !reference)
+    if (grpo->beta > 0 && !reference && (!model_has_adapters(policy) || grpo->sync_ref_model))
         BUG("learner_create: beta is %g without a reference model", grpo->beta);
     TRY_OUT(optimizer_create(&learner->optimizer, policy, optimizer, total_updates));
     TRY_OUT(model_tape_create(&learner->tape, policy));
@@ -93,9 +86,10 @@ static int collect_items(struct learner *learner, const struct learner_batch *ba
             struct item *item = &(*items)[*n];
             if (!is_trained(&learner->grpo, sample))
                 continue;
-            item->sample = sample;
-            item->sequence = (struct sequence){group->prompt_tokens, sample->tokens,
-                                               group->n_prompt, sample->n_tokens};
+            *item = (struct item){
+                .sequence = {group->prompt_tokens, sample->tokens, group->n_prompt,
+                             sample->n_tokens},
+                .group = group, .sample = sample, .index = i, .order = *n};
             item->old_logprob = ARENA_NEW(&learner->arena, float, sample->n_tokens);
             item->ref_logprob = ARENA_NEW(&learner->arena, float, sample->n_tokens);
             if (!item->old_logprob || !item->ref_logprob)
@@ -107,17 +101,40 @@ static int collect_items(struct learner *learner, const struct learner_batch *ba
     return STATUS_OK;
 }
 
+/* Without a KL term a completion of advantage 0 has a loss and a gradient of 0. BNPO's weights
+ * depend on what shares its micro-batch. */
+static int is_computed(const struct learner *learner, const struct item *item)
+{
+    return learner->grpo.beta > 0 || item->sample->advantage != 0.0f ||
+           learner->grpo.loss_type == GRPO_LOSS_BNPO;
+}
+
+static int compare_order(const void *a, const void *b)
+{
+    const struct item *x = a, *y = b;
+
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* Of items, those that need a forward pass, packed: the sequences of micros are those of *out, in
+ * the order before any shuffle, so that those of a group share the rows of their prompt. */
 static int pack_items(struct learner *learner, const struct item *items, size_t n,
-                      struct micro_batch **micros, size_t *n_micros)
+                      struct item **out, struct micro_batch **micros, size_t *n_micros)
 {
     struct sequence *sequences = ARENA_NEW(&learner->arena, struct sequence, n + 1);
+    size_t n_out = 0;
 
-    if (!sequences)
+    *out = ARENA_NEW(&learner->arena, struct item, n + 1);
+    if (!sequences || !*out)
         return status_fail(STATUS_NOMEM, "no room for %zu sequences", n);
     for (size_t i = 0; i < n; i++)
-        sequences[i] = items[i].sequence;
-    return batch_pack(sequences, n, (size_t)learner->config.micro_batch_tokens, &learner->arena,
-                      micros, n_micros);
+        if (is_computed(learner, &items[i]))
+            (*out)[n_out++] = items[i];
+    qsort(*out, n_out, sizeof(**out), compare_order);
+    for (size_t i = 0; i < n_out; i++)
+        sequences[i] = (*out)[i].sequence;
+    return batch_pack(sequences, n_out, (size_t)learner->config.micro_batch_tokens,
+                      &learner->arena, micros, n_micros);
 }
 
 static void scatter(const float *values, const struct micro_batch *micro, struct item *items,
@@ -131,32 +148,70 @@ static void scatter(const float *values, const struct micro_batch *micro, struct
     }
 }
 
-/* Before the first update: what the reference says when there is one, and what the policy itself
- * says when several updates will follow. With a single update old equals new, bit for bit. */
-static int fill_old_and_reference(struct learner *learner, struct item *items, size_t n,
-                                  float temperature, int several_updates)
+/* Where the log-probabilities before the step come from: with one update they are those of its own
+ * forward pass; with several, what rollout recorded when that is exact, else they take a pass. */
+enum old_source { OLD_IS_NEW, OLD_IS_RECORDED, OLD_IS_COMPUTED };
+
+static enum old_source find_old(const struct learner *learner, const struct learner_batch *batch,
+                                struct item *items, size_t n)
+{
+    if (learner->grpo.num_iterations * learner->grpo.steps_per_generation == 1)
+        return OLD_IS_NEW;
+    if (learner->grpo.exact != GRPO_EXACT_FAIL)
+        return OLD_IS_COMPUTED;
+    for (size_t i = 0; i < n; i++)
+        if (!exact_is_comparable(batch, items[i].sample))
+            return OLD_IS_COMPUTED;
+    for (size_t i = 0; i < n; i++)
+        memcpy(items[i].old_logprob, items[i].sample->logprobs,
+               items[i].sequence.n_completion * sizeof(float));
+    return OLD_IS_RECORDED;
+}
+
+/* What the reference says: a model of its own, or the policy without its adapters. */
+static int forward_reference(struct learner *learner, const struct model_batch *packed,
+                             float temperature, float *logprobs)
+{
+    if (learner->reference)
+        return model_forward(learner->reference, learner->reference_tape, packed, temperature,
+                             TAPE_KEEP_NOTHING, logprobs, NULL);
+    model_use_adapters(learner->policy, 0);
+    int status = model_forward(learner->policy, learner->tape, packed, temperature,
+                               TAPE_KEEP_NOTHING, logprobs, NULL);
+    model_use_adapters(learner->policy, 1);
+    return status;
+}
+
+/* Before the first update. */
+static int fill_old_and_reference(struct learner *learner, const struct learner_batch *batch,
+                                  const struct item *all, size_t n, enum old_source old,
+                                  struct learner_totals *totals)
 {
     struct micro_batch *micros;
+    struct item *items;
     size_t n_micros;
 
-    if (!several_updates && learner->grpo.beta == 0)
+    if (old != OLD_IS_COMPUTED && learner->grpo.beta == 0)
         return STATUS_OK;
-    TRY(pack_items(learner, items, n, &micros, &n_micros));
+    TRY(pack_items(learner, all, n, &items, &micros, &n_micros));
     for (size_t i = 0; i < n_micros; i++) {
-        const struct model_batch *packed = &micros[i].batch;
+        const struct micro_batch *micro = &micros[i];
+        const struct model_batch *packed = &micro->batch;
         float *logprobs = ARENA_NEW(&learner->arena, float, packed->n_targets);
         if (!logprobs)
             return status_fail(STATUS_NOMEM, "no room for %d log-probabilities",
                                packed->n_targets);
         if (learner->grpo.beta > 0) {
-            TRY(model_forward(learner->reference, learner->reference_tape, packed, temperature,
-                              TAPE_KEEP_NOTHING, logprobs, NULL));
-            scatter(logprobs, &micros[i], items, 1);
+            TRY(forward_reference(learner, packed, batch->temperature, logprobs));
+            scatter(logprobs, micro, items, 1);
         }
-        if (several_updates) {
-            TRY(model_forward(learner->policy, learner->tape, packed, temperature,
+        if (old == OLD_IS_COMPUTED) {
+            TRY(model_forward(learner->policy, learner->tape, packed, batch->temperature,
                               TAPE_KEEP_NOTHING, logprobs, NULL));
-            scatter(logprobs, &micros[i], items, 0);
+            scatter(logprobs, micro, items, 0);
+            for (size_t k = micro->first; k < micro->first + micro->n; k++)
+                exact_measure(totals, batch, &items[k], items[k].old_logprob);
+            TRY(exact_judge(learner, batch, totals));
         }
     }
     return STATUS_OK;
@@ -179,23 +234,9 @@ static double token_weight(const struct learner *learner, const struct learner_b
     return 0.0;
 }
 
-static void measure_difference(struct learner_totals *totals, const struct item *item)
-{
-    for (uint32_t t = 0; t < item->sequence.n_completion; t++) {
-        double d = (double)item->old_logprob[t] - (double)item->sample->logprobs[t];
-        double ratio = exp(d);
-        totals->difference_sum += fabs(d);
-        totals->difference_max = fmax(totals->difference_max, fabs(d));
-        totals->ratio_sum += ratio;
-        totals->ratio_min = fmin(totals->ratio_min, ratio);
-        totals->ratio_max = fmax(totals->ratio_max, ratio);
-        totals->difference_tokens++;
-    }
-}
-
 static int train_micro(struct learner *learner, const struct learner_batch *batch,
                        const struct micro_batch *micro, struct item *items,
-                       const struct denominators *all, size_t n_micros, int fresh,
+                       const struct denominators *all, size_t n_micros, enum old_source old,
                        struct learner_totals *totals)
 {
     const struct model_batch *packed = &micro->batch;
@@ -212,7 +253,7 @@ static int train_micro(struct learner *learner, const struct learner_batch *batc
         return status_fail(STATUS_NOMEM, "no room for %d log-probabilities", packed->n_targets);
     TRY(model_forward(learner->policy, learner->tape, packed, batch->temperature,
                       learner_keep(learner), logprobs, entropy));
-    if (fresh == FRESH_OLD_IS_NEW)
+    if (old == OLD_IS_NEW)
         scatter(logprobs, micro, items, 0);
     for (size_t i = micro->first; i < micro->first + micro->n; i++) {
         struct item *item = &items[i];
@@ -222,43 +263,47 @@ static int train_micro(struct learner *learner, const struct learner_batch *batc
             (double)item->sample->advantage,
             token_weight(learner, batch, all, n_micros, packed->n_targets, (uint32_t)n)};
         grpo_completion_loss(&completion, &clip, d_logprobs + at, &terms);
-        if (fresh != FRESH_NO)
-            measure_difference(totals, item);
+        if (totals->updates == 0 && old != OLD_IS_COMPUTED)
+            exact_measure(totals, batch, item, logprobs + at);
         at += n;
     }
+    TRY(exact_judge(learner, batch, totals));
     for (int t = 0; t < packed->n_targets; t++)
         totals->entropy_sum += (double)entropy[t];
     totals->loss_sum += terms.loss;
     totals->kl_sum += terms.kl;
     totals->clip_low += (double)terms.n_clip_low;
     totals->clip_high += (double)terms.n_clip_high;
-    totals->tokens += packed->n_targets;
+    totals->entropy_tokens += packed->n_targets;
     return model_backward(learner->policy, learner->tape, packed, batch->temperature, d_logprobs);
 }
 
 /* One optimizer step over items[0..n). */
 static int train_minibatch(struct learner *learner, const struct learner_batch *batch,
-                           struct item *items, size_t n, int fresh, struct learner_totals *totals)
+                           const struct item *items, size_t n, enum old_source old,
+                           struct learner_totals *totals)
 {
     struct denominators all = {.n_completions = (double)n};
     struct micro_batch *micros;
     struct progress progress;
+    struct item *computed;
     size_t n_micros;
     int status = STATUS_OK;
 
     for (size_t i = 0; i < n; i++)
         all.n_tokens += items[i].sequence.n_completion;
-    TRY(pack_items(learner, items, n, &micros, &n_micros));
+    TRY(pack_items(learner, items, n, &computed, &micros, &n_micros));
     model_zero_gradients(learner->policy);
     progress_begin(&progress, "learn", 0, (int64_t)n_micros);
     for (size_t i = 0; i < n_micros && status == STATUS_OK; i++) {
-        status = train_micro(learner, batch, &micros[i], items, &all, n_micros, fresh, totals);
+        status = train_micro(learner, batch, &micros[i], computed, &all, n_micros, old, totals);
         progress_update(&progress, (int64_t)i + 1, "micro-batches");
     }
     progress_end(&progress);
     TRY(status);
     TRY(learner_update(learner, totals));
     totals->updates++;
+    totals->tokens += (int64_t)all.n_tokens;
     totals->grad_norm_sum += totals->grad_norm;
     return STATUS_OK;
 }
@@ -268,7 +313,6 @@ int learner_step(struct learner *learner, const struct learner_batch *batch,
 {
     const struct grpo_config *grpo = &learner->grpo;
     size_t n_minibatches = (size_t)grpo->steps_per_generation;
-    int several = grpo->num_iterations * grpo->steps_per_generation > 1;
     struct learner_totals totals = {.ratio_min = INFINITY};
     struct grpo_reward_stats rewards;
     struct item *items;
@@ -278,16 +322,16 @@ int learner_step(struct learner *learner, const struct learner_batch *batch,
     grpo_fill_advantages(batch->groups, batch->n_groups, (enum grpo_scale)grpo->scale_rewards,
                          &rewards);
     TRY(collect_items(learner, batch, &items, &n));
-    TRY(fill_old_and_reference(learner, items, n, batch->temperature, several));
+    enum old_source old = find_old(learner, batch, items, n);
+    TRY(fill_old_and_reference(learner, batch, items, n, old, &totals));
     for (int64_t pass = 0; pass < grpo->num_iterations; pass++) {
-        int fresh = pass > 0 ? FRESH_NO : several ? FRESH_OLD_KNOWN : FRESH_OLD_IS_NEW;
-        if (several)
+        if (old != OLD_IS_NEW)
             random_shuffle(random_mix(random_mix(batch->seed, (uint64_t)batch->step),
                                       (uint64_t)pass), items, n, sizeof(*items));
         for (size_t m = 0; m < n_minibatches; m++) {
             size_t first = n * m / n_minibatches, end = n * (m + 1) / n_minibatches;
             if (end > first)
-                TRY(train_minibatch(learner, batch, items + first, end - first, fresh, &totals));
+                TRY(train_minibatch(learner, batch, items + first, end - first, old, &totals));
         }
     }
     learner_fill_stats(stats, &totals, (int64_t)n);

@@ -27,6 +27,7 @@ struct grpo_config {                 /* section "grpo" */
     int64_t ref_model_sync_steps;
     double ref_model_mixup_alpha;    /* reference = alpha * policy + (1 - alpha) * reference */
     int mask_truncated_completions;
+    int exact;                       /* enum grpo_exact */
 };
 extern const struct config_section grpo_config_section;
 
@@ -76,11 +77,13 @@ struct learner_stats {               /* of one learner_step() or learner_train()
     double reward, reward_std, zero_std_fraction;
     int64_t n_tokens, n_sequences;   /* trained ones */
     int64_t n_skipped;               /* optimizer steps that the guard left out */
+    int64_t n_computed;              /* tokens of them that needed a forward pass: entropy's */
 };
 
 struct learner;
-/* Borrows the policy (trainable) and the reference (may be NULL when grpo->beta is 0; the learner
- * writes into it when it is synced). total_updates is the number of optimizer steps that the
+/* Borrows the policy (trainable) and the reference (the learner writes into it when it is synced).
+ * It may be NULL when grpo->beta is 0, and when the policy has adapters: it is then the policy
+ * without them. total_updates is the number of optimizer steps that the
  * learning-rate schedule spans. */
 int learner_create(struct learner **out, struct model *policy, struct model *reference,
                    const struct grpo_config *grpo, const struct optimizer_config *optimizer,
@@ -99,6 +102,7 @@ struct learner_batch {
     uint64_t seed;
     int64_t step;
     int64_t max_completion_length;
+    uint32_t weight_version;         /* of the policy as it is: what wrote comparable samples */
 };
 int learner_step(struct learner *learner, const struct learner_batch *batch,
                  struct learner_stats *stats);

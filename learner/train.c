@@ -18,7 +18,8 @@ void learner_fill_stats(struct learner_stats *stats, const struct learner_totals
     *stats = (struct learner_stats){
         .loss = totals->loss_sum / updates,
         .kl = totals->kl_sum / tokens,
-        .entropy = totals->entropy_sum / tokens,
+        .entropy = totals->entropy_tokens ? totals->entropy_sum / (double)totals->entropy_tokens
+                                          : 0.0,
         .grad_norm = totals->grad_norm_sum / updates,
         .learning_rate = totals->learning_rate,
         .clip_low = totals->clip_low / tokens,
@@ -31,6 +32,7 @@ void learner_fill_stats(struct learner_stats *stats, const struct learner_totals
         .n_tokens = totals->tokens,
         .n_sequences = n_sequences,
         .n_skipped = totals->skipped,
+        .n_computed = totals->entropy_tokens,
     };
 }
 
@@ -53,6 +55,7 @@ static int train_micro_batch(struct learner *learner, const struct micro_batch *
         d_logprobs[t] = (float)(-1.0 / n_tokens);
     }
     totals->tokens += packed->n_targets;
+    totals->entropy_tokens += packed->n_targets;
     return model_backward(learner->policy, learner->tape, packed, 1.0f, d_logprobs);
 }
 

@@ -37,24 +37,44 @@ static void adapter_backward(struct model *model, struct tape_views *views,
     ops_matmul(ops, &views->low_in, in, &a->matrix, NULL);
     ops_scale(ops, &views->low_in, scale);
     ops_matmul_backward_weight(ops, &b->gradient, NULL, d_out, &views->low_in);
-    zero(ops, &views->low_out);
-    ops_matmul_backward_input(ops, &views->low_out, d_out, &b->matrix);
+    ops_matmul_backward_inputs(
+        ops, &views->low_out,
+        &(struct ops_product_gradient){.d_out = d_out, .weight = &b->matrix}, 1);
     ops_scale(ops, &views->low_out, scale);
     ops_matmul_backward_weight(ops, &a->gradient, NULL, &views->low_out, in);
 }
 
-/* d_weight += d_out^T in, d_bias += d_out, d_in += d_out weight */
-static void project_backward(struct model *model, struct tape_views *views, struct tensor *d_in,
-                             struct tensor *d_out, const struct tensor *in,
-                             struct parameter *weight, struct parameter *bias)
-{
-    struct tensor d_rows = view_2d(d_out, in->shape[0], weight->value.shape[0]);
+/* One of the products that read the same input. */
+struct branch {
+    struct tensor d_out;
+    struct parameter *weight, *bias;
+};
 
-    if (weight->gradient.data)
-        ops_matmul_backward_weight(model->ops, &weight->gradient, gradient_of(bias), &d_rows, in);
-    if (weight->lora_a)
-        adapter_backward(model, views, &d_rows, in, weight);
-    ops_matmul_backward_input(model->ops, d_in, &d_rows, &weight->matrix);
+static struct branch branch_of(const struct tensor *d_out, struct parameter *weight,
+                               struct parameter *bias)
+{
+    return (struct branch){view_2d(d_out, d_out->shape[0], weight->value.shape[0]), weight, bias};
+}
+
+/* d_weight += d_out^T in and d_bias += d_out of each, then d_in = the sum of d_out weight. */
+static void project_backward(struct model *model, struct tape_views *views, struct tensor *d_in,
+                             const struct tensor *in, struct branch *branches, int n)
+{
+    struct ops_product_gradient inputs[OPS_MOST_PRODUCTS], weights[OPS_MOST_PRODUCTS];
+    int n_weights = 0;
+
+    for (int i = 0; i < n; i++) {
+        struct branch *x = &branches[i];
+        inputs[i] = (struct ops_product_gradient){.d_out = &x->d_out, .weight = &x->weight->matrix};
+        if (x->weight->gradient.data)
+            weights[n_weights++] = (struct ops_product_gradient){
+                &x->d_out, NULL, &x->weight->gradient, gradient_of(x->bias)};
+        if (x->weight->lora_a)
+            adapter_backward(model, views, &x->d_out, in, x->weight);
+    }
+    if (n_weights)
+        ops_matmul_backward_weights(model->ops, weights, n_weights, in);
+    ops_matmul_backward_inputs(model->ops, d_in, inputs, n);
 }
 
 static void norm_again(struct model *model, struct tensor *out, const struct tensor *in,
@@ -70,7 +90,6 @@ static void head_backward(struct model *model, struct model_tape *tape, float te
     int64_t R = tape->n_targets, most = views->logits.shape[0];
     struct tensor d_norm = norm_gradient(model, model->final_norm);
 
-    zero(ops, &views->d_final_normed);
     for (int64_t first = 0; first < R; first += most) {
         int64_t n = R - first < most ? R - first : most;
         struct tensor logits = view_rows(&views->logits, 0, n);
@@ -81,7 +100,8 @@ static void head_backward(struct model *model, struct model_tape *tape, float te
         if (!tape->logits_kept)
             head_logits(model, views, first, &logits);
         ops_token_logprob_backward(ops, &logits, &d_logprobs, &targets, temperature);
-        project_backward(model, views, &d_rows, &logits, &rows, model->head, NULL);
+        struct branch head = branch_of(&logits, model->head, NULL);
+        project_backward(model, views, &d_rows, &rows, &head, 1);
     }
     zero(ops, &views->d_gathered);
     ops_rmsnorm_backward(ops, &views->d_gathered, &d_norm, &views->d_final_normed,
@@ -96,15 +116,15 @@ static void mlp_backward(struct model *model, const struct layer *layer, struct 
     struct ops *ops = model->ops;
     struct tensor d_norm = norm_gradient(model, layer->mlp_norm);
 
+    struct branch down = branch_of(&views->d_x, layer->down, NULL);
+    struct branch open[] = {branch_of(&a->gate, layer->gate, NULL),
+                            branch_of(&a->up, layer->up, NULL)};
+
     ops_swiglu(ops, &views->hidden, &a->gate, &a->up);
-    zero(ops, &views->d_hidden);
-    project_backward(model, views, &views->d_hidden, &views->d_x, &views->hidden, layer->down,
-                     NULL);
+    project_backward(model, views, &views->d_hidden, &views->hidden, &down, 1);
     ops_swiglu_backward(ops, &a->gate, &a->up, &views->d_hidden, &a->gate, &a->up);
     norm_again(model, &views->normed, &a->middle, layer->mlp_norm);
-    zero(ops, &views->d_normed);
-    project_backward(model, views, &views->d_normed, &a->gate, &views->normed, layer->gate, NULL);
-    project_backward(model, views, &views->d_normed, &a->up, &views->normed, layer->up, NULL);
+    project_backward(model, views, &views->d_normed, &views->normed, open, 2);
     /* Added to d_x: the residual path is the identity. */
     ops_rmsnorm_backward(ops, &views->d_x, &d_norm, &views->d_normed, &a->middle,
                          &layer->mlp_norm->vector, &a->mlp_rstd);
@@ -133,10 +153,11 @@ static void attention_backward(struct model *model, const struct layer *layer,
     struct tensor *d_q = &views->d_q, *d_k = &views->d_k;
     struct tensor d_norm = norm_gradient(model, layer->attention_norm);
 
-    zero(ops, &views->d_attended);
-    project_backward(model, views, &d_attended, &views->d_x, &attended, layer->o, NULL);
+    struct branch o = branch_of(&views->d_x, layer->o, NULL);
+
+    project_backward(model, views, &d_attended, &attended, &o, 1);
     ops_attention_backward(ops, d_q, d_k, &views->d_v, &views->d_attended, &a->q, &a->k, &a->v,
-                           &a->attended, &a->lse, &views->segments);
+                           &a->attended, &a->lse, &views->segments, views->prefixes);
     ops_rope(ops, d_q, &model->rope, &views->positions, 1);
     ops_rope(ops, d_k, &model->rope, &views->positions, 1);
     if (model->shape.qk_norm) {
@@ -146,11 +167,10 @@ static void attention_backward(struct model *model, const struct layer *layer,
         d_k = &views->d_k_raw;
     }
     norm_again(model, &views->normed, &a->x, layer->attention_norm);
-    zero(ops, &views->d_normed);
-    project_backward(model, views, &views->d_normed, d_q, &views->normed, layer->q, layer->q_bias);
-    project_backward(model, views, &views->d_normed, d_k, &views->normed, layer->k, layer->k_bias);
-    project_backward(model, views, &views->d_normed, &views->d_v, &views->normed, layer->v,
-                     layer->v_bias);
+    struct branch branches[] = {branch_of(d_q, layer->q, layer->q_bias),
+                                branch_of(d_k, layer->k, layer->k_bias),
+                                branch_of(&views->d_v, layer->v, layer->v_bias)};
+    project_backward(model, views, &views->d_normed, &views->normed, branches, 3);
     ops_rmsnorm_backward(ops, &views->d_x, &d_norm, &views->d_normed, &a->x,
                          &layer->attention_norm->vector, &a->attention_rstd);
 }
@@ -160,7 +180,8 @@ static void layer_again(struct model *model, const struct layer *layer, struct a
                         struct tape_views *views)
 {
     layer_project(model, layer, a, views);
-    ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments);
+    ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments,
+                  views->prefixes);
     layer_open_mlp(model, layer, a, views);
 }
 

@@ -16,12 +16,10 @@ static const struct tensor *bias_of(const struct parameter *bias)
     return bias ? &bias->vector : NULL;
 }
 
-static void project(struct model *model, struct tensor *out, const struct tensor *in,
-                    const struct parameter *weight, const struct parameter *bias)
+/* [N, heads, D] as [N, heads * D] */
+static struct tensor flat(const struct tensor *heads)
 {
-    struct tensor flat = view_2d(out, in->shape[0], weight->value.shape[0]);
-
-    ops_matmul(model->ops, &flat, in, &weight->matrix, bias_of(bias));
+    return view_2d(heads, heads->shape[0], tensor_count(heads) / heads->shape[0]);
 }
 
 /* RMSNorm of each head on its own (Qwen3). */
@@ -43,9 +41,14 @@ void layer_project(struct model *model, const struct layer *layer, struct activa
 
     ops_rmsnorm(ops, &views->normed, &a->attention_rstd, &a->x, &layer->attention_norm->vector,
                 (float)model->shape.norm_eps);
-    project(model, qk_norm ? &a->q_raw : &a->q, &views->normed, layer->q, layer->q_bias);
-    project(model, qk_norm ? &a->k_raw : &a->k, &views->normed, layer->k, layer->k_bias);
-    project(model, &a->v, &views->normed, layer->v, layer->v_bias);
+    struct tensor q = flat(qk_norm ? &a->q_raw : &a->q), k = flat(qk_norm ? &a->k_raw : &a->k);
+    struct tensor v = flat(&a->v);
+    const struct ops_product products[] = {
+        {&q, &layer->q->matrix, bias_of(layer->q_bias), NULL},
+        {&k, &layer->k->matrix, bias_of(layer->k_bias), NULL},
+        {&v, &layer->v->matrix, bias_of(layer->v_bias), NULL},
+    };
+    ops_matmul_several(ops, products, 3, &views->normed);
     if (qk_norm) {
         norm_heads(model, &a->q, &a->q_rstd, &a->q_raw, layer->q_norm);
         norm_heads(model, &a->k, &a->k_rstd, &a->k_raw, layer->k_norm);
@@ -54,26 +57,27 @@ void layer_project(struct model *model, const struct layer *layer, struct activa
     ops_rope(ops, &a->k, &model->rope, &views->positions, 0);
 }
 
+/* out = in weight^T + residual */
 static void add_branch(struct ops *ops, struct tensor *out, const struct tensor *in,
-                       const struct tensor *branch)
+                       const struct parameter *weight, const struct tensor *residual)
 {
-    ops_copy(ops, out->data, in->data, (size_t)tensor_count(in) * sizeof(float));
-    ops_add(ops, out, branch);
+    const struct ops_product product = {out, &weight->matrix, NULL, residual};
+
+    ops_matmul_several(ops, &product, 1, in);
 }
 
 void layer_open_mlp(struct model *model, const struct layer *layer, struct activations *a,
                     struct tape_views *views)
 {
     struct ops *ops = model->ops;
-    int64_t N = a->x.shape[0];
-    struct tensor attended = view_2d(&a->attended, N, tensor_count(&a->attended) / N);
+    struct tensor attended = flat(&a->attended);
+    const struct ops_product products[] = {{&a->gate, &layer->gate->matrix, NULL, NULL},
+                                           {&a->up, &layer->up->matrix, NULL, NULL}};
 
-    ops_matmul(ops, &views->branch, &attended, &layer->o->matrix, NULL);
-    add_branch(ops, &a->middle, &a->x, &views->branch);
+    add_branch(ops, &a->middle, &attended, layer->o, &a->x);
     ops_rmsnorm(ops, &views->normed, &a->mlp_rstd, &a->middle, &layer->mlp_norm->vector,
                 (float)model->shape.norm_eps);
-    ops_matmul(ops, &a->gate, &views->normed, &layer->gate->matrix, NULL);
-    ops_matmul(ops, &a->up, &views->normed, &layer->up->matrix, NULL);
+    ops_matmul_several(ops, products, 2, &views->normed);
 }
 
 void layer_finish(struct model *model, const struct layer *layer, struct activations *a,
@@ -83,8 +87,7 @@ void layer_finish(struct model *model, const struct layer *layer, struct activat
 
     layer_open_mlp(model, layer, a, views);
     ops_swiglu(ops, &views->hidden, &a->gate, &a->up);
-    ops_matmul(ops, &views->branch, &views->hidden, &layer->down->matrix, NULL);
-    add_branch(ops, next, &a->middle, &views->branch);
+    add_branch(ops, next, &views->hidden, layer->down, &a->middle);
 }
 
 struct tensor *layer_output(struct model *model, struct tape_views *views, int i)
@@ -118,6 +121,11 @@ static int check_batch(const struct model *model, const struct model_batch *batc
     for (int i = 0; i < batch->n_segments; i++)
         if (segments[i + 1] < segments[i])
             BUG("model_forward: segment %d ends before it starts", i);
+    for (int i = 0; batch->prefixes && i < batch->n_segments; i++)
+        if (batch->prefixes[i] < -1 || batch->prefixes[i] >= i ||
+            (batch->prefixes[i] >= 0 && batch->prefixes[batch->prefixes[i]] >= 0))
+            BUG("model_forward: segment %d cannot be the prefix of segment %d",
+                (int)batch->prefixes[i], i);
     for (int i = 0; i < batch->n_targets; i++)
         if (batch->target_rows[i] < 0 || batch->target_rows[i] >= batch->n_tokens)
             BUG("model_forward: target row %d of %d tokens", (int)batch->target_rows[i],
@@ -149,7 +157,8 @@ static void run_layers(struct model *model, struct tape_views *views)
     for (int i = 0; i < model->shape.n_layers; i++) {
         struct activations *a = &views->layers[i];
         layer_project(model, &model->layers[i], a, views);
-        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments);
+        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments,
+                      views->prefixes);
         layer_finish(model, &model->layers[i], a, views, layer_output(model, views, i));
     }
 }
@@ -183,10 +192,13 @@ int model_forward(struct model *model, struct model_tape *tape, const struct mod
     TRY(check_batch(model, batch));
     TRY(prepare_positions(model, batch));
     TRY(tape_prepare(tape, batch->n_tokens, batch->n_segments, batch->n_targets, keep));
+    views->prefixes = batch->prefixes ? &views->prefix_indices : NULL;
     if (batch->n_targets) {
         upload_indices(model->ops, &views->tokens, batch->tokens);
         upload_indices(model->ops, &views->positions, batch->positions);
         upload_indices(model->ops, &views->segments, batch->segments);
+        if (batch->prefixes)
+            upload_indices(model->ops, &views->prefix_indices, batch->prefixes);
         upload_indices(model->ops, &views->target_rows, batch->target_rows);
         upload_indices(model->ops, &views->targets, batch->targets);
         run_layers(model, views);
@@ -199,20 +211,4 @@ int model_forward(struct model *model, struct model_tape *tape, const struct mod
     tape->kept = keep;
     tape->logits_kept = keep && batch->n_targets <= views->logits.shape[0];
     return STATUS_OK;
-}
-
-float model_logprob(struct model *model, const float *logits, int32_t token, float temperature)
-{
-    struct ops *ops = model->ops;
-    struct tensor target = tensor_i32(model->row_target, 1);
-    struct tensor logprob = tensor_1d(model->row_logprob, 1);
-    float value = 0.0f;
-
-    ops_upload(ops, model->row_logits.data, logits,
-               (size_t)model->shape.vocab_size * sizeof(float));
-    ops_upload(ops, model->row_target, &token, sizeof(token));
-    ops_token_logprob(ops, &logprob, NULL, &model->row_logits, &target, temperature);
-    ops_download(ops, &value, model->row_logprob, sizeof(value));
-    /* The failure stays in the device and is found by the next call that returns a status. */
-    return ops_sync(ops) < 0 ? NAN : value;
 }

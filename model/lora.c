@@ -73,6 +73,15 @@ int lora_start(struct model *model)
     return STATUS_OK;
 }
 
+void model_use_adapters(struct model *model, int on)
+{
+    for (size_t i = 0; i < model->n_parameters; i++) {
+        struct parameter *parameter = &model->parameters[i];
+        if (parameter->lora_a)
+            parameter->matrix.adapter.rank = on ? model->options.lora.rank : 0;
+    }
+}
+
 /* ---- Out and in. */
 
 int model_has_adapters(const struct model *model)

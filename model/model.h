@@ -128,6 +128,8 @@ int model_folder_dtype(const char *directory, enum dtype *dtype);
  * everything before it changes anything. The text of PEFT's adapter_config.json; `base` is what it
  * calls the base model. */
 int model_has_adapters(const struct model *model);
+/* 0: passes see the frozen base alone, as a reference; not before a backward pass. */
+void model_use_adapters(struct model *model, int on);
 int model_save_adapters(const struct model *model, const char *path);
 int model_read_adapters(struct model *model, const void *bytes, size_t n, const char *where);
 void model_print_adapter_config(const struct model_lora *lora, const char *base, struct text *out);
@@ -148,15 +150,17 @@ int safetensors_get(const struct safetensors *file, const char *name, const stru
                     const unsigned char **data);
 void safetensors_close(struct safetensors **file);
 
-/* ---- Whole sequences: N packed tokens in S segments that do not see each other. */
+/* ---- Whole sequences: N packed tokens in S segments that do not see each other, but that those
+ * which share a prefix (the prompt of a group) see its tokens first. */
 struct model_batch {
     int n_tokens, n_segments, n_targets;
     const int32_t *tokens;        /* [n_tokens] */
-    const int32_t *positions;     /* [n_tokens], from 0 in each segment */
+    const int32_t *positions;     /* [n_tokens], from 0 in each segment without a prefix */
     const int32_t *segments;      /* [n_segments + 1], first 0, last n_tokens */
     const int32_t *target_rows;   /* [n_targets], distinct: the row whose output predicts ... */
     const int32_t *targets;       /* [n_targets]: ... this token */
-};
+    const int32_t *prefixes;      /* [n_segments]: an earlier segment without a prefix that comes */
+};                                /* before it, or -1; NULL: none. Positions count on from it. */
 
 struct model_tape; /* activations between forward and backward; memory grows to the largest batch */
 int model_tape_create(struct model_tape **out, struct model *model);
@@ -183,23 +187,20 @@ int model_cache_create(struct model_cache **out, struct model *model, int n_prom
                        int max_prompt, int n_sequences, int max_completion);
 void model_cache_destroy(struct model_cache **cache);
 
-/* Computes prompts tokens[segments[i] .. segments[i+1]) into prompt_slots[i] and fills
- * logits[n_prompts, V] (host) of each one's last token. */
-int model_prefill(struct model *model, struct model_cache *cache, int n_prompts,
-                  const int32_t *tokens, const int32_t *segments, const int32_t *prompt_slots,
-                  float *logits);
-
-/* One more token for each of n sequences: row i appends token to sequence_slot (whose length is
- * `position` tokens so far, all by this function) behind the prompt in prompt_slot. Fills
- * logits[n, V] (host). */
+/* One token on its way through the model. With sequence_slot MODEL_PROMPT it is token `position` of
+ * the prompt in prompt_slot; else token `position` of the completion in sequence_slot, behind that
+ * prompt. A prompt and a completion come in order, a piece or a token at a time, and a completion
+ * after its whole prompt; the tokens of one prompt in a call are neighbours. */
+#define MODEL_PROMPT (-1)
 struct model_decode_row {
     int32_t prompt_slot, sequence_slot, position, token;
 };
+/* Runs n tokens of any sequences and prompts side by side, then makes the draws (ops.h): draw i
+ * takes tokens[i] from what follows rows[draws[i].row]; rows ascend and may repeat (the samples of
+ * a group behind the last token of its prompt). logprobs[i] is that of model_forward(), to the
+ * bit. Logits of all rows never exist together, and none on the host. */
 int model_decode(struct model *model, struct model_cache *cache, int n,
-                 const struct model_decode_row *rows, float *logits);
-
-/* The log-probability of `token` under logits[V] at a temperature, by the same code as
- * model_forward(): equal to the bit. */
-float model_logprob(struct model *model, const float *logits, int32_t token, float temperature);
+                 const struct model_decode_row *rows, int n_draws, const struct draw *draws,
+                 int32_t *tokens, float *logprobs);
 
 #endif

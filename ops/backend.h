@@ -41,6 +41,13 @@ struct ops_table {
                                   const struct matrix *weight);
     void (*matmul_backward_weight)(void *context, struct tensor *d_weight, struct tensor *d_bias,
                                    const struct tensor *d_out, const struct tensor *in);
+    /* Products that share an operand, in one go; NULL: ops.h makes them one after another. */
+    void (*matmul_several)(void *context, const struct ops_product *products, int n,
+                           const struct tensor *in);
+    void (*matmul_backward_inputs)(void *context, struct tensor *d_in,
+                                   const struct ops_product_gradient *gradients, int n);
+    void (*matmul_backward_weights)(void *context, const struct ops_product_gradient *gradients,
+                                    int n, const struct tensor *in);
     void (*rmsnorm)(void *context, struct tensor *out, struct tensor *rstd,
                     const struct tensor *in, const struct tensor *weight, float eps);
     void (*rmsnorm_backward)(void *context, struct tensor *d_in, struct tensor *d_weight,
@@ -65,14 +72,19 @@ struct ops_table {
                              const struct tensor *rows);
     void (*attention)(void *context, struct tensor *out, struct tensor *lse,
                       const struct tensor *q, const struct tensor *k, const struct tensor *v,
-                      const struct tensor *segments);
+                      const struct tensor *segments, const struct tensor *prefixes);
     void (*attention_backward)(void *context, struct tensor *d_q, struct tensor *d_k,
                                struct tensor *d_v, const struct tensor *d_out,
                                const struct tensor *q, const struct tensor *k,
                                const struct tensor *v, const struct tensor *out,
-                               const struct tensor *lse, const struct tensor *segments);
+                               const struct tensor *lse, const struct tensor *segments,
+                               const struct tensor *prefixes);
+    void (*cache_store)(void *context, struct kv_cache *cache, const struct tensor *k,
+                        const struct tensor *v, const struct tensor *rows);
     void (*attention_decode)(void *context, struct tensor *out, const struct tensor *q,
-                             const struct attention_keys *keys, int n_kv_heads);
+                             const struct kv_cache *cache, const struct tensor *runs);
+    void (*sample)(void *context, struct tensor *tokens, struct tensor *logprobs,
+                   const struct tensor *logits, const struct draw *draws);
     void (*token_logprob)(void *context, struct tensor *logprob, struct tensor *entropy,
                           const struct tensor *logits, const struct tensor *targets,
                           float temperature);

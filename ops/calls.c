@@ -70,6 +70,23 @@ static void check_segments(const struct ops *ops, const char *op, const struct t
             BUG("%s: segment %lld ends before it starts", op, (long long)s);
 }
 
+/* A prefix is an earlier segment that has none itself. */
+static void check_prefixes(const struct ops *ops, const char *op, const struct tensor *prefixes,
+                           int64_t S)
+{
+    if (!prefixes)
+        return;
+    if (prefixes->dtype != DTYPE_I32 || prefixes->n_dims != 1 || prefixes->shape[0] != S)
+        BUG("%s: prefixes must be int32 [%lld]", op, (long long)S);
+    if (!ops->table->host_memory)
+        return;
+    const int32_t *prefix = (const int32_t *)prefixes->data;
+    for (int64_t s = 0; s < S; s++)
+        if (prefix[s] < -1 || prefix[s] >= s || (prefix[s] >= 0 && prefix[prefix[s]] != -1))
+            BUG("%s: segment %lld cannot have segment %d before it", op, (long long)s,
+                (int)prefix[s]);
+}
+
 static void check_matrix(const char *op, const struct matrix *matrix, int64_t M, int64_t C)
 {
     if (matrix->M != M || matrix->C != C)
@@ -149,6 +166,82 @@ void ops_matmul_backward_weight(struct ops *ops, struct tensor *d_weight, struct
         CHECK_1D(d_bias, M);
     if (N > 0 && M > 0)
         ops->table->matmul_backward_weight(ops->context, d_weight, d_bias, d_out, in);
+}
+
+static void check_count(const char *op, int n)
+{
+    if (n < 1 || n > OPS_MOST_PRODUCTS)
+        BUG("%s: %d products at once, not 1 to %d", op, n, OPS_MOST_PRODUCTS);
+}
+
+void ops_matmul_several(struct ops *ops, const struct ops_product *products, int n,
+                        const struct tensor *in)
+{
+    int64_t N = in->shape[0], C = in->shape[1];
+
+    check_count(__func__, n);
+    CHECK_2D(in, N, C);
+    for (int i = 0; i < n; i++) {
+        const struct ops_product *x = &products[i];
+        CHECK_2D(x->out, N, x->out->shape[1]);
+        check_matrix(__func__, x->weight, x->out->shape[1], C);
+        if (x->bias)
+            CHECK_1D(x->bias, x->out->shape[1]);
+        if (x->residual)
+            check_same(__func__, x->residual, x->out);
+    }
+    if (N > 0 && ops->table->matmul_several) {
+        ops->table->matmul_several(ops->context, products, n, in);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        ops_matmul(ops, products[i].out, in, products[i].weight, products[i].bias);
+        if (products[i].residual)
+            ops_add(ops, products[i].out, products[i].residual);
+    }
+}
+
+void ops_matmul_backward_inputs(struct ops *ops, struct tensor *d_in,
+                                const struct ops_product_gradient *gradients, int n)
+{
+    int64_t N = d_in->shape[0], C = d_in->shape[1];
+
+    check_count(__func__, n);
+    CHECK_2D(d_in, N, C);
+    for (int i = 0; i < n; i++) {
+        CHECK_2D(gradients[i].d_out, N, gradients[i].d_out->shape[1]);
+        check_matrix(__func__, gradients[i].weight, gradients[i].d_out->shape[1], C);
+    }
+    if (N > 0 && C > 0 && ops->table->matmul_backward_inputs) {
+        ops->table->matmul_backward_inputs(ops->context, d_in, gradients, n);
+        return;
+    }
+    ops_zero(ops, d_in->data, (size_t)tensor_count(d_in) * sizeof(float));
+    for (int i = 0; i < n; i++)
+        ops_matmul_backward_input(ops, d_in, gradients[i].d_out, gradients[i].weight);
+}
+
+void ops_matmul_backward_weights(struct ops *ops, const struct ops_product_gradient *gradients,
+                                 int n, const struct tensor *in)
+{
+    int64_t N = in->shape[0], C = in->shape[1];
+
+    check_count(__func__, n);
+    CHECK_2D(in, N, C);
+    for (int i = 0; i < n; i++) {
+        int64_t M = gradients[i].d_out->shape[1];
+        CHECK_2D(gradients[i].d_out, N, M);
+        CHECK_2D(gradients[i].d_weight, M, C);
+        if (gradients[i].d_bias)
+            CHECK_1D(gradients[i].d_bias, M);
+    }
+    if (N > 0 && C > 0 && ops->table->matmul_backward_weights) {
+        ops->table->matmul_backward_weights(ops->context, gradients, n, in);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        ops_matmul_backward_weight(ops, gradients[i].d_weight, gradients[i].d_bias,
+                                   gradients[i].d_out, in);
 }
 
 void ops_rmsnorm(struct ops *ops, struct tensor *out, struct tensor *rstd, const struct tensor *in,
@@ -272,7 +365,8 @@ void ops_scatter_add_rows(struct ops *ops, struct tensor *d_in, const struct ten
 }
 
 void ops_attention(struct ops *ops, struct tensor *out, struct tensor *lse, const struct tensor *q,
-                   const struct tensor *k, const struct tensor *v, const struct tensor *segments)
+                   const struct tensor *k, const struct tensor *v, const struct tensor *segments,
+                   const struct tensor *prefixes)
 {
     int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = k->shape[1];
 
@@ -284,15 +378,16 @@ void ops_attention(struct ops *ops, struct tensor *out, struct tensor *lse, cons
     if (lse)
         CHECK_2D(lse, N, H);
     check_segments(ops, __func__, segments, N);
+    check_prefixes(ops, __func__, prefixes, segments->shape[0] - 1);
     if (N > 0)
-        ops->table->attention(ops->context, out, lse, q, k, v, segments);
+        ops->table->attention(ops->context, out, lse, q, k, v, segments, prefixes);
 }
 
 void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *d_k,
                             struct tensor *d_v, const struct tensor *d_out, const struct tensor *q,
                             const struct tensor *k, const struct tensor *v,
                             const struct tensor *out, const struct tensor *lse,
-                            const struct tensor *segments)
+                            const struct tensor *segments, const struct tensor *prefixes)
 {
     int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = k->shape[1];
 
@@ -307,25 +402,89 @@ void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *
     CHECK_2D(lse, N, H);
     REQUIRE(K > 0 && H % K == 0 && D > 0);
     check_segments(ops, __func__, segments, N);
+    check_prefixes(ops, __func__, prefixes, segments->shape[0] - 1);
     if (N > 0)
         ops->table->attention_backward(ops->context, d_q, d_k, d_v, d_out, q, k, v, out, lse,
-                                       segments);
+                                       segments, prefixes);
+}
+
+size_t ops_cache_bytes(const struct kv_cache *cache)
+{
+    return (size_t)(2 * cache->n_rows * cache->K * cache->D) * sizeof(float);
+}
+
+static void check_cache(const char *op, const struct kv_cache *cache)
+{
+    if (cache->n_rows < 0 || cache->n_rows % OPS_PANEL || cache->K < 1 || cache->D < 1)
+        BUG("%s: a cache of %lld rows of [%lld,%lld]", op, (long long)cache->n_rows,
+            (long long)cache->K, (long long)cache->D);
+    if (!cache->data && cache->n_rows > 0)
+        BUG("%s: the cache has no memory", op);
+}
+
+void ops_cache_store(struct ops *ops, struct kv_cache *cache, const struct tensor *k,
+                     const struct tensor *v, const struct tensor *rows)
+{
+    int64_t N = k->shape[0];
+
+    check_cache(__func__, cache);
+    CHECK_3D(k, N, cache->K, cache->D);
+    CHECK_3D(v, N, cache->K, cache->D);
+    CHECK_I32(rows, N);
+    check_indices(ops, __func__, rows, cache->n_rows);
+    if (N > 0)
+        ops->table->cache_store(ops->context, cache, k, v, rows);
+}
+
+static void check_runs(const struct ops *ops, const char *op, const struct tensor *runs,
+                       const struct kv_cache *cache)
+{
+    if (!ops->table->host_memory)
+        return;
+    const int32_t *run = (const int32_t *)runs->data;
+    for (int64_t i = 0; i < runs->shape[0]; i += 2)
+        if (run[i] < 0 || run[i + 1] < 0 || (run[i + 1] > 0 && run[i] % OPS_PANEL) ||
+            (int64_t)run[i] + run[i + 1] > cache->n_rows)
+            BUG("%s: %d rows from row %d of %lld on", op, (int)run[i + 1], (int)run[i],
+                (long long)cache->n_rows);
+    for (int64_t i = 0; i < runs->shape[0]; i += 4)
+        if ((int64_t)run[i + 1] + run[i + 3] < 1)
+            BUG("%s: row %lld has no keys", op, (long long)(i / 4));
 }
 
 void ops_attention_decode(struct ops *ops, struct tensor *out, const struct tensor *q,
-                          const struct attention_keys *keys, int n_kv_heads)
+                          const struct kv_cache *cache, const struct tensor *runs)
 {
-    int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2];
+    int64_t N = q->shape[0], H = q->shape[1];
 
-    CHECK_3D(q, N, H, D);
-    CHECK_3D(out, N, H, D);
-    REQUIRE(n_kv_heads > 0 && H % n_kv_heads == 0 && D > 0);
-    for (int64_t n = 0; n < N; n++) {
-        REQUIRE(keys[n].n[0] >= 0 && keys[n].n[1] >= 0);
-        REQUIRE((int64_t)keys[n].n[0] + keys[n].n[1] > 0);
-    }
+    check_cache(__func__, cache);
+    CHECK_3D(q, N, H, cache->D);
+    CHECK_3D(out, N, H, cache->D);
+    CHECK_I32(runs, 4 * N);
+    REQUIRE(H % cache->K == 0);
+    check_runs(ops, __func__, runs, cache);
     if (N > 0)
-        ops->table->attention_decode(ops->context, out, q, keys, n_kv_heads);
+        ops->table->attention_decode(ops->context, out, q, cache, runs);
+}
+
+void ops_sample(struct ops *ops, struct tensor *tokens, struct tensor *logprobs,
+                const struct tensor *logits, const struct draw *draws)
+{
+    int64_t N = logprobs->shape[0];
+
+    CHECK_2D(logits, logits->shape[0], logits->shape[1]);
+    CHECK_1D(logprobs, N);
+    CHECK_I32(tokens, N);
+    if (N < 1)
+        return;
+    REQUIRE(draws && logits->shape[1] > 0);
+    for (int64_t n = 0; ops->table->host_memory && n < N; n++) {
+        const struct draw *draw = &draws[n];
+        REQUIRE(draw->row >= 0 && draw->row < logits->shape[0] && draw->top_k >= 0);
+        REQUIRE(draw->temperature >= 0 && draw->top_p > 0 && draw->top_p <= 1);
+        REQUIRE(draw->uniform >= 0 && draw->uniform < 1);
+    }
+    ops->table->sample(ops->context, tokens, logprobs, logits, draws);
 }
 
 void ops_token_logprob(struct ops *ops, struct tensor *logprob, struct tensor *entropy,

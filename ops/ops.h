@@ -116,6 +116,28 @@ void ops_matmul_backward_input(struct ops *ops, struct tensor *d_in, const struc
 void ops_matmul_backward_weight(struct ops *ops, struct tensor *d_weight, struct tensor *d_bias,
                                 const struct tensor *d_out, const struct tensor *in);
 
+/* Products that share their input, in one go: the same bits as one after another, each followed by
+ * out += residual. The outs and the residuals are distinct memory. */
+#define OPS_MOST_PRODUCTS 4
+struct ops_product {
+    struct tensor *out;
+    const struct matrix *weight;
+    const struct tensor *bias, *residual;   /* [M], [N,M]; each may be NULL */
+};
+void ops_matmul_several(struct ops *ops, const struct ops_product *products, int n,
+                        const struct tensor *in);
+/* Their gradients: d_in = the sum over products in their order (written, not added to), and
+ * d_weight += ..., d_bias += ... of each. */
+struct ops_product_gradient {
+    const struct tensor *d_out;
+    const struct matrix *weight;         /* of d_in */
+    struct tensor *d_weight, *d_bias;    /* of the others; d_bias may be NULL */
+};
+void ops_matmul_backward_inputs(struct ops *ops, struct tensor *d_in,
+                                const struct ops_product_gradient *gradients, int n);
+void ops_matmul_backward_weights(struct ops *ops, const struct ops_product_gradient *gradients,
+                                 int n, const struct tensor *in);
+
 /* ---- Row-wise. out = in / sqrt(mean(in^2) + eps) * weight; rstd[N] is kept for backward (may be
  * NULL when there will be none). in is [N,C]; q/k norm passes [N*H, D] with weight[D]. */
 void ops_rmsnorm(struct ops *ops, struct tensor *out, struct tensor *rstd, const struct tensor *in,
@@ -157,25 +179,53 @@ void ops_scatter_add_rows(struct ops *ops, struct tensor *d_in, const struct ten
 /* ---- Attention. Causal, within segments: segment s is rows segments[s] .. segments[s+1]-1, and
  * each row sees the rows of its own segment up to itself. q, out [N,H,D]; k, v [N,K,D]; query head
  * h uses key/value head h / (H/K). Scale 1/sqrt(D). lse[N,H] = log of the sum of exp, kept for
- * backward (may be NULL). */
+ * backward (may be NULL).
+ * prefixes[S] (NULL: none): the rows of segment s see first all rows of segment prefixes[s], which
+ * is an earlier one without a prefix, or -1. Each row's bits are those of the same keys in one
+ * segment: so the completions of a group share the rows of their prompt. */
 void ops_attention(struct ops *ops, struct tensor *out, struct tensor *lse, const struct tensor *q,
-                   const struct tensor *k, const struct tensor *v, const struct tensor *segments);
-/* d_q, d_k, d_v are written (not added to) */
+                   const struct tensor *k, const struct tensor *v, const struct tensor *segments,
+                   const struct tensor *prefixes);
+/* d_q, d_k, d_v are written (not added to); those of a prefix collect from all that see it, in the
+ * order of the rows */
 void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *d_k,
                             struct tensor *d_v, const struct tensor *d_out, const struct tensor *q,
                             const struct tensor *k, const struct tensor *v,
                             const struct tensor *out, const struct tensor *lse,
-                            const struct tensor *segments);
+                            const struct tensor *segments, const struct tensor *prefixes);
 
-/* One query row per sequence against cached keys, which lie in up to two runs: the prompt's, shared
- * by its group, then the sequence's own. Equal, bit for bit, to the row that ops_attention() gives
- * for the same keys in one segment. Pointers are device memory of [n,K,D] each. */
-struct attention_keys {
-    const float *k[2], *v[2];
-    int32_t n[2];
+/* ---- Decoding. The keys and values of one layer: rows that fresh tokens fill and later ones read.
+ * How they lie in memory is the backend's; a run of rows that belong together starts at a multiple
+ * of OPS_PANEL. */
+struct kv_cache {
+    int64_t n_rows, K, D;   /* n_rows is a multiple of OPS_PANEL */
+    void *data;             /* device memory of ops_cache_bytes(); the cache is a view */
 };
+size_t ops_cache_bytes(const struct kv_cache *cache);
+/* Row rows[n] becomes k[n], v[n], both [N,K,D]; rows[N] are distinct. */
+void ops_cache_store(struct ops *ops, struct kv_cache *cache, const struct tensor *k,
+                     const struct tensor *v, const struct tensor *rows);
+/* Query row n sees two runs of the cache: runs[4n ..] is (first row, rows, first row, rows), a
+ * prompt and what follows it; one of them may have no rows. Equal, bit for bit, to the row that
+ * ops_attention() gives for the same keys in one segment. q, out [N,H,D]. Neighbours in the batch
+ * with the same first run (the samples of a group, the tokens of a prompt) read it together. */
 void ops_attention_decode(struct ops *ops, struct tensor *out, const struct tensor *q,
-                          const struct attention_keys *keys, int n_kv_heads);   /* q [N,H,D] */
+                          const struct kv_cache *cache, const struct tensor *runs);
+
+/* One token each from softmax(logits[row] / temperature): of the top_k likeliest tokens, the fewest
+ * that have top_p of their probability, then the inverse of the cumulative distribution at
+ * `uniform`, in id order. Of equally likely tokens the lower id comes first. Temperature 0 takes
+ * the likeliest. A NaN has no probability. logprobs[n] is what ops_token_logprob() gives for the
+ * token (before top_k and top_p; at temperature 1 for 0), bit for bit. */
+struct draw {
+    double uniform;             /* in [0,1) */
+    float temperature, top_p;   /* top_p 1: off */
+    int32_t top_k;              /* 0: off */
+    int32_t row;
+};
+/* draws[N] is device memory; tokens[N] int32. */
+void ops_sample(struct ops *ops, struct tensor *tokens, struct tensor *logprobs,
+                const struct tensor *logits, const struct draw *draws);
 
 /* ---- Head. With z = logits / temperature:
  * logprob[n] = z[n, targets[n]] - logsumexp(z[n,:]); entropy[n] of softmax(z), may be NULL. */

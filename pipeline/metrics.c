@@ -39,7 +39,9 @@ const struct metric_row metric_rows[] = {
      "an answer too large or too slow to judge: wrong; rising: as unreadable"},
 
     {"kl", "nats", "mean over tokens of the k3 estimate of KL(policy || reference)"},
-    {"entropy", "nats", "mean over completion tokens of the policy's entropy"},
+    {"entropy", "nats",
+     "mean over completion tokens of the policy's entropy; with grpo.beta 0 over those of "
+     "completions with an advantage, as others are not computed"},
     {"clip_ratio/low_mean", "share", "tokens clipped below: ratio < 1 - epsilon, advantage < 0"},
     {"clip_ratio/high_mean", "share",
      "tokens clipped above: ratio > 1 + epsilon_high, advantage > 0"},
@@ -54,7 +56,8 @@ const struct metric_row metric_rows[] = {
 
     {"sampling/sampling_logp_difference/mean", "nats",
      "mean over tokens of |log-probability in the learner - in rollout|"},
-    {"sampling/sampling_logp_difference/max", "nats", "the largest such difference"},
+    {"sampling/sampling_logp_difference/max", "nats",
+     "the largest such difference; see grpo.exact for what happens when it is not 0"},
     {"sampling/importance_sampling_ratio/min", "",
      "smallest exp(log-probability in the learner - in rollout)"},
     {"sampling/importance_sampling_ratio/mean", "", "mean of that ratio"},

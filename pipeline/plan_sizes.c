@@ -123,9 +123,11 @@ static int micro_batch_tokens(const struct stage *stage)
     const struct stage_settings *settings = &stage->settings;
     double longest = longest_sequence(stage), step = (double)settings->sft.batch_tokens;
 
-    if (stage->kind->flags & STAGE_IS_RL)
-        step = longest * (double)(settings->grpo.tasks_per_step *
-                                  settings->rollout.num_generations);
+    if (stage->kind->flags & STAGE_IS_RL)   /* a group's prompt counts once */
+        step = (double)settings->grpo.tasks_per_step *
+               (double)(settings->rollout.max_prompt_length +
+                        settings->rollout.num_generations *
+                            settings->rollout.max_completion_length);
     return clamp_tokens(
         (int64_t)fmax(longest, fmin(step, (double)settings->optimizer.micro_batch_tokens)));
 }
@@ -147,7 +149,10 @@ static void size_learner(const struct stage *stage, struct stage_plan *plan)
     struct learner_bytes bytes;
 
     optimizer.micro_batch_tokens = micro_batch_tokens(stage);
-    learner_size(&plan->shape, &options, &optimizer, is_rl && settings->grpo.beta > 0, &bytes);
+    learner_size(&plan->shape, &options, &optimizer,
+                 is_rl && settings->grpo.beta > 0 &&
+                     (!settings->lora.r || settings->grpo.sync_ref_model),
+                 &bytes);
     parts[PART_WEIGHTS] = (double)bytes.weights;
     parts[PART_GRADIENTS] = (double)bytes.gradients;
     parts[PART_MOMENTS] = (double)bytes.moments;
@@ -178,9 +183,11 @@ static void size_rollout(const struct stage *stage, struct stage_plan *plan)
     parts[PART_TRANSIT] = image_bytes(stage, plan);
     parts[PART_CACHE] = 2.0 * 4.0 * rows * plan->shape.n_layers * plan->shape.n_kv_heads *
                         plan->shape.head_dim;
-    parts[PART_ACTIVATIONS] = (double)model_tape_bytes(
-        &plan->shape, 0, clamp_tokens((int64_t)n_prompts * rollout->max_prompt_length),
-        clamp_tokens(rollout->max_sequences), TAPE_KEEP_NOTHING);
+    int64_t n_tokens = rollout->max_num_batched_tokens > rollout->max_sequences
+                           ? rollout->max_num_batched_tokens : rollout->max_sequences;
+    parts[PART_ACTIVATIONS] =
+        (double)model_tape_bytes(&plan->shape, 0, clamp_tokens(n_tokens),
+                                 clamp_tokens(rollout->max_sequences), TAPE_KEEP_NOTHING);
     add_up(&plan->rollout);
 }
 

@@ -59,7 +59,8 @@ static void add_learner_metrics(struct metric_list *list, const struct learner_s
     metric_add(list, stats->reward_std, "reward_std");
     metric_add(list, stats->zero_std_fraction, "frac_reward_zero_std");
     metric_add(list, stats->kl, "kl");
-    metric_add(list, stats->entropy, "entropy");
+    if (stats->n_computed)
+        metric_add(list, stats->entropy, "entropy");
     metric_add(list, stats->clip_low, "clip_ratio/low_mean");
     metric_add(list, stats->clip_high, "clip_ratio/high_mean");
     metric_add(list, stats->clip_low + stats->clip_high, "clip_ratio/region_mean");
@@ -107,6 +108,7 @@ static int run_step(struct stage_run *run)
         .seed = stage_seed(run, SEED_BATCHES),
         .step = run->step,
         .max_completion_length = run->stage->settings.rollout.max_completion_length,
+        .weight_version = job.sampling.weight_version,
     };
     TRY(learner_step(run->learner, &batch, &stats));                            /* learner/ */
     add_learner_metrics(&metrics, &stats);
@@ -125,7 +127,7 @@ static int prepare(struct stage_run *run)
     char resume_path[FILE_PATH_MAX];
 
     TRY(stage_load_policy(run, resume_path));
-    if (grpo->beta > 0)
+    if (grpo->beta > 0 && (!settings->lora.r || grpo->sync_ref_model))
         TRY(stage_load_reference(run));
     TRY(learner_create(&run->learner, run->policy, run->reference, grpo, &settings->optimizer,
                        grpo->max_steps * grpo->num_iterations * grpo->steps_per_generation));

@@ -11,7 +11,7 @@
 #include "ops/cpu/kernels.h"
 #include "ops/cpu/pool.h"
 
-enum cpu_scratch { CPU_SCRATCH_SHARED, CPU_SCRATCH_BLOCKS, CPU_SCRATCH_TASKS, CPU_SCRATCH_THREADS,
+enum cpu_scratch { CPU_SCRATCH_SHARED, CPU_SCRATCH_TASKS, CPU_SCRATCH_THREADS,
                    CPU_N_SCRATCH };
 
 struct cpu {
@@ -32,14 +32,14 @@ static inline int64_t divide_up(int64_t a, int64_t b)
  * earlier op failed: the op then does nothing. */
 void *cpu_scratch(struct cpu *cpu, enum cpu_scratch which, size_t bytes);
 
-/* Rows first .. first + n - 1 of a matrix as products see them: where they lie when that is what
- * lies there, else in `scratch` [n,C]. */
-const float *cpu_matrix_rows(struct cpu *cpu, const struct matrix *matrix, int64_t first, int64_t n,
-                             float *scratch);
-/* Panels first .. first + n - 1 of a matrix of MATRIX_ROWS, into `panels` [n][C][16]. `rows` is
- * scratch of as many floats, for a matrix with an adapter. */
-void cpu_matrix_panels(struct cpu *cpu, const struct matrix *matrix, int64_t first, int64_t n,
-                       float *panels, float *rows);
+/* Steps step .. step + n_steps - 1 of n_panels panels of 16 from `panel` on, as float32, into
+ * panels[n_panels][n_steps][16]. Panels of outputs walk along the rows of a matrix (not one that
+ * holds float32 panels: those are packed); panels of inputs walk down its columns. `rows` is scratch
+ * for n_panels * n_steps * 16 floats, where the matrix has an adapter or holds panels. */
+void cpu_pack_outputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,
+                      int64_t n_panels, int64_t step, int64_t n_steps, float *panels, float *rows);
+void cpu_pack_inputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,
+                     int64_t n_panels, int64_t step, int64_t n_steps, float *panels, float *rows);
 
 /* Runs body over [0, n) in ranges that start at multiples of `align`. `cost` is that of one item,
  * in vector instructions or so: small loops stay on the calling thread. */
@@ -59,6 +59,12 @@ void cpu_matmul_backward_input(void *context, struct tensor *d_in, const struct 
                                const struct matrix *weight);
 void cpu_matmul_backward_weight(void *context, struct tensor *d_weight, struct tensor *d_bias,
                                 const struct tensor *d_out, const struct tensor *in);
+void cpu_matmul_several(void *context, const struct ops_product *products, int n,
+                        const struct tensor *in);
+void cpu_matmul_backward_inputs(void *context, struct tensor *d_in,
+                                const struct ops_product_gradient *gradients, int n);
+void cpu_matmul_backward_weights(void *context, const struct ops_product_gradient *gradients, int n,
+                                 const struct tensor *in);
 void cpu_rmsnorm(void *context, struct tensor *out, struct tensor *rstd, const struct tensor *in,
                  const struct tensor *weight, float eps);
 void cpu_rmsnorm_backward(void *context, struct tensor *d_in, struct tensor *d_weight,
@@ -80,14 +86,19 @@ void cpu_scatter_add_rows(void *context, struct tensor *d_in, const struct tenso
 void cpu_embedding_backward(void *context, struct tensor *d_table, const struct tensor *d_out,
                             const struct tensor *tokens);
 void cpu_attention(void *context, struct tensor *out, struct tensor *lse, const struct tensor *q,
-                   const struct tensor *k, const struct tensor *v, const struct tensor *segments);
+                   const struct tensor *k, const struct tensor *v, const struct tensor *segments,
+                   const struct tensor *prefixes);
 void cpu_attention_backward(void *context, struct tensor *d_q, struct tensor *d_k,
                             struct tensor *d_v, const struct tensor *d_out, const struct tensor *q,
                             const struct tensor *k, const struct tensor *v,
                             const struct tensor *out, const struct tensor *lse,
-                            const struct tensor *segments);
+                            const struct tensor *segments, const struct tensor *prefixes);
+void cpu_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,
+                     const struct tensor *v, const struct tensor *rows);
 void cpu_attention_decode(void *context, struct tensor *out, const struct tensor *q,
-                          const struct attention_keys *keys, int n_kv_heads);
+                          const struct kv_cache *cache, const struct tensor *runs);
+void cpu_sample(void *context, struct tensor *tokens, struct tensor *logprobs,
+                const struct tensor *logits, const struct draw *draws);
 void cpu_token_logprob(void *context, struct tensor *logprob, struct tensor *entropy,
                        const struct tensor *logits, const struct tensor *targets,
                        float temperature);

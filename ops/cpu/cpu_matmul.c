@@ -1,230 +1,378 @@
+/*
+ * Products, cut into tasks of some rows by some panels. A task packs what it needs into scratch
+ * memory of its thread, a few panels and steps at a time, so that it stays in the L2 cache, and
+ * needs no other task. Steps are walked in order: an output is one sum whatever the cuts are.
+ */
 #include "ops/cpu/cpu.h"
 
-#define ROWS_PER_TASK 96      /* a multiple of every tile_rows; their inputs stay in the L2 cache */
-#define STEPS_PER_PASS 512    /* of a backward sum: bounds the packed copies */
-#define PANELS_FLOATS (1 << 20)   /* of a weight, packed at a time: a few megabytes */
-#define TASK_FLOPS 400000.0   /* a task takes some ten microseconds */
-#define INLINE_FLOPS 300000.0
-#define TASKS_PER_THREAD 6
+#define STEPS_MOST 1024                 /* of a sum, packed at a time */
+#define TURNED_STEPS 512                /* ... where a is packed too */
+#define PANELS_FLOATS ((int64_t)1 << 16)
+#define ROWS_FLOATS ((int64_t)1 << 16)  /* of a, multiplied with a few panels before the next */
+#define TURNED_ROWS 128                 /* most rows of a task that packs a */
+#define WIDEN_ROWS 16                   /* from so many rows on bfloat16 is widened once */
+#define INLINE_CYCLES 8000.0
+#define TASK_CYCLES 20000.0             /* of the smallest tasks, where each thread has one */
 
-/* ---- A grid of (rows, panels) over the pool. */
-struct grid {
-    const struct kernels *kernels;
-    const struct product *product;
-    int64_t n_rows, n_panels, rows_per_task, panels_per_task, n_panel_tasks;
+enum source { PANELS_READY, PANELS_OF_OUTPUTS, PANELS_OF_INPUTS };
+
+/* Some steps of a sum, those of one weight. */
+struct part {
+    const float *a;
+    int64_t a_row;   /* a[r][k], or a[k][r] when turned */
+    const struct matrix *b;
+    enum source source;
+    int64_t n_steps;
 };
 
-static void run_cell(void *argument, int64_t i, int thread)
-{
-    const struct grid *grid = argument;
-    int64_t row = i / grid->n_panel_tasks * grid->rows_per_task;
-    int64_t panel = i % grid->n_panel_tasks * grid->panels_per_task;
-    int64_t last_row = row + grid->rows_per_task, last_panel = panel + grid->panels_per_task;
+/* product: as a whole, without a, b, n_steps. */
+struct job {
+    const struct kernels *kernels;
+    struct product product;
+    const struct part *parts;
+    int n_parts, turned;
+    float *d_bias;   /* of turned jobs; or NULL */
+    int64_t n_rows, n_panels, n_steps;
+    int64_t rows_per_task, panels_per_task, n_panel_tasks, n_tasks;
+};
 
-    (void)thread;
-    grid->kernels->product(grid->product, row, last_row < grid->n_rows ? last_row : grid->n_rows,
-                           panel, last_panel < grid->n_panels ? last_panel : grid->n_panels);
+static int64_t at_least(int64_t n, int64_t least)
+{
+    return n < least ? least : n;
 }
 
-static void run_product(struct cpu *cpu, const struct product *product, int64_t n_rows)
-{
-    int64_t n_panels = divide_up(product->n_columns, OPS_PANEL), tile = cpu->kernels->tile_panels;
-    double flops = 2.0 * (double)n_rows * (double)product->n_columns * (double)product->n_steps;
-    int n_threads = pool_n_threads(cpu->pool);
-    struct grid grid = {.kernels = cpu->kernels,
-                        .product = product,
-                        .n_rows = n_rows,
-                        .n_panels = n_panels,
-                        .rows_per_task = ROWS_PER_TASK,
-                        .panels_per_task = n_panels};
+/* ---- One task. */
+struct region {
+    int64_t row, n_rows, panel, n_panels;
+};
 
-    int64_t n_row_tasks = divide_up(n_rows, ROWS_PER_TASK);
-    if (n_threads > 1 && flops > INLINE_FLOPS) {
-        double most = flops / TASK_FLOPS, enough = (double)n_threads * TASKS_PER_THREAD;
-        double wanted = (most < enough ? most : enough) / (double)n_row_tasks;
-        if (wanted < n_threads && n_row_tasks < n_threads)
-            wanted = n_threads;
-        int64_t cuts = wanted < 1 ? 1 : (int64_t)wanted;
-        grid.panels_per_task = divide_up(divide_up(n_panels, cuts), tile) * tile;
+/* Per thread: packed panels, packed rows, then rows of a weight on their way into panels. */
+enum { SCRATCH_FLOATS = 2 * PANELS_FLOATS + TURNED_ROWS * TURNED_STEPS };
+
+/* product: of the whole region's rows, from its first panel on; b is set here. */
+static void multiply_panels(const struct job *job, const struct part *part, struct product product,
+                            const struct region *region, int64_t step, float *scratch)
+{
+    const struct kernels *kernels = job->kernels;
+    int64_t n_steps = product.n_steps, unit = kernels->tile_panels, tile = kernels->tile_rows;
+    int64_t most = PANELS_FLOATS / (OPS_PANEL * at_least(n_steps, 1)) / unit * unit;
+    int64_t rows_most = ROWS_FLOATS / at_least(n_steps, 1) / tile * tile;
+
+    most = at_least(most, unit);
+    rows_most = at_least(rows_most, job->turned ? region->n_rows : tile);
+    for (int64_t p = 0; p < region->n_panels; p += most) {
+        int64_t panel = region->panel + p, n = region->n_panels - p;
+        n = n < most ? n : most;
+        product.b = scratch;
+        product.b_panel = n_steps * OPS_PANEL;
+        if (part->source == PANELS_OF_INPUTS) {
+            cpu_pack_inputs(kernels, part->b, panel, n, step, n_steps, scratch,
+                            scratch + PANELS_FLOATS);
+        } else if (part->source == PANELS_OF_OUTPUTS) {
+            cpu_pack_outputs(kernels, part->b, panel, n, step, n_steps, scratch,
+                             scratch + PANELS_FLOATS);
+        } else {
+            int64_t at = (panel * part->b->C + step) * OPS_PANEL;
+            int is_bf16 = part->b->dtype == DTYPE_BF16;
+            product.b = is_bf16 ? NULL : (const float *)part->b->data + at;
+            product.b_bf16 = is_bf16 ? (const uint16_t *)part->b->data + at : NULL;
+            product.b_panel = part->b->C * OPS_PANEL;
+        }
+        for (int64_t row = 0; row < region->n_rows; row += rows_most) {
+            int64_t last = row + rows_most;
+            kernels->product(&product, row, last < region->n_rows ? last : region->n_rows, 0, n);
+        }
+        product.out += n * OPS_PANEL;
+        product.n_columns -= n * OPS_PANEL;
+        product.bias = product.bias ? product.bias + n * OPS_PANEL : NULL;
+        product.add = product.add ? product.add + n * OPS_PANEL : NULL;
     }
-    grid.n_panel_tasks = divide_up(n_panels, grid.panels_per_task);
-    if (n_threads == 1 || flops <= INLINE_FLOPS)
-        for (int64_t i = 0; i < n_row_tasks * grid.n_panel_tasks; i++)
-            run_cell(&grid, i, 0);
-    else
-        pool_run(cpu->pool, n_row_tasks * grid.n_panel_tasks, run_cell, &grid);
 }
 
-/* ---- Packing. */
-struct pack_job {
-    const struct kernels *kernels;
-    float *to;
-    const float *from;
-    int64_t ld, n_steps, n_columns;
+/* Rows of a[k][r] become blocks of tile_rows; what they add up to goes to the bias. */
+static void pack_turned(const struct job *job, const struct part *part, struct product *product,
+                        const struct region *region, int64_t step, float *blocks)
+{
+    int64_t tile = job->kernels->tile_rows, n_steps = product->n_steps;
+    const float *from = part->a + step * part->a_row + region->row;
+
+    job->kernels->pack_blocks(blocks, from, part->a_row, n_steps, region->n_rows, 0,
+                              divide_up(region->n_rows, tile));
+    product->a = blocks;
+    product->a_block = tile * n_steps;
+    product->a_row = 1;
+    product->a_step = tile;
+    if (job->d_bias && region->panel == 0)
+        job->kernels->sum_columns(job->d_bias + region->row, from, part->a_row, n_steps,
+                                  region->n_rows);
+}
+
+static void multiply_region(const struct job *job, const struct region *region, float *scratch)
+{
+    int64_t most = job->turned ? TURNED_STEPS : STEPS_MOST, tile = job->kernels->tile_rows;
+    int64_t at = region->row * job->product.out_row + region->panel * OPS_PANEL;
+    struct product product = job->product;
+
+    product.out += at;
+    product.n_columns -= region->panel * OPS_PANEL;
+    for (int i = 0; i < job->n_parts; i++) {
+        const struct part *part = &job->parts[i];
+        int64_t n_passes = at_least(divide_up(part->n_steps, most), 1);
+        int64_t length = divide_up(part->n_steps, n_passes);
+        for (int64_t pass = 0; pass < n_passes; pass++) {
+            int is_last = i + 1 == job->n_parts && pass + 1 == n_passes;
+            int64_t step = pass * length, left = part->n_steps - step;
+            product.n_steps = left < length ? left : length;
+            product.bias = is_last && job->product.bias
+                               ? job->product.bias + region->panel * OPS_PANEL : NULL;
+            product.add = is_last && job->product.add ? job->product.add + at : NULL;
+            product.a = part->a + region->row * part->a_row + step;
+            product.a_block = tile * part->a_row;
+            product.a_row = part->a_row;
+            product.a_step = 1;
+            if (job->turned)
+                pack_turned(job, part, &product, region, step, scratch + 2 * PANELS_FLOATS);
+            multiply_panels(job, part, product, region, step, scratch);
+            product.accumulate = 1;
+        }
+    }
+}
+
+struct dispatch {
+    const struct job *jobs;
+    float *scratch;
 };
 
-static void pack_columns(void *argument, int64_t first, int64_t last)
+static void run_task(void *argument, int64_t i, int thread)
 {
-    const struct pack_job *job = argument;
+    const struct dispatch *dispatch = argument;
+    const struct job *job = dispatch->jobs;
 
-    job->kernels->pack_columns(job->to, job->from, job->ld, job->n_steps, job->n_columns, first,
-                               last);
+    for (; i >= job->n_tasks; job++)
+        i -= job->n_tasks;
+    struct region region = {.row = i / job->n_panel_tasks * job->rows_per_task,
+                            .panel = i % job->n_panel_tasks * job->panels_per_task};
+    int64_t rows = job->n_rows - region.row, panels = job->n_panels - region.panel;
+    region.n_rows = rows < job->rows_per_task ? rows : job->rows_per_task;
+    region.n_panels = panels < job->panels_per_task ? panels : job->panels_per_task;
+    multiply_region(job, &region,
+                    dispatch->scratch ? dispatch->scratch + thread * SCRATCH_FLOATS : NULL);
 }
 
-static void pack_blocks(void *argument, int64_t first, int64_t last)
+/* ---- Cuts: they decide on time alone, never on a result. */
+/* About the cycles of a task on a core that makes one multiply-add of 16 a cycle: loading a panel
+ * for few rows takes longer than using it. */
+static double task_cycles(const struct job *job, int64_t n_rows, int64_t n_panels)
 {
-    const struct pack_job *job = argument;
+    double load = job->parts[0].source == PANELS_READY ? 4 : 8;
+    double turn = job->turned ? 0.25 * (double)n_rows : 0;
 
-    job->kernels->pack_blocks(job->to, job->from, job->ld, job->n_steps, job->n_columns, first,
-                              last);
+    return (double)job->n_steps * ((double)n_panels * ((double)n_rows + load) + turn);
+}
+
+static double set_cuts(struct job *job, int64_t row_cuts, int64_t panel_cuts)
+{
+    int64_t tile = job->kernels->tile_rows, unit = job->kernels->tile_panels;
+
+    job->rows_per_task = divide_up(divide_up(at_least(job->n_rows, 1), row_cuts), tile) * tile;
+    if (job->turned && job->rows_per_task > TURNED_ROWS / tile * tile)
+        job->rows_per_task = TURNED_ROWS / tile * tile;
+    job->panels_per_task = divide_up(divide_up(at_least(job->n_panels, 1), panel_cuts), unit) * unit;
+    job->n_panel_tasks = divide_up(at_least(job->n_panels, 1), job->panels_per_task);
+    job->n_tasks = divide_up(job->n_rows, job->rows_per_task) * job->n_panel_tasks;
+    return task_cycles(job, job->rows_per_task, job->panels_per_task);
+}
+
+/* Into about n_tasks tasks, as equal as can be; returns the cycles of one. */
+static double cut_job(struct job *job, int64_t n_tasks)
+{
+    double best = 0;
+    int64_t best_cuts = 1;
+
+    for (int64_t rows = 1; rows <= n_tasks; rows++) {
+        if (n_tasks % rows)
+            continue;
+        double cycles = set_cuts(job, rows, n_tasks / rows);
+        if (rows == 1 || cycles < best) {
+            best = cycles;
+            best_cuts = rows;
+        }
+    }
+    return set_cuts(job, best_cuts, n_tasks / best_cuts);
+}
+
+/* Cuts all jobs into about n_tasks; returns the cycles until all are done, with some for a thread
+ * that is late. */
+static double cut_all(struct job *jobs, int n, double total, int64_t n_tasks, int n_threads)
+{
+    double longest = 0;
+    int64_t n_cut = 0;
+
+    for (int j = 0; j < n; j++) {
+        double share = task_cycles(&jobs[j], jobs[j].n_rows, jobs[j].n_panels) / total;
+        int64_t wanted = (int64_t)(share * (double)n_tasks + 0.5);
+        double cycles = cut_job(&jobs[j], wanted < 1 ? 1 : wanted);
+        longest = cycles > longest ? cycles : longest;
+        n_cut += jobs[j].n_tasks;
+    }
+    return longest * ((double)divide_up(n_cut, n_threads) + 0.25);
+}
+
+/* Returns how many threads the jobs are worth. */
+static int choose_cuts(struct job *jobs, int n, int n_threads)
+{
+    static const int rounds[] = {1, 2, 3, 4, 6, 8};
+    double total = 0, best = 0;
+    int best_round = 0;
+
+    for (int j = 0; j < n; j++) {
+        set_cuts(&jobs[j], 1, 1);
+        total += task_cycles(&jobs[j], jobs[j].n_rows, jobs[j].n_panels);
+    }
+    if (n_threads == 1 || total < INLINE_CYCLES)
+        return 1;
+    for (int i = 0; i < 6; i++) {
+        if (i > 0 && (double)rounds[i] * n_threads * TASK_CYCLES > total)
+            break;
+        double time = cut_all(jobs, n, total, (int64_t)rounds[i] * n_threads, n_threads);
+        if (i == 0 || time < best) {
+            best = time;
+            best_round = i;
+        }
+    }
+    cut_all(jobs, n, total, (int64_t)rounds[best_round] * n_threads, n_threads);
+    return n_threads;
+}
+
+static void run_jobs(struct cpu *cpu, struct job *jobs, int n)
+{
+    int needs_scratch = 0, n_threads = choose_cuts(jobs, n, pool_n_threads(cpu->pool));
+    struct dispatch dispatch = {.jobs = jobs};
+    int64_t n_tasks = 0;
+
+    for (int j = 0; j < n; j++) {
+        n_tasks += jobs[j].n_tasks;
+        for (int i = 0; i < jobs[j].n_parts; i++)
+            needs_scratch |= jobs[j].parts[i].source != PANELS_READY;
+    }
+    if (needs_scratch) {
+        dispatch.scratch = cpu_scratch(cpu, CPU_SCRATCH_THREADS,
+                                       (size_t)pool_n_threads(cpu->pool) * SCRATCH_FLOATS *
+                                           sizeof(float));
+        if (!dispatch.scratch)
+            return;
+    }
+    for (int64_t i = 0; n_threads == 1 && i < n_tasks; i++)
+        run_task(&dispatch, i, 0);
+    if (n_threads > 1)
+        pool_run(cpu->pool, n_tasks, run_task, &dispatch);
 }
 
 /* ---- The products. */
-/* Rows become panels for a few columns of the output at a time. */
-static void multiply_rows(struct cpu *cpu, struct product *product, const struct matrix *weight,
-                          int64_t N)
+static struct job make_job(struct cpu *cpu, const struct part *parts, int n_parts,
+                           const struct tensor *out)
 {
-    int64_t C = weight->C, n_panels = divide_up(weight->M, OPS_PANEL);
-    int64_t most = PANELS_FLOATS / (OPS_PANEL * C) / cpu->kernels->tile_panels;
-    most = (most < 1 ? 1 : most) * cpu->kernels->tile_panels;
-    if (most > n_panels)
-        most = n_panels;
-    size_t bytes = (size_t)(most * OPS_PANEL * C) * sizeof(float);
-    float *panels = cpu_scratch(cpu, CPU_SCRATCH_SHARED, bytes);
-    float *rows = weight->adapter.rank ? cpu_scratch(cpu, CPU_SCRATCH_BLOCKS, bytes) : NULL;
-    float *out = product->out;
-    const float *bias = product->bias;
+    struct job job = {.kernels = cpu->kernels,
+                      .product = {.out = tensor_f32(out),
+                                  .out_row = out->shape[1],
+                                  .n_columns = out->shape[1]},
+                      .parts = parts,
+                      .n_parts = n_parts,
+                      .n_rows = out->shape[0],
+                      .n_panels = divide_up(out->shape[1], OPS_PANEL)};
 
-    if (!panels || (weight->adapter.rank && !rows))
-        return;
-    product->b = panels;
-    for (int64_t first = 0; first < n_panels; first += most) {
-        int64_t n = n_panels - first < most ? n_panels - first : most;
-        int64_t column = first * OPS_PANEL, left = weight->M - column;
-        cpu_matrix_panels(cpu, weight, first, n, panels, rows);
-        product->out = out + column;
-        product->bias = bias ? bias + column : NULL;
-        product->n_columns = left < n * OPS_PANEL ? left : n * OPS_PANEL;
-        run_product(cpu, product, N);
+    for (int i = 0; i < n_parts; i++)
+        job.n_steps += parts[i].n_steps;
+    return job;
+}
+
+void cpu_matmul_several(void *context, const struct ops_product *products, int n,
+                        const struct tensor *in)
+{
+    struct cpu *cpu = context;
+    int64_t N = in->shape[0], C = in->shape[1];
+    struct part parts[OPS_MOST_PRODUCTS];
+    struct job jobs[OPS_MOST_PRODUCTS];
+
+    for (int i = 0; i < n; i++) {
+        const struct ops_product *x = &products[i];
+        int is_ready = x->weight->form == MATRIX_PANELS &&
+                       (x->weight->dtype == DTYPE_F32 || N < WIDEN_ROWS);
+        parts[i] = (struct part){.a = tensor_f32(in),
+                                 .a_row = C,
+                                 .b = x->weight,
+                                 .source = is_ready ? PANELS_READY : PANELS_OF_OUTPUTS,
+                                 .n_steps = C};
+        jobs[i] = make_job(cpu, &parts[i], 1, x->out);
+        jobs[i].product.bias = x->bias ? tensor_f32(x->bias) : NULL;
+        jobs[i].product.add = x->residual ? tensor_f32(x->residual) : NULL;
     }
+    run_jobs(cpu, jobs, n);
 }
 
 void cpu_matmul(void *context, struct tensor *out, const struct tensor *in,
                 const struct matrix *weight, const struct tensor *bias)
 {
-    struct cpu *cpu = context;
-    int64_t N = in->shape[0], C = in->shape[1], M = out->shape[1];
-    int is_bf16 = weight->form == MATRIX_PANELS && weight->dtype == DTYPE_BF16;
-    struct product product = {.a = tensor_f32(in),
-                              .a_block = cpu->kernels->tile_rows * C,
-                              .a_row = C,
-                              .a_step = 1,
-                              .b = weight->data,
-                              .b_bf16 = is_bf16 ? weight->data : NULL,
-                              .n_steps = C,
-                              .out = tensor_f32(out),
-                              .out_row = M,
-                              .n_columns = M,
-                              .bias = bias ? tensor_f32(bias) : NULL};
-
-    if (weight->form == MATRIX_PANELS)
-        run_product(cpu, &product, N);
-    else
-        multiply_rows(cpu, &product, weight, N);
+    cpu_matmul_several(context, &(struct ops_product){out, weight, bias, NULL}, 1, in);
 }
 
-static int64_t panel_floats(int64_t n_columns)
+static void backward_input(struct cpu *cpu, struct tensor *d_in,
+                           const struct ops_product_gradient *gradients, int n, int accumulate)
 {
-    return divide_up(n_columns, OPS_PANEL) * OPS_PANEL * STEPS_PER_PASS;
+    struct part parts[OPS_MOST_PRODUCTS];
+
+    for (int i = 0; i < n; i++)
+        parts[i] = (struct part){.a = tensor_f32(gradients[i].d_out),
+                                 .a_row = gradients[i].d_out->shape[1],
+                                 .b = gradients[i].weight,
+                                 .source = PANELS_OF_INPUTS,
+                                 .n_steps = gradients[i].d_out->shape[1]};
+    struct job job = make_job(cpu, parts, n, d_in);
+    job.product.accumulate = accumulate;
+    run_jobs(cpu, &job, 1);
+}
+
+void cpu_matmul_backward_inputs(void *context, struct tensor *d_in,
+                                const struct ops_product_gradient *gradients, int n)
+{
+    backward_input(context, d_in, gradients, n, 0);
 }
 
 void cpu_matmul_backward_input(void *context, struct tensor *d_in, const struct tensor *d_out,
                                const struct matrix *weight)
 {
-    struct cpu *cpu = context;
-    int64_t N = d_out->shape[0], M = d_out->shape[1], C = d_in->shape[1];
-    float *panels = cpu_scratch(cpu, CPU_SCRATCH_SHARED, (size_t)panel_floats(C) * sizeof(float));
-    float *rows =
-        cpu_scratch(cpu, CPU_SCRATCH_BLOCKS, (size_t)(STEPS_PER_PASS * C) * sizeof(float));
+    struct ops_product_gradient gradient = {.d_out = d_out, .weight = weight};
 
-    for (int64_t m = 0; panels && rows && m < M; m += STEPS_PER_PASS) {
-        int64_t n_steps = M - m < STEPS_PER_PASS ? M - m : STEPS_PER_PASS;
-        struct pack_job job = {.kernels = cpu->kernels,
-                               .to = panels,
-                               .from = cpu_matrix_rows(cpu, weight, m, n_steps, rows),
-                               .ld = C,
-                               .n_steps = n_steps,
-                               .n_columns = C};
-        struct product product = {.a = tensor_f32(d_out) + m,
-                                  .a_block = cpu->kernels->tile_rows * M,
-                                  .a_row = M,
-                                  .a_step = 1,
-                                  .b = panels,
-                                  .n_steps = n_steps,
-                                  .out = tensor_f32(d_in),
-                                  .out_row = C,
-                                  .n_columns = C,
-                                  .accumulate = 1};
-        cpu_loop(cpu, divide_up(C, OPS_PANEL), 1, 2.0 * (double)n_steps, pack_columns, &job);
-        run_product(cpu, &product, N);
-    }
+    backward_input(context, d_in, &gradient, 1, 1);
 }
 
-struct bias_job {
-    const struct kernels *kernels;
-    float *d_bias;
-    const float *d_out;
-    int64_t N, M;
-};
-
-static void sum_bias(void *argument, int64_t first, int64_t last)
+void cpu_matmul_backward_weights(void *context, const struct ops_product_gradient *gradients, int n,
+                                 const struct tensor *in)
 {
-    const struct bias_job *job = argument;
+    struct cpu *cpu = context;
+    struct matrix rows = matrix_rows(in->data, in->shape[0], in->shape[1]);
+    struct part parts[OPS_MOST_PRODUCTS];
+    struct job jobs[OPS_MOST_PRODUCTS];
 
-    job->kernels->sum_columns(job->d_bias + first, job->d_out + first, job->M, job->N,
-                              last - first);
+    for (int i = 0; i < n; i++) {
+        const struct ops_product_gradient *x = &gradients[i];
+        parts[i] = (struct part){.a = tensor_f32(x->d_out),
+                                 .a_row = x->d_out->shape[1],
+                                 .b = &rows,
+                                 .source = PANELS_OF_INPUTS,
+                                 .n_steps = in->shape[0]};
+        jobs[i] = make_job(cpu, &parts[i], 1, x->d_weight);
+        jobs[i].product.accumulate = 1;
+        jobs[i].turned = 1;
+        jobs[i].d_bias = x->d_bias ? tensor_f32(x->d_bias) : NULL;
+    }
+    run_jobs(cpu, jobs, n);
 }
 
 void cpu_matmul_backward_weight(void *context, struct tensor *d_weight, struct tensor *d_bias,
                                 const struct tensor *d_out, const struct tensor *in)
 {
-    struct cpu *cpu = context;
-    int64_t N = d_out->shape[0], M = d_out->shape[1], C = in->shape[1];
-    int64_t rows = cpu->kernels->tile_rows, n_blocks = divide_up(M, rows);
-    float *panels = cpu_scratch(cpu, CPU_SCRATCH_SHARED, (size_t)panel_floats(C) * sizeof(float));
-    float *blocks = cpu_scratch(cpu, CPU_SCRATCH_BLOCKS,
-                                (size_t)(n_blocks * rows * STEPS_PER_PASS) * sizeof(float));
+    struct ops_product_gradient gradient = {d_out, NULL, d_weight, d_bias};
 
-    for (int64_t n = 0; panels && blocks && n < N; n += STEPS_PER_PASS) {
-        int64_t n_steps = N - n < STEPS_PER_PASS ? N - n : STEPS_PER_PASS;
-        struct pack_job in_job = {.kernels = cpu->kernels,
-                                  .to = panels,
-                                  .from = tensor_f32(in) + n * C,
-                                  .ld = C,
-                                  .n_steps = n_steps,
-                                  .n_columns = C};
-        struct pack_job out_job = {.kernels = cpu->kernels,
-                                   .to = blocks,
-                                   .from = tensor_f32(d_out) + n * M,
-                                   .ld = M,
-                                   .n_steps = n_steps,
-                                   .n_columns = M};
-        struct product product = {.a = blocks,
-                                  .a_block = rows * n_steps,
-                                  .a_row = 1,
-                                  .a_step = rows,
-                                  .b = panels,
-                                  .n_steps = n_steps,
-                                  .out = tensor_f32(d_weight),
-                                  .out_row = C,
-                                  .n_columns = C,
-                                  .accumulate = 1};
-        cpu_loop(cpu, divide_up(C, OPS_PANEL), 1, 2.0 * (double)n_steps, pack_columns, &in_job);
-        cpu_loop(cpu, n_blocks, 1, 2.0 * (double)n_steps, pack_blocks, &out_job);
-        run_product(cpu, &product, M);
-    }
-    if (!d_bias)
-        return;
-    struct bias_job job = {cpu->kernels, tensor_f32(d_bias), tensor_f32(d_out), N, M};
-    cpu_loop(cpu, M, OPS_PANEL, (double)N / OPS_PANEL, sum_bias, &job);
+    cpu_matmul_backward_weights(context, &gradient, 1, in);
 }

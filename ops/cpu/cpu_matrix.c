@@ -1,4 +1,4 @@
-/* Weights in their forms: rows out, panels in, and the panels that a product of rows wants. */
+/* Weights in their forms: rows out, panels in, and pieces packed for a product. */
 #include <string.h>
 
 #include "ops/cpu/cpu.h"
@@ -13,31 +13,31 @@ struct matrix_job {
     float *rows, *panels;
 };
 
-/* Row m as products see it. */
-static void read_row(const struct kernels *kernels, const struct matrix *matrix, int64_t m,
-                     float *out)
+/* n numbers of row m from column c on, as products see them. */
+static void read_segment(const struct kernels *kernels, const struct matrix *matrix, int64_t m,
+                         int64_t c, int64_t n, float *out)
 {
     const struct adapter *adapter = &matrix->adapter;
-    int64_t C = matrix->C, at = m / OPS_PANEL * OPS_PANEL * C + m % OPS_PANEL;
+    int64_t C = matrix->C, at = m / OPS_PANEL * OPS_PANEL * C + c * OPS_PANEL + m % OPS_PANEL;
 
     if (matrix->form == MATRIX_PANELS) {
-        for (int64_t c = 0; c < C; c++) {
-            int64_t i = at + c * OPS_PANEL;
+        for (int64_t k = 0; k < n; k++) {
+            int64_t i = at + k * OPS_PANEL;
             if (matrix->dtype == DTYPE_BF16) {
                 uint32_t bits = (uint32_t)((const uint16_t *)matrix->data)[i] << 16;
-                memcpy(&out[c], &bits, sizeof(bits));
+                memcpy(&out[k], &bits, sizeof(bits));
             } else {
-                out[c] = ((const float *)matrix->data)[i];
+                out[k] = ((const float *)matrix->data)[i];
             }
         }
         return;
     }
-    memcpy(out, (const float *)matrix->data + m * C, (size_t)C * sizeof(float));
+    memcpy(out, (const float *)matrix->data + m * C + c, (size_t)n * sizeof(float));
     for (int64_t r = 0; r < adapter->rank; r++)
-        kernels->add_scaled(out, adapter->a + r * C,
-                            adapter->scale * adapter->b[m * adapter->rank + r], C);
+        kernels->add_scaled(out, adapter->a + r * C + c,
+                            adapter->scale * adapter->b[m * adapter->rank + r], n);
     if (matrix->dtype == DTYPE_BF16)
-        kernels->round_bf16(out, out, C);
+        kernels->round_bf16(out, out, n);
 }
 
 static void read_rows(void *argument, int64_t first, int64_t last)
@@ -45,8 +45,8 @@ static void read_rows(void *argument, int64_t first, int64_t last)
     const struct matrix_job *job = argument;
 
     for (int64_t i = first; i < last; i++)
-        read_row(job->kernels, job->matrix, job->index ? job->index[i] : job->first + i,
-                 job->rows + i * job->matrix->C);
+        read_segment(job->kernels, job->matrix, job->index ? job->index[i] : job->first + i, 0,
+                     job->matrix->C, job->rows + i * job->matrix->C);
 }
 
 static double row_cost(const struct matrix *matrix)
@@ -74,18 +74,6 @@ void cpu_embedding(void *context, struct tensor *out, const struct matrix *table
                              .rows = tensor_f32(out)};
 
     cpu_loop(cpu, out->shape[0], 1, row_cost(table), read_rows, &job);
-}
-
-const float *cpu_matrix_rows(struct cpu *cpu, const struct matrix *matrix, int64_t first, int64_t n,
-                             float *scratch)
-{
-    struct matrix_job job = {
-        .kernels = cpu->kernels, .matrix = matrix, .first = first, .rows = scratch};
-
-    if (matrix->form == MATRIX_ROWS && matrix->dtype == DTYPE_F32 && !matrix->adapter.rank)
-        return (const float *)matrix->data + first * matrix->C;
-    cpu_loop(cpu, n, 1, row_cost(matrix), read_rows, &job);
-    return scratch;
 }
 
 static void write_panels(void *argument, int64_t first, int64_t last)
@@ -128,36 +116,54 @@ void cpu_matrix_write(void *context, struct matrix *matrix, const struct tensor 
     cpu_loop(cpu, n_panels, 1, COST_ROW * (double)(OPS_PANEL * matrix->C), write_panels, &job);
 }
 
-static void make_panels(void *argument, int64_t first, int64_t last)
+/* Row segments of a matrix that do not lie in memory as products see them go through `rows`. */
+static int lies_ready(const struct matrix *matrix)
 {
-    const struct matrix_job *job = argument;
-    const struct matrix *matrix = job->matrix;
-    int64_t C = matrix->C;
+    return matrix->form == MATRIX_ROWS && !matrix->adapter.rank;
+}
 
-    for (int64_t p = first; p < last; p++) {
-        int64_t m = (job->first + p) * OPS_PANEL, n = matrix->M - m;
-        float *panel = job->panels + p * OPS_PANEL * C, *own = job->rows + p * OPS_PANEL * C;
-        const float *rows = (const float *)matrix->data + m * C;
-        if (n > OPS_PANEL)
-            n = OPS_PANEL;
-        for (int64_t i = 0; matrix->adapter.rank && i < n; i++)
-            read_row(job->kernels, matrix, m + i, own + i * C);
-        job->kernels->transpose_panel(panel, matrix->adapter.rank ? own : rows, C, n, C);
-        if (matrix->dtype == DTYPE_BF16)
-            job->kernels->round_bf16(panel, panel, OPS_PANEL * C);
+void cpu_pack_outputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,
+                      int64_t n_panels, int64_t step, int64_t n_steps, float *panels, float *rows)
+{
+    int64_t n_floats = n_steps * OPS_PANEL;
+
+    for (int64_t p = 0; p < n_panels; p++) {
+        int64_t m = (panel + p) * OPS_PANEL, n = matrix->M - m;
+        float *to = panels + p * n_floats;
+        if (matrix->form == MATRIX_PANELS) {
+            kernels->widen_bf16(to, (const uint16_t *)matrix->data + m * matrix->C +
+                                        step * OPS_PANEL, n_floats);
+            continue;
+        }
+        n = n > OPS_PANEL ? OPS_PANEL : n;
+        const float *from = (const float *)matrix->data + m * matrix->C + step;
+        for (int64_t i = 0; !lies_ready(matrix) && i < n; i++)
+            read_segment(kernels, matrix, m + i, step, n_steps, rows + i * n_steps);
+        if (lies_ready(matrix))
+            kernels->transpose_panel(to, from, matrix->C, n, n_steps);
+        else
+            kernels->transpose_panel(to, rows, n_steps, n, n_steps);
+        if (matrix->dtype == DTYPE_BF16 && lies_ready(matrix))
+            kernels->round_bf16(to, to, n_floats);
     }
 }
 
-void cpu_matrix_panels(struct cpu *cpu, const struct matrix *matrix, int64_t first, int64_t n,
-                       float *panels, float *rows)
+void cpu_pack_inputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,
+                     int64_t n_panels, int64_t step, int64_t n_steps, float *panels, float *rows)
 {
-    struct matrix_job job = {.kernels = cpu->kernels,
-                             .matrix = matrix,
-                             .first = first,
-                             .panels = panels,
-                             .rows = rows};
+    int64_t c = panel * OPS_PANEL, n = matrix->C - c;
 
-    cpu_loop(cpu, n, 1, OPS_PANEL * row_cost(matrix), make_panels, &job);
+    n = n > n_panels * OPS_PANEL ? n_panels * OPS_PANEL : n;
+    if (lies_ready(matrix)) {
+        kernels->pack_columns(panels, (const float *)matrix->data + step * matrix->C + c, matrix->C,
+                              n_steps, n, 0, n_panels);
+        if (matrix->dtype == DTYPE_BF16)
+            kernels->round_bf16(panels, panels, n_panels * n_steps * OPS_PANEL);
+        return;
+    }
+    for (int64_t i = 0; i < n_steps; i++)
+        read_segment(kernels, matrix, step + i, c, n, rows + i * n);
+    kernels->pack_columns(panels, rows, n, n_steps, n, 0, n_panels);
 }
 
 struct round_job {

@@ -32,64 +32,75 @@ void KERNEL(transpose_panel)(float *panel, const float *w, int64_t w_row, int64_
             panel[c * LANES + r] = r < n_rows ? w[r * w_row + c] : 0;
 }
 
+enum { PACK_TOGETHER = 4 };   /* whole cache lines of a row are read before the next row */
+
+/* n whole panels, or blocks, side by side. */
+INLINE void pack_whole(float *to, const float *from, int64_t ld, int64_t n_steps, const int width,
+                       const int n)
+{
+    for (int64_t k = 0; k < n_steps; k++)
+        UNROLL for (int i = 0; i < n; i++)
+            memcpy(to + (i * n_steps + k) * width, from + k * ld + i * width,
+                   (size_t)width * sizeof(float));
+}
+
+INLINE void pack(float *packed, const float *x, int64_t ld, int64_t n_steps, int64_t n_columns,
+                 int64_t first, int64_t last, const int width)
+{
+    int64_t i = first;
+
+    for (; i + PACK_TOGETHER <= last && (i + PACK_TOGETHER) * width <= n_columns; i += PACK_TOGETHER)
+        pack_whole(packed + i * n_steps * width, x + i * width, ld, n_steps, width, PACK_TOGETHER);
+    for (; i < last && (i + 1) * width <= n_columns; i++)
+        pack_whole(packed + i * n_steps * width, x + i * width, ld, n_steps, width, 1);
+    for (; i < last; i++) {
+        int64_t n = n_columns - i * width;
+        float *to = packed + i * n_steps * width;
+        memset(to, 0, (size_t)(n_steps * width) * sizeof(float));
+        for (int64_t k = 0; k < n_steps; k++)
+            memcpy(to + k * width, x + k * ld + i * width, (size_t)n * sizeof(float));
+    }
+}
+
 void KERNEL(pack_columns)(float *panels, const float *x, int64_t ld, int64_t n_steps,
                           int64_t n_columns, int64_t first, int64_t last)
 {
-    for (int64_t p = first; p < last; p++) {
-        float *panel = panels + p * n_steps * LANES;
-        const float *column = x + p * LANES;
-        int64_t n = n_columns - p * LANES;
-        if (n >= LANES) {
-            for (int64_t k = 0; k < n_steps; k++)
-                lanes_store(panel + k * LANES, lanes_load(column + k * ld));
-        } else {
-            for (int64_t k = 0; k < n_steps; k++)
-                lanes_store(panel + k * LANES, lanes_load_part(column + k * ld, n, 0));
-        }
-    }
+    pack(panels, x, ld, n_steps, n_columns, first, last, LANES);
 }
 
 void KERNEL(pack_blocks)(float *blocks, const float *x, int64_t ld, int64_t n_steps,
                          int64_t n_columns, int64_t first, int64_t last)
 {
-    for (int64_t i = first; i < last; i++) {
-        float *block = blocks + i * n_steps * TILE_ROWS;
-        const float *column = x + i * TILE_ROWS;
-        int64_t n = n_columns - i * TILE_ROWS;
-        if (n >= TILE_ROWS) {
-            for (int64_t k = 0; k < n_steps; k++)
-                memcpy(block + k * TILE_ROWS, column + k * ld, TILE_ROWS * sizeof(float));
-        } else {
-            for (int64_t k = 0; k < n_steps; k++)
-                memcpy(block + k * TILE_ROWS, column + k * ld, (size_t)n * sizeof(float));
-        }
-    }
+    pack(blocks, x, ld, n_steps, n_columns, first, last, TILE_ROWS);
 }
 
 void KERNEL(product)(const struct product *product, int64_t first_row, int64_t last_row,
                      int64_t first_panel, int64_t last_panel)
 {
     const struct product *x = product;
-    int64_t b_panel = x->n_steps * LANES;
 
     for (int64_t p = first_panel; p < last_panel; p += TILE_PANELS) {
         int64_t end_panel = min_i64(p + TILE_PANELS, last_panel);
         int64_t n_columns = min_i64(end_panel * LANES, x->n_columns) - p * LANES;
         for (int64_t row = first_row; row < last_row; row += TILE_ROWS) {
-            struct tile tile = {.a_step = x->a_step,
-                                .b = x->b_bf16 ? NULL : x->b + p * b_panel,
-                            .b_bf16 = x->b_bf16 ? x->b_bf16 + p * b_panel : NULL,
-                                .b_panel = b_panel,
-                                .b_step = LANES,
-                                .n_steps = x->n_steps,
-                                .n_columns = n_columns,
-                                .accumulate = x->accumulate,
-                                .bias = x->bias ? x->bias + p * LANES : NULL};
+            struct tile tile;
             const float *a = x->a + row / TILE_ROWS * x->a_block;
+            float *out = x->out + row * x->out_row + p * LANES;
             int64_t n_rows = min_i64(TILE_ROWS, last_row - row);
+            tile.a_step = x->a_step;
+            tile.b = x->b_bf16 ? NULL : x->b + p * x->b_panel;
+            tile.b_bf16 = x->b_bf16 ? x->b_bf16 + p * x->b_panel : NULL;
+            tile.b_panel = x->b_panel;
+            tile.b_step = LANES;
+            tile.n_steps = x->n_steps;
+            tile.n_columns = n_columns;
+            tile.accumulate = x->accumulate;
+            tile.bias = x->bias ? x->bias + p * LANES : NULL;
+            tile.add = x->add ? x->add + row * x->out_row + p * LANES : NULL;
+            tile.add_row = x->out_row;
             for (int64_t r = 0; r < n_rows; r++) {
                 tile.a[r] = a + r * x->a_row;
-                tile.out[r] = x->out + (row + r) * x->out_row + p * LANES;
+                tile.out[r] = out + r * x->out_row;
             }
             tile_multiply(&tile, n_rows);
         }

@@ -26,3 +26,15 @@ void KERNEL(narrow_bf16)(uint16_t *out, const float *in, int64_t n)
             out[i + k] = (uint16_t)(bits[k] >> 16);
     }
 }
+
+void KERNEL(widen_bf16)(float *out, const uint16_t *in, int64_t n)
+{
+    int64_t whole = n / WIDTH * WIDTH;
+
+    for (int64_t i = 0; i < whole; i += WIDTH)
+        vector_store(out + i, vector_widen(in + i));
+    for (int64_t i = whole; i < n; i++) {
+        uint32_t bits = (uint32_t)in[i] << 16;
+        memcpy(&out[i], &bits, sizeof(bits));
+    }
+}

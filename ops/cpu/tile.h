@@ -27,6 +27,8 @@ struct tile {
     int64_t n_columns;           /* of all panels together */
     int accumulate;              /* start from out instead of 0 */
     const float *bias;           /* [n_columns], or NULL */
+    const float *add;            /* or NULL: row r at add + r * add_row */
+    int64_t add_row;
 };
 
 /* STEP(row, part) for each vector of a tile, written out so that any compiler keeps it in a
@@ -52,6 +54,9 @@ enum { MOST_ROWS = 8, MOST_PARTS = 4 };
 #define BIAS(r, p)                                                                                 \
     if (r < n_rows && p < n_parts)                                                                 \
         sum[r][p] = sum[r][p] + vector_load(tile->bias + p * WIDTH);
+#define ADD(r, p)                                                                                  \
+    if (r < n_rows && p < n_parts)                                                                 \
+        sum[r][p] = sum[r][p] + vector_load(tile->add + r * tile->add_row + p * WIDTH);
 #define STORE(r, p)                                                                                \
     if (r < n_rows && p < n_parts)                                                                 \
         vector_store(tile->out[r] + p * WIDTH, sum[r][p]);
@@ -82,6 +87,9 @@ INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_pane
     }
     if (tile->bias) {
         TILE_EACH(BIAS)
+    }
+    if (tile->add) {
+        TILE_EACH(ADD)
     }
     TILE_EACH(STORE)
 }
@@ -126,12 +134,14 @@ static void (*const tile_functions[2][2][8])(const struct tile *tile) = {
 static __attribute__((unused, noinline)) void tile_part(struct tile *tile, int64_t n_rows,
                                                         int64_t n)
 {
-    float copy[TILE_ROWS][LANES] = {{0}}, bias[LANES] = {0};
+    float copy[TILE_ROWS][LANES] = {{0}}, add[TILE_ROWS][LANES] = {{0}}, bias[LANES] = {0};
     float *out[TILE_ROWS];
 
     for (int64_t r = 0; r < n_rows; r++) {
         if (tile->accumulate)
             memcpy(copy[r], tile->out[r], (size_t)n * sizeof(float));
+        if (tile->add)
+            memcpy(add[r], tile->add + r * tile->add_row, (size_t)n * sizeof(float));
         out[r] = tile->out[r];
         tile->out[r] = copy[r];
     }
@@ -139,10 +149,14 @@ static __attribute__((unused, noinline)) void tile_part(struct tile *tile, int64
         memcpy(bias, tile->bias, (size_t)n * sizeof(float));
         tile->bias = bias;
     }
+    if (tile->add) {
+        tile->add = add[0];
+        tile->add_row = LANES;
+    }
     tile_functions[tile->b_bf16 != NULL][0][n_rows - 1](tile);
     for (int64_t r = 0; r < n_rows; r++)
         memcpy(out[r], copy[r], (size_t)n * sizeof(float));
-    tile->bias = NULL;
+    tile->bias = tile->add = NULL;
 }
 
 /* n_rows of 1 .. TILE_ROWS and any n_columns. Leaves the tile changed. */
@@ -162,6 +176,8 @@ static __attribute__((unused, noinline)) void tile_multiply(struct tile *tile, i
             tile->out[r] += n_panels * LANES;
         if (tile->bias)
             tile->bias += n_panels * LANES;
+        if (tile->add)
+            tile->add += n_panels * LANES;
     }
     if (left > 0)
         tile_part(tile, n_rows, left);

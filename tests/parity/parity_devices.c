@@ -19,7 +19,7 @@
 #include "common/random.h"
 #include "ops/ops.h"
 
-#define MOST_OPERANDS 16
+#define MOST_OPERANDS 24
 
 struct trial {
     struct ops *ops;
@@ -170,6 +170,35 @@ static void run_matmul_backward(struct trial *t)
     ops_matmul_backward_weight(t->ops, &d_weight, &d_bias, &d_out, &in);
 }
 
+/* Three products of one input; the second with a residual. */
+static void run_matmul_several(struct trial *t)
+{
+    int64_t N = t->s[0], C = t->s[1], M[3] = {t->s[2], 17, 40};
+    struct tensor in = input(t, N, C, 0), d_in = output(t, N, C, 0);
+    struct tensor residual = input(t, N, M[1], 0), out[3], bias[3], d_out[3], d_weight[3], d_bias[3];
+    struct matrix weight[3];
+    struct ops_product products[3];
+    struct ops_product_gradient gradients[3];
+
+    for (int i = 0; i < 3; i++) {
+        weight[i] = weight_of_form(t, M[i], C, FORM_ROWS);
+        bias[i] = input(t, M[i], 0, 0);
+        out[i] = output(t, N, M[i], 0);
+        products[i] = (struct ops_product){&out[i], &weight[i], i ? NULL : &bias[i],
+                                           i == 1 ? &residual : NULL};
+    }
+    ops_matmul_several(t->ops, products, 3, &in);
+    for (int i = 0; i < 2; i++) {
+        d_out[i] = input(t, N, M[i], 0);
+        d_weight[i] = sum(t, M[i], C, 0);
+        d_bias[i] = sum(t, M[i], 0, 0);
+        gradients[i] = (struct ops_product_gradient){&d_out[i], &weight[i], &d_weight[i],
+                                                     i ? NULL : &d_bias[i]};
+    }
+    ops_matmul_backward_inputs(t->ops, &d_in, gradients, 2);
+    ops_matmul_backward_weights(t->ops, gradients, 2, &in);
+}
+
 static void run_round_bf16(struct trial *t)
 {
     struct tensor in = input(t, t->s[0], 0, 0), out = output(t, t->s[0], 0, 0);
@@ -243,6 +272,33 @@ static void run_rows(struct trial *t)
     ops_scatter_add_rows(t->ops, &d_in, &d_out, &rows);
 }
 
+/* Segment 0 before every second one that follows, segment 3 before the last. */
+static struct tensor prefixes_of(struct trial *t, int64_t n)
+{
+    int32_t host[64];
+
+    for (int64_t s = 0; s < n; s++)
+        host[s] = s > 3 && s == n - 1 ? 3 : s % 2 == 0 && s > 0 ? 0 : -1;
+    return tensor_i32(place(t, host, (size_t)n * sizeof(*host)), n);
+}
+
+/* Two long segments behind one of 37 rows that both see, and one alone between them. */
+static void run_attention_group(struct trial *t)
+{
+    int64_t H = t->s[1], K = t->s[2], D = t->s[3], N = t->s[0];
+    int32_t at[] = {0, 37, 40, 40, 40 + (int32_t)(N - 40) / 2, (int32_t)N};
+    int32_t before[] = {-1, -1, 0, 0, 0};
+    struct tensor q = input(t, N, H, D), k = input(t, N, K, D), v = input(t, N, K, D);
+    struct tensor d_out = input(t, N, H, D), out = output(t, N, H, D), lse = output(t, N, H, 0);
+    struct tensor bounds = tensor_i32(place(t, at, sizeof(at)), 6);
+    struct tensor prefixes = tensor_i32(place(t, before, sizeof(before)), 5);
+    struct tensor d_q = output(t, N, H, D), d_k = output(t, N, K, D), d_v = output(t, N, K, D);
+
+    ops_attention(t->ops, &out, &lse, &q, &k, &v, &bounds, &prefixes);
+    ops_attention_backward(t->ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &bounds,
+                           &prefixes);
+}
+
 static void run_attention(struct trial *t)
 {
     int64_t N = t->s[0], H = t->s[1], K = t->s[2], D = t->s[3];
@@ -250,33 +306,83 @@ static void run_attention(struct trial *t)
     struct tensor d_out = input(t, N, H, D), bounds = segments(t, N);
     struct tensor out = output(t, N, H, D), lse = output(t, N, H, 0), alone = output(t, N, H, D);
     struct tensor d_q = output(t, N, H, D), d_k = output(t, N, K, D), d_v = output(t, N, K, D);
+    struct tensor prefixes = prefixes_of(t, bounds.shape[0] - 1);
+    struct tensor *before = t->s[4] ? &prefixes : NULL;
 
-    ops_attention(t->ops, &out, &lse, &q, &k, &v, &bounds);
-    ops_attention(t->ops, &alone, NULL, &q, &k, &v, &bounds);
-    ops_attention_backward(t->ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &bounds);
+    ops_attention(t->ops, &out, &lse, &q, &k, &v, &bounds, before);
+    ops_attention(t->ops, &alone, NULL, &q, &k, &v, &bounds, before);
+    ops_attention_backward(t->ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &bounds,
+                           before);
 }
 
-/* Sequences with runs of every kind: none before, none behind, shared with the one before. */
+/* A cache of n_rows rows of random keys and values, stored in two parts and in no order. */
+static struct kv_cache filled_cache(struct trial *t, int64_t n_rows, int64_t K, int64_t D)
+{
+    struct kv_cache cache = {.n_rows = n_rows, .K = K, .D = D};
+    struct tensor all = distinct(t, n_rows, n_rows);
+    int64_t half = n_rows / 3;
+
+    cache.data = place(t, NULL, ops_cache_bytes(&cache));
+    for (int part = 0; part < 2; part++) {
+        int64_t n = part ? n_rows - half : half;
+        struct tensor k = input(t, n, K, D), v = input(t, n, K, D);
+        struct tensor rows = tensor_i32((int32_t *)all.data + (part ? half : 0), n);
+        ops_cache_store(t->ops, &cache, &k, &v, &rows);
+    }
+    return cache;
+}
+
+/* Sequences with runs of every kind: none before, none behind, shared with the one before, one row
+ * longer than that of the one before. */
 static void run_attention_decode(struct trial *t)
 {
     int64_t N = t->s[0], H = t->s[1], K = t->s[2], D = t->s[3], T = 80;
-    struct tensor q = input(t, N, H, D), k = input(t, 4 * T, K, D), v = input(t, 4 * T, K, D);
-    struct tensor out = output(t, N, H, D);
-    struct attention_keys keys[64];
+    struct kv_cache cache = filled_cache(t, 4 * T, K, D);
+    struct tensor q = input(t, N, H, D), out = output(t, N, H, D);
+    int32_t runs[4 * 64];
 
     assert_true(N <= 64);
     for (int64_t n = 0; n < N; n++) {
-        int64_t shared = n / 5 % 2 * T * K * D, own = (2 + n % 2) * T * K * D;
-        keys[n] = (struct attention_keys){
-            .k = {tensor_f32(&k) + shared, tensor_f32(&k) + own},
-            .v = {tensor_f32(&v) + shared, tensor_f32(&v) + own},
-            .n = {(int32_t)(n % 5 == 4 ? 0 : 20 + n / 5),
-                  (int32_t)(n % 7 == 3 ? 0 : 1 + 3 * n % 40)},
-        };
-        if (!keys[n].n[0] && !keys[n].n[1])
-            keys[n].n[1] = 80;
+        int is_prompt = n % 21 > 12;
+        int32_t own = n % 7 == 3 || is_prompt ? 0 : 1 + 3 * (int32_t)n % 40;
+        int32_t shared = is_prompt ? (int32_t)n % 21 * 4 : n % 5 == 4 ? 0 : 20 + (int32_t)n / 5;
+        const int32_t run[4] = {(int32_t)(n / 5 % 2 * T), shared || own ? shared : 80,
+                                (int32_t)((2 + n % 2) * T), own};
+        memcpy(runs + 4 * n, run, sizeof(run));
     }
-    ops_attention_decode(t->ops, &out, &q, keys, (int)K);
+    struct tensor where = tensor_i32(place(t, runs, (size_t)(4 * N) * sizeof(*runs)), 4 * N);
+    ops_attention_decode(t->ops, &out, &q, &cache, &where);
+}
+
+/* Tokens as numbers: the uniform ones are far from the edges of these distributions. */
+static void run_sample(struct trial *t)
+{
+    int64_t N = t->s[0], V = t->s[1];
+    static const float temperatures[] = {1, 0.7f, 0, 1.6f}, top_ps[] = {1, 0.9f, 1, 0.4f, 0.99f};
+    static const int32_t top_ks[] = {0, 0, 5, 1, 300, 0, 1 << 30};
+    struct tensor logits = input(t, N, V, 0), logprobs = output(t, 4 * N, 0, 0);
+    struct draw *draws = calloc((size_t)(4 * N), sizeof(*draws));
+    int32_t *tokens = calloc((size_t)(4 * N), sizeof(*tokens));
+    float *numbers = calloc((size_t)(4 * N), sizeof(*numbers));
+    struct tensor drawn = tensor_i32(place(t, tokens, (size_t)(4 * N) * sizeof(*tokens)), 4 * N);
+
+    for (int64_t i = 0; i < 4 * N; i++)
+        draws[i] = (struct draw){.uniform = random_real(&t->stream),
+                                 .temperature = temperatures[i % 4],
+                                 .top_p = top_ps[i % 5],
+                                 .top_k = top_ks[i % 7],
+                                 .row = (int32_t)(i / 3 % N)};
+    const struct draw *where = place(t, draws, (size_t)(4 * N) * sizeof(*draws));
+    ops_sample(t->ops, &drawn, &logprobs, &logits, where);
+    ops_download(t->ops, tokens, drawn.data, (size_t)(4 * N) * sizeof(*tokens));
+    assert_int_equal(ops_sync(t->ops), 0);
+    for (int64_t i = 0; i < 4 * N; i++)
+        numbers[i] = (float)tokens[i];
+    struct tensor as_numbers = output(t, 4 * N, 0, 0);
+    ops_upload(t->ops, as_numbers.data, numbers, (size_t)(4 * N) * sizeof(*numbers));
+    free(draws);
+    free(tokens);
+    free(numbers);
 }
 
 static void run_token_logprob(struct trial *t)
@@ -316,7 +422,7 @@ static void run_sums(struct trial *t)
 static const struct row {
     const char *name;
     void (*run)(struct trial *t);
-    int64_t s[4];
+    int64_t s[5];
     double tolerance;   /* of the largest absolute value of an output */
 } rows[] = {
     {"matmul 1,1,1", run_matmul, {1, 1, 1}, 1e-6},
@@ -334,6 +440,8 @@ static const struct row {
     {"matmul with adapter, rounded", run_matmul, {31, 57, 100, FORM_ADAPTER_ROUNDED}, 4e-3},
     {"round_bf16 1", run_round_bf16, {1}, 0},
     {"round_bf16 50001", run_round_bf16, {50001}, 0},
+    {"matmul_several 3,20,33", run_matmul_several, {3, 20, 33}, 4e-6},
+    {"matmul_several 200,96,256", run_matmul_several, {200, 96, 256}, 1e-5},
     {"matmul_backward 1,1,1", run_matmul_backward, {1, 1, 1}, 1e-6},
     {"matmul_backward 5,17,19", run_matmul_backward, {5, 17, 19}, 2e-6},
     {"matmul_backward 100,96,64", run_matmul_backward, {100, 96, 64}, 4e-6},
@@ -366,10 +474,18 @@ static const struct row {
     {"attention 61,3,3,20", run_attention, {61, 3, 3, 20}, 1e-5},
     {"attention 150,8,4,32", run_attention, {150, 8, 4, 32}, 1e-5},
     {"attention 300,6,1,40", run_attention, {300, 6, 1, 40}, 1e-5},
+    {"attention with prefixes 30,4,2,16", run_attention, {30, 4, 2, 16, 1}, 1e-5},
+    {"attention with prefixes 61,3,3,20", run_attention, {61, 3, 3, 20, 1}, 1e-5},
+    {"attention with prefixes 300,8,4,32", run_attention, {300, 8, 4, 32, 1}, 1e-5},
+    {"attention of a group 41,2,1,8", run_attention_group, {41, 2, 1, 8}, 1e-5},
+    {"attention of a group 400,6,2,40", run_attention_group, {400, 6, 2, 40}, 1e-5},
     {"attention_decode 1,1,1,1", run_attention_decode, {1, 1, 1, 1}, 4e-6},
     {"attention_decode 20,3,3,20", run_attention_decode, {20, 3, 3, 20}, 4e-6},
     {"attention_decode 64,8,4,32", run_attention_decode, {64, 8, 4, 32}, 4e-6},
     {"attention_decode 9,20,1,64", run_attention_decode, {9, 20, 1, 64}, 4e-6},
+    {"sample 1,1", run_sample, {1, 1}, 4e-6},
+    {"sample 20,300", run_sample, {20, 300}, 4e-6},
+    {"sample 2,20011", run_sample, {2, 20011}, 4e-6},
     {"token_logprob 2,1", run_token_logprob, {2, 1}, 4e-6},
     {"token_logprob 7,37", run_token_logprob, {7, 37}, 4e-6},
     {"token_logprob 100,1024", run_token_logprob, {100, 1024}, 4e-6},

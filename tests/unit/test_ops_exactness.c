@@ -226,7 +226,7 @@ static void run_backward(struct ops *ops, const struct row_inputs *in, struct ev
     free(g);
 }
 
-static const int32_t bounds[] = {0, 1, 1, 30, 100, N};
+static const int32_t bounds[] = {0, 1, 1, 30, 100, N}, prefixes[] = {-1, -1, -1, 2, 2};
 
 static void run_attention(struct ops *ops, struct everything *all)
 {
@@ -236,14 +236,67 @@ static void run_attention(struct ops *ops, struct everything *all)
     struct tensor v = tensor_3d(v_data, N, K, D), d_out = tensor_3d(g_data, N, H, D);
     struct tensor out = KEEP(NULL, N, H, D), lse = KEEP(NULL, N, H), d_q = KEEP(NULL, N, H, D);
     struct tensor d_k = KEEP(NULL, N, K, D), d_v = KEEP(NULL, N, K, D);
-    struct tensor segments = tensor_i32(bounds, 6);
+    struct tensor segments = tensor_i32(bounds, 6), before = tensor_i32(prefixes, 5);
 
-    ops_attention(ops, &out, &lse, &q, &k, &v, &segments);
-    ops_attention_backward(ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &segments);
+    ops_attention(ops, &out, &lse, &q, &k, &v, &segments, &before);
+    ops_attention_backward(ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &segments,
+                           &before);
     free(q_data);
     free(k_data);
     free(v_data);
     free(g_data);
+}
+
+/* A prompt of 45 rows and what follows it, twice: in segments that share the prompt, and each with
+ * the prompt in front of it in one segment. */
+enum { PROMPT = 45, PARTS = 4 };
+static const int32_t part_bounds[PARTS + 2] = {0, PROMPT, 46, 80, 80, 190};
+static const int32_t part_prefixes[PARTS + 1] = {-1, 0, 0, 0, 0};
+
+static void rows_behind_a_shared_prompt_equal_those_of_one_segment(void **state)
+{
+    struct ops *ops = open_ops(*state, 2);
+    int n = part_bounds[PARTS + 1];
+    float *q_data = random_floats(n * H * D, 70), *k_data = random_floats(n * K * D, 71);
+    float *v_data = random_floats(n * K * D, 72), *all = calloc((size_t)n * H * D, sizeof(*all));
+    float *all_lse = calloc((size_t)n * H, sizeof(*all_lse));
+    struct tensor q = tensor_3d(q_data, n, H, D), k = tensor_3d(k_data, n, K, D);
+    struct tensor v = tensor_3d(v_data, n, K, D), out = tensor_3d(all, n, H, D);
+    struct tensor lse = tensor_2d(all_lse, n, H);
+    struct tensor segments = tensor_i32(part_bounds, PARTS + 2);
+    struct tensor before = tensor_i32(part_prefixes, PARTS + 1);
+
+    ops_attention(ops, &out, &lse, &q, &k, &v, &segments, &before);
+    for (int s = 1; s <= PARTS; s++) {
+        int own = part_bounds[s + 1] - part_bounds[s], rows = PROMPT + own;
+        int32_t whole[] = {0, rows};
+        float *x[5];
+        const float *from[] = {q_data, k_data, v_data};
+        for (int i = 0; i < 5; i++) {
+            int width = i == 4 ? H : i == 0 || i == 3 ? H * D : K * D;
+            x[i] = calloc((size_t)(rows * width), sizeof(float));
+            if (i < 3) {
+                memcpy(x[i], from[i], (size_t)(PROMPT * width) * sizeof(float));
+                memcpy(x[i] + PROMPT * width, from[i] + part_bounds[s] * width,
+                       (size_t)(own * width) * sizeof(float));
+            }
+        }
+        struct tensor q1 = tensor_3d(x[0], rows, H, D), k1 = tensor_3d(x[1], rows, K, D);
+        struct tensor v1 = tensor_3d(x[2], rows, K, D), out1 = tensor_3d(x[3], rows, H, D);
+        struct tensor lse1 = tensor_2d(x[4], rows, H), one = tensor_i32(whole, 2);
+        ops_attention(ops, &out1, &lse1, &q1, &k1, &v1, &one, NULL);
+        assert_same_bits(all, x[3], PROMPT * H * D);
+        assert_same_bits(all + part_bounds[s] * H * D, x[3] + PROMPT * H * D, (int64_t)own * H * D);
+        assert_same_bits(all_lse + part_bounds[s] * H, x[4] + PROMPT * H, (int64_t)own * H);
+        for (int i = 0; i < 5; i++)
+            free(x[i]);
+    }
+    free(q_data);
+    free(k_data);
+    free(v_data);
+    free(all);
+    free(all_lse);
+    ops_destroy(&ops);
 }
 
 static void run_everything(const char *device, int n_threads, struct everything *all)
@@ -291,6 +344,7 @@ static void threads_change_nothing(void **state)
     run_everything(*state, 1, &one);
     assert_all_same(*state, 2, &one);
     assert_all_same(*state, 3, &one);
+    assert_all_same(*state, 9, &one);
     assert_all_same(*state, 0, &one);
     free(one.data);
 }
@@ -323,7 +377,7 @@ static void make_decode(struct ops *ops, struct decode_data *d)
     struct tensor q = tensor_3d(d->q, KEYS, H, D), k = tensor_3d(d->k, KEYS, K, D);
     struct tensor v = tensor_3d(d->v, KEYS, K, D), out = tensor_3d(d->full, KEYS, H, D);
     struct tensor segments = tensor_i32(whole, 2);
-    ops_attention(ops, &out, NULL, &q, &k, &v, &segments);
+    ops_attention(ops, &out, NULL, &q, &k, &v, &segments, NULL);
 }
 
 static void free_decode(struct decode_data *d)
@@ -334,54 +388,122 @@ static void free_decode(struct decode_data *d)
     free(d->full);
 }
 
-static struct attention_keys cut_keys(const struct decode_data *d, int n, int cut)
+enum { OWN = (KEYS + 15) / 16 * 16 };   /* where the second run starts */
+
+/* Keys 0 .. cut - 1 are the first run, the rest the second. What lay there before is noise. */
+static void fill_cache(struct ops *ops, struct kv_cache *cache, const struct decode_data *d,
+                       int cut)
 {
-    return (struct attention_keys){
-        .k = {d->k, d->k + cut * K * D},
-        .v = {d->v, d->v + cut * K * D},
-        .n = {cut, n - cut},
-    };
+    struct tensor k = tensor_3d(d->k, KEYS, K, D), v = tensor_3d(d->v, KEYS, K, D);
+    int32_t index[KEYS];
+
+    memset(cache->data, cut % 2 ? 0x7f : 0xff, ops_cache_bytes(cache));
+    for (int j = 0; j < KEYS; j++)
+        index[j] = j < cut ? j : OWN + j - cut;
+    struct tensor rows = tensor_i32(index, KEYS);
+    ops_cache_store(ops, cache, &k, &v, &rows);
+}
+
+static void set_run(int32_t *run, int n, int cut)
+{
+    run[0] = 0;
+    run[1] = n < cut ? n : cut;
+    run[2] = OWN;
+    run[3] = n < cut ? 0 : n - cut;
+}
+
+static struct kv_cache make_cache(void)
+{
+    struct kv_cache cache = {.n_rows = 2 * OWN, .K = K, .D = D};
+
+    cache.data = calloc(1, ops_cache_bytes(&cache));
+    return cache;
 }
 
 static void a_decoded_row_equals_that_of_the_whole_segment_at_every_cut(void **state)
 {
     struct ops *ops = open_ops(*state, 2);
+    struct kv_cache cache = make_cache();
     struct decode_data d;
     float row[H * D];
 
     make_decode(ops, &d);
-    for (int n = 1; n <= KEYS; n++)
-        for (int cut = 0; cut <= n; cut++) {
-            struct attention_keys keys = cut_keys(&d, n, cut);
+    for (int cut = 0; cut <= KEYS; cut++) {
+        fill_cache(ops, &cache, &d, cut);
+        for (int n = cut > 3 ? cut - 2 : 1; n <= KEYS; n++) {
+            int32_t run[4];
+            set_run(run, n, cut);
             struct tensor q = tensor_3d(d.q + (n - 1) * H * D, 1, H, D);
-            struct tensor out = tensor_3d(row, 1, H, D);
-            ops_attention_decode(ops, &out, &q, &keys, K);
+            struct tensor out = tensor_3d(row, 1, H, D), runs = tensor_i32(run, 4);
+            ops_attention_decode(ops, &out, &q, &cache, &runs);
             assert_same_bits(row, d.full + (n - 1) * H * D, H * D);
         }
+    }
+    free(cache.data);
     free_decode(&d);
     ops_destroy(&ops);
 }
 
-/* Every row continues the same prompt of `cut` keys, so that they are computed together. */
-static void sequences_that_share_a_prompt_do_not_disturb_each_other(void **state)
+/* The tokens of the prompt and what follows it, in one batch: neighbours share their first run. */
+static void rows_that_share_a_prompt_do_not_disturb_each_other(void **state)
 {
     struct ops *ops = open_ops(*state, 2);
+    struct kv_cache cache = make_cache();
     struct decode_data d;
     float *rows = calloc(KEYS * H * D, sizeof(*rows));
 
     make_decode(ops, &d);
-    for (int cut = 0; cut < KEYS; cut += 7) {
-        struct attention_keys keys[KEYS];
-        int n = KEYS - cut;
-        for (int i = 0; i < n; i++)
-            keys[i] = cut_keys(&d, cut + i + 1, cut);
-        struct tensor q = tensor_3d(d.q + cut * H * D, n, H, D), out = tensor_3d(rows, n, H, D);
-        ops_attention_decode(ops, &out, &q, keys, K);
-        assert_same_bits(rows, d.full + cut * H * D, (int64_t)n * H * D);
-    }
+    for (int cut = 0; cut <= KEYS; cut += 7)
+        for (int first = 0; first < KEYS; first += 13) {
+            int32_t run[4 * KEYS];
+            int n = KEYS - first;
+            fill_cache(ops, &cache, &d, cut);
+            for (int i = 0; i < n; i++)
+                set_run(run + 4 * i, first + i + 1, cut);
+            struct tensor q = tensor_3d(d.q + first * H * D, n, H, D);
+            struct tensor out = tensor_3d(rows, n, H, D), runs = tensor_i32(run, 4 * n);
+            ops_attention_decode(ops, &out, &q, &cache, &runs);
+            assert_same_bits(rows, d.full + first * H * D, (int64_t)n * H * D);
+        }
     free(rows);
+    free(cache.data);
     free_decode(&d);
     ops_destroy(&ops);
+}
+
+/* A draw alone, among others, and on other threads; its log-probability is that of learning. */
+static void draws_do_not_depend_on_each_other(void **state)
+{
+    enum { WIDE = 40000, DRAWS = 24 };
+    float *logits_data = random_floats(3 * WIDE, 70), together[DRAWS], alone, learned;
+    int32_t tokens[DRAWS], token;
+    struct draw draws[DRAWS];
+
+    for (int i = 0; i < DRAWS; i++)
+        draws[i] = (struct draw){.uniform = (i + 0.37) / DRAWS,
+                                 .temperature = i % 4 == 3 ? 0 : 0.6f + 0.2f * (float)(i % 4),
+                                 .top_p = i % 5 > 2 ? 0.9f : 1,
+                                 .top_k = i % 7 > 4 ? 50 : 0,
+                                 .row = i / 9};
+    for (int threads = 1; threads <= 3; threads += 2) {
+        struct ops *ops = open_ops(*state, threads);
+        struct tensor logits = tensor_2d(logits_data, 3, WIDE);
+        struct tensor all = tensor_i32(tokens, DRAWS), logprobs = tensor_1d(together, DRAWS);
+        ops_sample(ops, &all, &logprobs, &logits, draws);
+        for (int i = 0; i < DRAWS; i++) {
+            struct tensor one = tensor_i32(&token, 1), logprob = tensor_1d(&alone, 1);
+            struct tensor row = tensor_2d(logits_data + draws[i].row * WIDE, 1, WIDE);
+            struct tensor wanted = tensor_1d(&learned, 1);
+            ops_sample(ops, &one, &logprob, &logits, &draws[i]);
+            assert_int_equal(token, tokens[i]);
+            assert_same_bits(&alone, &together[i], 1);
+            ops_token_logprob(ops, &wanted, NULL, &row, &one,
+                              draws[i].temperature > 0 ? draws[i].temperature : 1);
+            assert_same_bits(&alone, &learned, 1);
+        }
+        ops_destroy(&ops);
+    }
+    free(logits_data);
 }
 
 static void entropy_does_not_change_the_logprob(void **state)
@@ -452,12 +574,18 @@ int main(void)
         ON(threads_change_nothing, "cpu:avx2"),
         ON(threads_change_nothing, "cpu:baseline"),
         cmocka_unit_test(vector_width_changes_nothing),
+        ON(rows_behind_a_shared_prompt_equal_those_of_one_segment, "cpu"),
+        ON(rows_behind_a_shared_prompt_equal_those_of_one_segment, "cpu:avx2"),
+        ON(rows_behind_a_shared_prompt_equal_those_of_one_segment, "cpu:baseline"),
         ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu"),
         ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu:avx2"),
         ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu:baseline"),
-        ON(sequences_that_share_a_prompt_do_not_disturb_each_other, "cpu"),
-        ON(sequences_that_share_a_prompt_do_not_disturb_each_other, "cpu:avx2"),
-        ON(sequences_that_share_a_prompt_do_not_disturb_each_other, "cpu:baseline"),
+        ON(draws_do_not_depend_on_each_other, "cpu"),
+        ON(draws_do_not_depend_on_each_other, "cpu:avx2"),
+        ON(draws_do_not_depend_on_each_other, "cpu:baseline"),
+        ON(rows_that_share_a_prompt_do_not_disturb_each_other, "cpu"),
+        ON(rows_that_share_a_prompt_do_not_disturb_each_other, "cpu:avx2"),
+        ON(rows_that_share_a_prompt_do_not_disturb_each_other, "cpu:baseline"),
         ON(entropy_does_not_change_the_logprob, "cpu"),
         ON(entropy_does_not_change_the_logprob, "cpu:avx2"),
     };
