@@ -58,6 +58,18 @@ static void assert_newest_checkpoints_are_there(const char *run)
     mem_free(paths);
 }
 
+static void no_checkpoint_is_removed_before_a_newer_one_is_durable(void **state)
+{
+    (void)state;
+    if (!shims_work())
+        skip();
+    for (size_t n = 0; n <= trace.n; n += 7) {
+        assert_int_equal(file_remove_tree(in_place(&place, "run/names")), STATUS_OK);
+        crash_write(&trace, n, CRASH_NAMES, 0, in_place(&place, "run/names"));
+        assert_newest_checkpoints_are_there("run/names");
+    }
+}
+
 static void go_on_after(size_t n, enum crash_kind kind, uint64_t crash_seed)
 {
     struct program program;
@@ -94,8 +106,7 @@ static void a_run_goes_on_after_a_power_cut_at_any_point(void **state)
         skip();
     for (long i = 0; i < n_crashes; i++) {
         size_t n = (size_t)random_below(&random, trace.n + 1);
-        go_on_after(n, i % 3 == 0 ? CRASH_STRICT : i % 3 == 1 ? CRASH_TORN : CRASH_KILL,
-                    random_next(&random));
+        go_on_after(n, (enum crash_kind)(i % N_CRASH_KINDS), random_next(&random));
     }
 }
 
@@ -103,6 +114,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_trace_tells_the_whole_run),
+        cmocka_unit_test(no_checkpoint_is_removed_before_a_newer_one_is_durable),
         cmocka_unit_test(a_run_goes_on_after_a_power_cut_at_any_point),
     };
 
