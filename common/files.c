@@ -84,6 +84,17 @@ void file_sync_later(int is_later)
     is_synced_later = is_later;
 }
 
+/* The directory that `path` lies in. */
+static int sync_parent(const char *path)
+{
+    char parent[FILE_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int n = slash > path ? (int)(slash - path) : 1;
+
+    snprintf(parent, sizeof(parent), "%.*s", n, slash ? path : ".");
+    return file_sync_directory(parent);
+}
+
 int file_sink_open(struct file_sink *sink, const char *path)
 {
     sink->fd = -1;
@@ -118,6 +129,8 @@ int file_sink_close(struct file_sink *sink, int status)
                              strerror(errno));
     if (status < 0)
         unlink(sink->temporary);
+    else if (!is_synced_later)
+        status = sync_parent(sink->path);   /* a name is lost like bytes are */
     sink->fd = -1;
     return status;
 }
@@ -128,17 +141,6 @@ int file_write_atomic(const char *path, const void *bytes, size_t n)
 
     TRY(file_sink_open(&sink, path));
     return file_sink_close(&sink, file_sink_put(&sink, bytes, n));
-}
-
-/* The directory that `path` lies in. */
-static int sync_parent(const char *path)
-{
-    char parent[FILE_PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    int n = slash > path ? (int)(slash - path) : 1;
-
-    snprintf(parent, sizeof(parent), "%.*s", n, slash ? path : ".");
-    return file_sync_directory(parent);
 }
 
 int file_make_directories(const char *path)

@@ -1,7 +1,8 @@
 /*
  * common/files.h - whole files, atomic writes, digests, time.
  *
- * A file appears whole or not at all: it is written to "name.tmp", fsynced and renamed.
+ * A file appears whole or not at all, and then stays: it is written to "name.tmp", synced, renamed,
+ * and its directory is synced.
  */
 #ifndef HONE_COMMON_FILES_H
 #define HONE_COMMON_FILES_H

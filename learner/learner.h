@@ -76,8 +76,8 @@ struct learner_stats {               /* of one learner_step() or learner_train()
     double ratio_min, ratio_mean, ratio_max;            /* exp(learner - rollout) */
     double reward, reward_std, zero_std_fraction;
     int64_t n_tokens, n_sequences;   /* trained ones */
-    int64_t n_computed;              /* tokens of them that needed a forward pass: entropy's */
     int64_t n_skipped;               /* optimizer steps that the guard left out */
+    int64_t n_computed;              /* tokens of them that needed a forward pass: entropy's */
 };
 
 struct learner;

@@ -31,8 +31,8 @@ void learner_fill_stats(struct learner_stats *stats, const struct learner_totals
         .ratio_max = totals->difference_tokens ? totals->ratio_max : 1.0,
         .n_tokens = totals->tokens,
         .n_sequences = n_sequences,
-        .n_computed = totals->entropy_tokens,
         .n_skipped = totals->skipped,
+        .n_computed = totals->entropy_tokens,
     };
 }
 

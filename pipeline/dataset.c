@@ -262,7 +262,7 @@ static int build(struct stage_run *run, const char *path, const char *relative)
     int64_t row;
     int status;
 
-    TRY(run_store_rewind_stage(run->pipeline->store, run->id, -1000000000));
+    TRY(run_store_forget_data(run->pipeline->store, run->id));
     TRY(stage_find_other(run, run->stage->sample, teacher, &row));
     TRY(stage_open_train(run));
     TRY(stage_start_workers(run));

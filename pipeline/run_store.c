@@ -247,6 +247,12 @@ int run_store_end_stage(struct run_store *store, int64_t stage, enum stage_state
     return sql_end_durable(&store->sql, status);
 }
 
+static int drop_lonely_tasks(struct run_store *store)
+{
+    return sql_run(&store->sql,
+                   "DELETE FROM task WHERE id NOT IN (SELECT task_id FROM sample_group)", NULL, 0);
+}
+
 static int drop_rows_from(struct run_store *store, int64_t stage, int64_t first_step)
 {
     /* Metrics, groups, samples and scores go with their step, edges with what they join. */
@@ -258,12 +264,26 @@ static int drop_rows_from(struct run_store *store, int64_t stage, int64_t first_
 
     for (size_t i = 0; i < sizeof(drops) / sizeof(drops[0]); i++)
         TRY(sql_run(&store->sql, drops[i], SQL_VALUES(sql_int(stage), sql_int(first_step))));
-    return sql_run(&store->sql,
-                   "DELETE FROM task WHERE id NOT IN (SELECT task_id FROM sample_group)", NULL, 0);
+    return drop_lonely_tasks(store);
 }
 
 int run_store_rewind_stage(struct run_store *store, int64_t stage, int64_t first_step)
 {
     TRY(sql_begin_durable(&store->sql));
     return sql_end_durable(&store->sql, drop_rows_from(store, stage, first_step));
+}
+
+static int drop_data(struct run_store *store, int64_t stage)
+{
+    TRY(sql_run(&store->sql, "DELETE FROM step WHERE stage_id = ? AND step <= 0",
+                SQL_VALUES(sql_int(stage))));
+    TRY(sql_run(&store->sql, "DELETE FROM dataset WHERE stage_id = ?",
+                SQL_VALUES(sql_int(stage))));
+    return drop_lonely_tasks(store);
+}
+
+int run_store_forget_data(struct run_store *store, int64_t stage)
+{
+    TRY(sql_begin_durable(&store->sql));
+    return sql_end_durable(&store->sql, drop_data(store, stage));
 }

@@ -46,6 +46,8 @@ int run_store_end_stage(struct run_store *store, int64_t stage, enum stage_state
                         const char *reason, double wall_seconds);
 /* Drops all rows of the stage with step >= first_step. */
 int run_store_rewind_stage(struct run_store *store, int64_t stage, int64_t first_step);
+/* Drops what was written while the stage sampled its dataset: steps up to 0, and the dataset. */
+int run_store_forget_data(struct run_store *store, int64_t stage);
 
 struct metric_value {
     const char *name;            /* a row of the table in metrics.c; others are BUG() */

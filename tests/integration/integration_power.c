@@ -44,6 +44,32 @@ static int remove_place(void **state)
     return 0;
 }
 
+/* Older ones are removed when a newer one is durable, and not before. */
+static void assert_newest_checkpoints_are_there(const char *run)
+{
+    char *paths = ask(&place, run, "SELECT path FROM checkpoint c WHERE step = (SELECT max(step)"
+                      " FROM checkpoint d WHERE d.stage_id = c.stage_id)");
+
+    for (char *path = paths, *end; (end = strchr(path, '\n')); path = end + 1) {
+        *end = '\0';
+        if (!file_exists(in_place(&place, "%s/%s/manifest.json", run, path)))
+            fail_msg("%s/%s has a row and is not there", run, path);
+    }
+    mem_free(paths);
+}
+
+static void no_checkpoint_is_removed_before_a_newer_one_is_durable(void **state)
+{
+    (void)state;
+    if (!shims_work())
+        skip();
+    for (size_t n = 0; n <= trace.n; n += 7) {
+        assert_int_equal(file_remove_tree(in_place(&place, "run/names")), STATUS_OK);
+        crash_write(&trace, n, CRASH_NAMES, 0, in_place(&place, "run/names"));
+        assert_newest_checkpoints_are_there("run/names");
+    }
+}
+
 static void go_on_after(size_t n, enum crash_kind kind, uint64_t crash_seed)
 {
     struct program program;
@@ -52,6 +78,7 @@ static void go_on_after(size_t n, enum crash_kind kind, uint64_t crash_seed)
     crash_write(&trace, n, kind, crash_seed, in_place(&place, "run/crashed"));
     print_message("record %zu of %zu, kind %d, seed %llu\n", n, trace.n, (int)kind,
                   (unsigned long long)crash_seed);
+    assert_newest_checkpoints_are_there("run/crashed");
     HONE(&program, &place, "run", MICRO, "--run", "run/crashed");
     assert_ends(&program, 0, MICRO_END);
     assert_same_databases(&place, "run/quiet", "run/crashed");
@@ -79,8 +106,7 @@ static void a_run_goes_on_after_a_power_cut_at_any_point(void **state)
         skip();
     for (long i = 0; i < n_crashes; i++) {
         size_t n = (size_t)random_below(&random, trace.n + 1);
-        go_on_after(n, i % 3 == 0 ? CRASH_STRICT : i % 3 == 1 ? CRASH_TORN : CRASH_KILL,
-                    random_next(&random));
+        go_on_after(n, (enum crash_kind)(i % N_CRASH_KINDS), random_next(&random));
     }
 }
 
@@ -88,6 +114,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_trace_tells_the_whole_run),
+        cmocka_unit_test(no_checkpoint_is_removed_before_a_newer_one_is_durable),
         cmocka_unit_test(a_run_goes_on_after_a_power_cut_at_any_point),
     };
 

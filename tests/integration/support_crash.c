@@ -113,7 +113,7 @@ static void lose_bytes(struct object *object, enum crash_kind kind, struct rando
 
     if (kind == CRASH_KILL)
         return;
-    if (kind == CRASH_STRICT) {
+    if (kind != CRASH_TORN) {
         copy(seen, synced);
         return;
     }
@@ -261,8 +261,8 @@ void crash_write(const struct crash_trace *trace, size_t n, enum crash_kind kind
 {
     struct random_stream random = {.seed = seed};
     struct disk disk = {.n_names = 0};
-    size_t names_until = kind == CRASH_KILL ? n : kind == CRASH_STRICT ? 0 :
-                         (size_t)random_below(&random, n + 1);
+    size_t names_until = kind == CRASH_STRICT ? 0 :
+                         kind == CRASH_TORN ? (size_t)random_below(&random, n + 1) : n;
 
     for (size_t i = 0; i < n; i++) {
         const char *body;
@@ -278,6 +278,8 @@ void crash_write(const struct crash_trace *trace, size_t n, enum crash_kind kind
     }
     for (size_t i = 0; i < disk.n_objects; i++)
         lose_bytes(&disk.objects[i], kind, &random);
+    file_sync_later(1);
     write_disk(&disk, directory);
+    file_sync_later(0);
     release_disk(&disk);
 }

@@ -6,6 +6,7 @@
  * of the rest:
  *   CRASH_KILL     everything: a killed process, not a power cut
  *   CRASH_STRICT   nothing: neither bytes of a file nor names in a directory that were not synced
+ *   CRASH_NAMES    all names, none of the bytes: what a disk that delays writing may do
  *   CRASH_TORN     each 4 KiB block or not, each file's new length or not, and of the names those
  *                  up to some point in time: what a disk with a journal of names may do
  */
@@ -15,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum crash_kind { CRASH_KILL, CRASH_STRICT, CRASH_TORN };
+enum crash_kind { CRASH_KILL, CRASH_STRICT, CRASH_NAMES, CRASH_TORN };
+#define N_CRASH_KINDS 4
 
 struct crash_trace {
     char *bytes;
