@@ -138,7 +138,7 @@ static void run_attention(struct operands *o, const int64_t *s)
     for (int64_t i = 0; i <= s[3]; i++)
         o->segments[i] = (int32_t)(i * s[0]);
     struct tensor segments = tensor_i32(o->segments, s[3] + 1);
-    ops_attention(o->ops, &out, &lse, &q, &k, &v, &segments);
+    ops_attention(o->ops, &out, &lse, &q, &k, &v, &segments, NULL);
 }
 
 static void run_attention_backward(struct operands *o, const int64_t *s)
@@ -152,7 +152,8 @@ static void run_attention_backward(struct operands *o, const int64_t *s)
     for (int64_t i = 0; i <= s[3]; i++)
         o->segments[i] = (int32_t)(i * s[0]);
     struct tensor segments = tensor_i32(o->segments, s[3] + 1);
-    ops_attention_backward(o->ops, &d_q, &d_k, &d_v, &out, &q, &k, &v, &out, &lse, &segments);
+    ops_attention_backward(o->ops, &d_q, &d_k, &d_v, &out, &q, &k, &v, &out, &lse, &segments,
+                           NULL);
 }
 
 static double decode_flops(const int64_t *s)

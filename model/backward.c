@@ -136,7 +136,7 @@ static void attention_backward(struct model *model, const struct layer *layer,
     zero(ops, &views->d_attended);
     project_backward(model, views, &d_attended, &views->d_x, &attended, layer->o, NULL);
     ops_attention_backward(ops, d_q, d_k, &views->d_v, &views->d_attended, &a->q, &a->k, &a->v,
-                           &a->attended, &a->lse, &views->segments);
+                           &a->attended, &a->lse, &views->segments, views->prefixes);
     ops_rope(ops, d_q, &model->rope, &views->positions, 1);
     ops_rope(ops, d_k, &model->rope, &views->positions, 1);
     if (model->shape.qk_norm) {
@@ -160,7 +160,8 @@ static void layer_again(struct model *model, const struct layer *layer, struct a
                         struct tape_views *views)
 {
     layer_project(model, layer, a, views);
-    ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments);
+    ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments,
+                  views->prefixes);
     layer_open_mlp(model, layer, a, views);
 }
 

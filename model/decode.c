@@ -198,7 +198,8 @@ static int prefill_batch(struct model_cache *cache, int n_prompts, const int32_t
         for (int i = 0; i < n_prompts; i++)
             store_rows(cache, a, segments[i], prompt_row(cache, l, slots[i]),
                        segments[i + 1] - segments[i]);
-        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments);
+        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments,
+                      NULL);
         layer_finish(model, &model->layers[l], a, views, layer_output(model, views, l));
     }
     download_logits(cache, n_prompts, logits);

@@ -118,6 +118,11 @@ static int check_batch(const struct model *model, const struct model_batch *batc
     for (int i = 0; i < batch->n_segments; i++)
         if (segments[i + 1] < segments[i])
             BUG("model_forward: segment %d ends before it starts", i);
+    for (int i = 0; batch->prefixes && i < batch->n_segments; i++)
+        if (batch->prefixes[i] < -1 || batch->prefixes[i] >= i ||
+            (batch->prefixes[i] >= 0 && batch->prefixes[batch->prefixes[i]] >= 0))
+            BUG("model_forward: segment %d cannot be the prefix of segment %d",
+                (int)batch->prefixes[i], i);
     for (int i = 0; i < batch->n_targets; i++)
         if (batch->target_rows[i] < 0 || batch->target_rows[i] >= batch->n_tokens)
             BUG("model_forward: target row %d of %d tokens", (int)batch->target_rows[i],
@@ -149,7 +154,8 @@ static void run_layers(struct model *model, struct tape_views *views)
     for (int i = 0; i < model->shape.n_layers; i++) {
         struct activations *a = &views->layers[i];
         layer_project(model, &model->layers[i], a, views);
-        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments);
+        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments,
+                      views->prefixes);
         layer_finish(model, &model->layers[i], a, views, layer_output(model, views, i));
     }
 }
@@ -183,10 +189,13 @@ int model_forward(struct model *model, struct model_tape *tape, const struct mod
     TRY(check_batch(model, batch));
     TRY(prepare_positions(model, batch));
     TRY(tape_prepare(tape, batch->n_tokens, batch->n_segments, batch->n_targets, keep));
+    views->prefixes = batch->prefixes ? &views->prefix_indices : NULL;
     if (batch->n_targets) {
         upload_indices(model->ops, &views->tokens, batch->tokens);
         upload_indices(model->ops, &views->positions, batch->positions);
         upload_indices(model->ops, &views->segments, batch->segments);
+        if (batch->prefixes)
+            upload_indices(model->ops, &views->prefix_indices, batch->prefixes);
         upload_indices(model->ops, &views->target_rows, batch->target_rows);
         upload_indices(model->ops, &views->targets, batch->targets);
         run_layers(model, views);

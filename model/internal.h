@@ -160,6 +160,7 @@ struct activations {
 /* Views into one device allocation, carved anew for each batch. */
 struct tape_views {
     struct tensor tokens, positions, segments, target_rows, targets;
+    struct tensor prefix_indices, *prefixes;   /* prefixes: NULL when no segment has one */
     struct activations *layers;             /* [n_layers]; all alike unless kept */
     struct tensor last;                     /* [N,C] the last layer's output */
     struct tensor normed, branch, hidden;   /* scratch: [N,C], [N,C], [N,F] */

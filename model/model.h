@@ -148,15 +148,17 @@ int safetensors_get(const struct safetensors *file, const char *name, const stru
                     const unsigned char **data);
 void safetensors_close(struct safetensors **file);
 
-/* ---- Whole sequences: N packed tokens in S segments that do not see each other. */
+/* ---- Whole sequences: N packed tokens in S segments that do not see each other, but that those
+ * which share a prefix (the prompt of a group) see its tokens first. */
 struct model_batch {
     int n_tokens, n_segments, n_targets;
     const int32_t *tokens;        /* [n_tokens] */
-    const int32_t *positions;     /* [n_tokens], from 0 in each segment */
+    const int32_t *positions;     /* [n_tokens], from 0 in each segment without a prefix */
     const int32_t *segments;      /* [n_segments + 1], first 0, last n_tokens */
     const int32_t *target_rows;   /* [n_targets], distinct: the row whose output predicts ... */
     const int32_t *targets;       /* [n_targets]: ... this token */
-};
+    const int32_t *prefixes;      /* [n_segments]: an earlier segment without a prefix that comes */
+};                                /* before it, or -1; NULL: none. Positions count on from it. */
 
 struct model_tape; /* activations between forward and backward; memory grows to the largest batch */
 int model_tape_create(struct model_tape **out, struct model *model);

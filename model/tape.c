@@ -146,6 +146,7 @@ static void carve_tape(struct ops_arena *arena, const struct layout *layout,
     views->tokens = carve_indices(arena, N);
     views->positions = carve_indices(arena, N);
     views->segments = carve_indices(arena, layout->n_segments + 1);
+    views->prefix_indices = carve_indices(arena, layout->n_segments);
     views->target_rows = carve_indices(arena, layout->n_targets);
     views->targets = carve_indices(arena, layout->n_targets);
     views->last = carve(arena, N, C, 0);

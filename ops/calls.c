@@ -70,6 +70,23 @@ static void check_segments(const struct ops *ops, const char *op, const struct t
             BUG("%s: segment %lld ends before it starts", op, (long long)s);
 }
 
+/* A prefix is an earlier segment that has none itself. */
+static void check_prefixes(const struct ops *ops, const char *op, const struct tensor *prefixes,
+                           int64_t S)
+{
+    if (!prefixes)
+        return;
+    if (prefixes->dtype != DTYPE_I32 || prefixes->n_dims != 1 || prefixes->shape[0] != S)
+        BUG("%s: prefixes must be int32 [%lld]", op, (long long)S);
+    if (!ops->table->host_memory)
+        return;
+    const int32_t *prefix = (const int32_t *)prefixes->data;
+    for (int64_t s = 0; s < S; s++)
+        if (prefix[s] < -1 || prefix[s] >= s || (prefix[s] >= 0 && prefix[prefix[s]] != -1))
+            BUG("%s: segment %lld cannot have segment %d before it", op, (long long)s,
+                (int)prefix[s]);
+}
+
 static void check_matrix(const char *op, const struct matrix *matrix, int64_t M, int64_t C)
 {
     if (matrix->M != M || matrix->C != C)
@@ -272,7 +289,8 @@ void ops_scatter_add_rows(struct ops *ops, struct tensor *d_in, const struct ten
 }
 
 void ops_attention(struct ops *ops, struct tensor *out, struct tensor *lse, const struct tensor *q,
-                   const struct tensor *k, const struct tensor *v, const struct tensor *segments)
+                   const struct tensor *k, const struct tensor *v, const struct tensor *segments,
+                   const struct tensor *prefixes)
 {
     int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = k->shape[1];
 
@@ -284,15 +302,16 @@ void ops_attention(struct ops *ops, struct tensor *out, struct tensor *lse, cons
     if (lse)
         CHECK_2D(lse, N, H);
     check_segments(ops, __func__, segments, N);
+    check_prefixes(ops, __func__, prefixes, segments->shape[0] - 1);
     if (N > 0)
-        ops->table->attention(ops->context, out, lse, q, k, v, segments);
+        ops->table->attention(ops->context, out, lse, q, k, v, segments, prefixes);
 }
 
 void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *d_k,
                             struct tensor *d_v, const struct tensor *d_out, const struct tensor *q,
                             const struct tensor *k, const struct tensor *v,
                             const struct tensor *out, const struct tensor *lse,
-                            const struct tensor *segments)
+                            const struct tensor *segments, const struct tensor *prefixes)
 {
     int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = k->shape[1];
 
@@ -307,9 +326,10 @@ void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *
     CHECK_2D(lse, N, H);
     REQUIRE(K > 0 && H % K == 0 && D > 0);
     check_segments(ops, __func__, segments, N);
+    check_prefixes(ops, __func__, prefixes, segments->shape[0] - 1);
     if (N > 0)
         ops->table->attention_backward(ops->context, d_q, d_k, d_v, d_out, q, k, v, out, lse,
-                                       segments);
+                                       segments, prefixes);
 }
 
 void ops_attention_decode(struct ops *ops, struct tensor *out, const struct tensor *q,

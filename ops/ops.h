@@ -157,15 +157,20 @@ void ops_scatter_add_rows(struct ops *ops, struct tensor *d_in, const struct ten
 /* ---- Attention. Causal, within segments: segment s is rows segments[s] .. segments[s+1]-1, and
  * each row sees the rows of its own segment up to itself. q, out [N,H,D]; k, v [N,K,D]; query head
  * h uses key/value head h / (H/K). Scale 1/sqrt(D). lse[N,H] = log of the sum of exp, kept for
- * backward (may be NULL). */
+ * backward (may be NULL).
+ * prefixes[S] (NULL: none): the rows of segment s see first all rows of segment prefixes[s], which
+ * is an earlier one without a prefix, or -1. Each row's bits are those of the same keys in one
+ * segment: so the completions of a group share the rows of their prompt. */
 void ops_attention(struct ops *ops, struct tensor *out, struct tensor *lse, const struct tensor *q,
-                   const struct tensor *k, const struct tensor *v, const struct tensor *segments);
-/* d_q, d_k, d_v are written (not added to) */
+                   const struct tensor *k, const struct tensor *v, const struct tensor *segments,
+                   const struct tensor *prefixes);
+/* d_q, d_k, d_v are written (not added to); those of a prefix collect from all that see it, in the
+ * order of the rows */
 void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *d_k,
                             struct tensor *d_v, const struct tensor *d_out, const struct tensor *q,
                             const struct tensor *k, const struct tensor *v,
                             const struct tensor *out, const struct tensor *lse,
-                            const struct tensor *segments);
+                            const struct tensor *segments, const struct tensor *prefixes);
 
 /* One query row per sequence against cached keys, which lie in up to two runs: the prompt's, shared
  * by its group, then the sequence's own. Equal, bit for bit, to the row that ops_attention() gives

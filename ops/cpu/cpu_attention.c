@@ -1,19 +1,16 @@
+#include <string.h>
+
 #include "ops/cpu/cpu.h"
 
 #define ROWS_PER_TASK 64
 #define INLINE_FLOPS 200000.0
 
-/* One piece of work; all key/value heads of it are separate tasks. */
-struct span {
-    int64_t segment, first, last;
-};
-
 struct attention_tasks {
     const struct kernels *kernels;
     const void *job;
-    const struct span *spans;
+    const struct attention_span *spans;
     float *scratch;
-    int64_t thread_floats, K;
+    int64_t n_spans, n_rows, thread_floats, K;
 };
 
 static void run_tasks(struct cpu *cpu, struct attention_tasks *tasks, int64_t n_tasks, double flops,
@@ -36,23 +33,27 @@ static float *thread_scratch(struct cpu *cpu, int64_t *floats)
 }
 
 /* Segments in pieces of at most `rows` rows (0: whole); returns how many, or measures with NULL. */
-static int64_t cut_segments(struct span *spans, const struct tensor *segments, int64_t rows,
-                            int64_t *longest, double *pairs)
+static int64_t cut_segments(struct attention_span *spans, const struct tensor *segments,
+                            const struct tensor *prefixes, int64_t rows, int64_t *longest,
+                            double *pairs)
 {
-    const int32_t *bound = segments->data;
+    const int32_t *bound = segments->data, *prefix = prefixes ? prefixes->data : NULL;
     int64_t n_spans = 0;
 
     *longest = 0;
     *pairs = 0;
     for (int64_t s = 0; s + 1 < segments->shape[0]; s++) {
         int64_t start = bound[s], end = bound[s + 1], n = end - start;
-        *longest = n > *longest ? n : *longest;
-        *pairs += 0.5 * (double)n * (double)n;
+        int64_t before = prefix && prefix[s] >= 0 ? bound[prefix[s]] : 0;
+        int64_t n_before = prefix && prefix[s] >= 0 ? bound[prefix[s] + 1] - before : 0;
+        *longest = n + n_before > *longest ? n + n_before : *longest;
+        *pairs += (0.5 * (double)n + (double)n_before) * (double)n;
         int64_t step = rows ? rows : n;
         for (int64_t first = start; first < end; first += step) {
             int64_t last = first + step < end ? first + step : end;
             if (spans)
-                spans[n_spans] = (struct span){start, first, last};
+                spans[n_spans] =
+                    (struct attention_span){before, n_before, start, first, last};
             n_spans++;
         }
     }
@@ -62,14 +63,14 @@ static int64_t cut_segments(struct span *spans, const struct tensor *segments, i
 static void run_forward(void *argument, int64_t i, int thread)
 {
     const struct attention_tasks *tasks = argument;
-    const struct span *span = &tasks->spans[i / tasks->K];
 
-    tasks->kernels->attention(tasks->job, span->segment, span->first, span->last, i % tasks->K,
+    tasks->kernels->attention(tasks->job, &tasks->spans[i / tasks->K], i % tasks->K,
                               tasks->scratch + thread * tasks->thread_floats);
 }
 
 void cpu_attention(void *context, struct tensor *out, struct tensor *lse, const struct tensor *q,
-                   const struct tensor *k, const struct tensor *v, const struct tensor *segments)
+                   const struct tensor *k, const struct tensor *v, const struct tensor *segments,
+                   const struct tensor *prefixes)
 {
     struct cpu *cpu = context;
     struct attention_forward job = {.out = tensor_f32(out),
@@ -84,14 +85,14 @@ void cpu_attention(void *context, struct tensor *out, struct tensor *lse, const 
     int64_t longest;
     double pairs;
 
-    int64_t n_spans = cut_segments(NULL, segments, ROWS_PER_TASK, &longest, &pairs);
-    struct span *spans =
-        cpu_scratch(cpu, CPU_SCRATCH_TASKS, (size_t)n_spans * sizeof(struct span));
+    int64_t n_spans = cut_segments(NULL, segments, prefixes, ROWS_PER_TASK, &longest, &pairs);
+    struct attention_span *spans =
+        cpu_scratch(cpu, CPU_SCRATCH_TASKS, (size_t)n_spans * sizeof(*spans));
     tasks.thread_floats = cpu->kernels->attention_scratch(longest, job.D);
     tasks.scratch = thread_scratch(cpu, &tasks.thread_floats);
     if (!spans || !tasks.scratch)
         return;
-    cut_segments(spans, segments, ROWS_PER_TASK, &longest, &pairs);
+    cut_segments(spans, segments, prefixes, ROWS_PER_TASK, &longest, &pairs);
     tasks.spans = spans;
     run_tasks(cpu, &tasks, n_spans * job.K, 4 * pairs * (double)(job.H * job.D), run_forward);
 }
@@ -99,17 +100,23 @@ void cpu_attention(void *context, struct tensor *out, struct tensor *lse, const 
 static void run_backward(void *argument, int64_t i, int thread)
 {
     const struct attention_tasks *tasks = argument;
-    const struct span *span = &tasks->spans[i / tasks->K];
+    const struct attention_gradient *job = tasks->job;
 
-    tasks->kernels->attention_backward(tasks->job, span->segment, span->last, i % tasks->K,
-                                       tasks->scratch + thread * tasks->thread_floats);
+    for (int64_t row = 0; row < tasks->n_rows; row++) {
+        size_t bytes = (size_t)job->D * sizeof(float);
+        memset(job->d_k + (row * job->K + i) * job->D, 0, bytes);
+        memset(job->d_v + (row * job->K + i) * job->D, 0, bytes);
+    }
+    for (int64_t s = 0; s < tasks->n_spans; s++)
+        tasks->kernels->attention_backward(job, &tasks->spans[s], i,
+                                           tasks->scratch + thread * tasks->thread_floats);
 }
 
 void cpu_attention_backward(void *context, struct tensor *d_q, struct tensor *d_k,
                             struct tensor *d_v, const struct tensor *d_out, const struct tensor *q,
                             const struct tensor *k, const struct tensor *v,
                             const struct tensor *out, const struct tensor *lse,
-                            const struct tensor *segments)
+                            const struct tensor *segments, const struct tensor *prefixes)
 {
     struct cpu *cpu = context;
     struct attention_gradient job = {.d_q = tensor_f32(d_q),
@@ -128,22 +135,24 @@ void cpu_attention_backward(void *context, struct tensor *d_q, struct tensor *d_
     int64_t longest;
     double pairs;
 
-    int64_t n_spans = cut_segments(NULL, segments, 0, &longest, &pairs);
-    struct span *spans =
-        cpu_scratch(cpu, CPU_SCRATCH_TASKS, (size_t)n_spans * sizeof(struct span));
+    int64_t n_spans = cut_segments(NULL, segments, prefixes, 0, &longest, &pairs);
+    struct attention_span *spans =
+        cpu_scratch(cpu, CPU_SCRATCH_TASKS, (size_t)n_spans * sizeof(*spans));
     tasks.thread_floats = cpu->kernels->attention_backward_scratch(longest, job.D);
     tasks.scratch = thread_scratch(cpu, &tasks.thread_floats);
     if (!spans || !tasks.scratch)
         return;
-    cut_segments(spans, segments, 0, &longest, &pairs);
+    cut_segments(spans, segments, prefixes, 0, &longest, &pairs);
     tasks.spans = spans;
-    run_tasks(cpu, &tasks, n_spans * job.K, 10 * pairs * (double)(job.H * job.D), run_backward);
+    tasks.n_spans = n_spans;
+    tasks.n_rows = q->shape[0];
+    run_tasks(cpu, &tasks, job.K, 10 * pairs * (double)(job.H * job.D), run_backward);
 }
 
 static void run_decode(void *argument, int64_t i, int thread)
 {
     const struct attention_tasks *tasks = argument;
-    const struct span *span = &tasks->spans[i / tasks->K];
+    const struct attention_span *span = &tasks->spans[i / tasks->K];
 
     tasks->kernels->attention_decode(tasks->job, span->first, span->last, i % tasks->K,
                                      tasks->scratch + thread * tasks->thread_floats);
@@ -166,7 +175,8 @@ void cpu_attention_decode(void *context, struct tensor *out, const struct tensor
                                  .K = n_kv_heads,
                                  .D = q->shape[2]};
     struct attention_tasks tasks = {.kernels = cpu->kernels, .job = &job, .K = job.K};
-    struct span *spans = cpu_scratch(cpu, CPU_SCRATCH_TASKS, (size_t)N * sizeof(struct span));
+    struct attention_span *spans =
+        cpu_scratch(cpu, CPU_SCRATCH_TASKS, (size_t)N * sizeof(*spans));
     double flops = 0;
 
     for (int64_t n = 0; spans && n < N; n++) {
@@ -177,7 +187,7 @@ void cpu_attention_decode(void *context, struct tensor *out, const struct tensor
             && share_first_run(&keys[n - 1], &keys[n]))
             spans[n_spans - 1].last = n + 1;
         else
-            spans[n_spans++] = (struct span){0, n, n + 1};
+            spans[n_spans++] = (struct attention_span){.first = n, .last = n + 1};
     }
     tasks.thread_floats =
         cpu->kernels->attention_decode_scratch(most, DECODE_ROWS * (job.H / job.K), job.D);

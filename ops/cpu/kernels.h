@@ -25,6 +25,12 @@ struct product {
     int accumulate;
 };
 
+/* Query rows first .. last-1 of the segment that starts at row `segment`; they see n_prefix rows
+ * from row `prefix` on, then their own. */
+struct attention_span {
+    int64_t prefix, n_prefix, segment, first, last;
+};
+
 struct attention_forward {
     float *out, *lse;
     const float *q, *k, *v;
@@ -83,11 +89,11 @@ struct adamw_factors {
     /* rounded to bfloat16, as float32 and as two bytes */                                         \
     X(round_bf16, (float *out, const float *in, int64_t n))                                        \
     X(narrow_bf16, (uint16_t *out, const float *in, int64_t n))                                    \
-    /* query rows first .. last-1 of the segment that starts at row `segment` */                   \
-    X(attention, (const struct attention_forward *job, int64_t segment, int64_t first,             \
-                  int64_t last, int64_t kv_head, float *scratch))                                  \
-    X(attention_backward, (const struct attention_gradient *job, int64_t segment, int64_t last,    \
-                           int64_t kv_head, float *scratch))                                       \
+    X(attention, (const struct attention_forward *job, const struct attention_span *span,          \
+                  int64_t kv_head, float *scratch))                                                \
+    /* adds to d_k and d_v */                                                                      \
+    X(attention_backward, (const struct attention_gradient *job,                                   \
+                           const struct attention_span *span, int64_t kv_head, float *scratch))    \
     /* sequences first .. last-1, which share their first run of keys; DECODE_ROWS at most */      \
     X(attention_decode, (const struct attention_step *job, int64_t first, int64_t last,            \
                          int64_t kv_head, float *scratch))                                         \

@@ -1,236 +1,127 @@
 /*
- * Attention of whole segments and of one decoded row, from the same steps:
- *   score[j] = q . k[j], one chain over D;  s = score / sqrt(D);  p = exp(s - max s);
- *   sum of p in 16 lanes by j;  out = (p[0] v[0] + p[1] v[1] + ... in order) / sum
- * None of them depends on how many rows share a tile or on where a run of keys ends.
+ * Attention of whole segments: the rows of a block lie in the lanes, so that maxima, sums and exp
+ * take sixteen rows at a time, and keys and values are read where they are.
  */
-#include "ops/cpu/tile.h"
+#include "ops/cpu/attention.h"
+#include "ops/cpu/attention_block.h"
 
-#define SEGMENT_ROWS TILE_ROWS
-
-/* Keys of one head. */
-struct key_run {
-    const float *k, *v;
-    int64_t n, stride;
+struct forward_scratch {
+    float *q, *scores, *spare;   /* [panels][D][16], [keys][BLOCK_ROWS], [keys][16] */
 };
-
-/* Scores of n_rows queries against `keys` to score[r][0 ..]; writes up to 15 floats too many. */
-INLINE void score_rows(float *const *score, const float *const *q, int64_t n_rows,
-                       const float *panels, int64_t n_keys, int64_t D)
-{
-    struct tile tile = {.a_step = 1,
-                        .b = panels,
-                        .b_panel = D * LANES,
-                        .b_step = LANES,
-                        .n_steps = D,
-                        .n_columns = round_up(n_keys, LANES)};
-
-    for (int64_t r = 0; r < n_rows; r++) {
-        tile.a[r] = q[r];
-        tile.out[r] = score[r];
-    }
-    tile_multiply(&tile, n_rows);
-}
-
-/* out[r][0 .. D) (+)= sum over j of p[r][j] v[j]; p at a step of p_step. `spare` holds 16 n floats
- * for the last columns of an odd D, where a whole load would leave the array. */
-INLINE void weigh_rows(float *const *out, const float *const *p, int64_t p_step, int64_t n_rows,
-                       const float *v, int64_t stride, int64_t n, int64_t D, int accumulate,
-                       float *spare)
-{
-    int64_t whole = D / LANES * LANES;
-    struct tile tile = {.a_step = p_step,
-                        .b = v,
-                        .b_panel = LANES,
-                        .b_step = stride,
-                        .n_steps = n,
-                        .n_columns = whole,
-                        .accumulate = accumulate};
-
-    for (int64_t r = 0; r < n_rows; r++) {
-        tile.a[r] = p[r];
-        tile.out[r] = out[r];
-    }
-    if (whole)
-        tile_multiply(&tile, n_rows);
-    if (whole == D)
-        return;
-    for (int64_t j = 0; j < n; j++)
-        lanes_store(spare + j * LANES, lanes_load_part(v + j * stride + whole, D - whole, 0));
-    tile.b = spare;
-    tile.b_step = LANES;
-    tile.n_columns = D - whole;
-    for (int64_t r = 0; r < n_rows; r++)
-        tile.out[r] = out[r] + whole;
-    tile_multiply(&tile, n_rows);
-}
-
-/* Keys as panels [ceil(n/16)][D][16]. */
-INLINE void make_panels(float *panels, const float *k, int64_t stride, int64_t n, int64_t D)
-{
-    for (int64_t j = 0; j < n; j += LANES)
-        KERNEL(transpose_panel)
-    (panels + j * D, k + j * stride, stride, min_i64(LANES, n - j), D);
-}
-
-/* Scores become exp(s - max s); zeros follow up to n_padded, a multiple of 16. Returns the sum. */
-INLINE float soften_row(float *score, int64_t n, int64_t n_padded, float scale, float *maximum)
-{
-    struct lanes factor = lanes_all(scale), largest = lanes_all(-INFINITY), sum = lanes_all(0);
-    int64_t used = round_up(n, LANES);
-
-    for (int64_t j = n; j < used; j++)
-        score[j] = -INFINITY;
-    for (int64_t j = 0; j < used; j += LANES) {
-        struct lanes s = lanes_multiply(lanes_load(score + j), factor);
-        lanes_store(score + j, s);
-        largest = lanes_max(s, largest);
-    }
-    *maximum = lanes_largest(largest);
-    struct lanes top = lanes_all(*maximum);
-    for (int64_t j = 0; j < used; j += LANES) {
-        struct lanes p = lanes_exp(lanes_subtract(lanes_load(score + j), top));
-        lanes_store(score + j, p);
-        sum = lanes_add(sum, p);
-    }
-    for (int64_t j = used; j < n_padded; j += LANES)
-        lanes_store(score + j, lanes_all(0));
-    return lanes_sum(sum);
-}
-
-INLINE void scale_row(float *x, float factor, int64_t n)
-{
-    for (int64_t d = 0; d < n; d += LANES)
-        lanes_put(x + d, lanes_multiply(lanes_get(x + d, n - d, 0), lanes_all(factor)), n - d);
-}
-
-INLINE float score_scale(int64_t D)
-{
-    return 1 / sqrtf((float)D);
-}
 
 int64_t KERNEL(attention_scratch)(int64_t n_keys, int64_t D)
 {
-    int64_t padded = round_up(n_keys, LANES);
-    return padded * D + (SEGMENT_ROWS + LANES) * padded;
+    return BLOCK_ROWS * D + (BLOCK_ROWS + LANES) * n_keys;
 }
 
-void KERNEL(attention)(const struct attention_forward *job, int64_t segment, int64_t first,
-                       int64_t last, int64_t kv_head, float *scratch)
+/* Scores times 1/sqrt(D) of n keys from k on, the first of which is number `first`; -inf where a
+ * row does not see the key. */
+INLINE void score_keys(const struct block *block, const struct forward_scratch *s, const float *k,
+                       int64_t first, int64_t n, struct lanes *largest)
 {
-    int64_t H = job->H, K = job->K, D = job->D, n_keys = last - segment;
-    int64_t padded = round_up(n_keys, LANES);
-    const float *k = job->k + (segment * K + kv_head) * D;
-    const float *v = job->v + (segment * K + kv_head) * D;
-    float *panels = scratch, *scores = panels + padded * D;
-    float *spare = scores + SEGMENT_ROWS * padded;
+    struct lanes factor = lanes_all(block->scale);
 
-    make_panels(panels, k, K * D, n_keys, D);
-    for (int64_t h = kv_head * (H / K); h < (kv_head + 1) * (H / K); h++)
-        for (int64_t row = first; row < last; row += SEGMENT_ROWS) {
-            int64_t n_rows = min_i64(SEGMENT_ROWS, last - row), n = row + n_rows - segment;
-            const float *q[SEGMENT_ROWS], *p[SEGMENT_ROWS];
-            float *score[SEGMENT_ROWS], *out[SEGMENT_ROWS], sum[SEGMENT_ROWS];
+    for (int64_t j = 0; j < n; j += TILE_ROWS) {
+        int64_t n_rows = min_i64(TILE_ROWS, n - j), key = first + j;
+        float *scores = s->scores + key * BLOCK_ROWS;
+        block_multiply(block, scores, s->q, k + j * block->key_stride, n_rows, key);
+        for (int64_t p = block_first_panel(block, key); p < block->n_panels; p++)
             for (int64_t r = 0; r < n_rows; r++) {
-                q[r] = job->q + ((row + r) * H + h) * D;
-                out[r] = job->out + ((row + r) * H + h) * D;
-                p[r] = score[r] = scores + r * padded;
+                float *at = scores + r * BLOCK_ROWS + p * LANES;
+                struct lanes x = lanes_multiply(lanes_load(at), factor);
+                if (key + r >= block->least[p])
+                    x = lanes_choose_above(block->visible[p], (float)(key + r), x, -INFINITY);
+                lanes_store(at, x);
+                largest[p] = lanes_max(x, largest[p]);
             }
-            score_rows(score, q, n_rows, panels, n, D);
-            for (int64_t r = 0; r < n_rows; r++) {
-                float maximum;
-                sum[r] = soften_row(score[r], row + r - segment + 1, round_up(n, LANES),
-                                    score_scale(D), &maximum);
-                if (job->lse)
-                    job->lse[(row + r) * H + h] = maximum + logf(sum[r]);
-            }
-            /* A row's p is 0 for the keys behind it, which leaves its chain as it is. */
-            weigh_rows(out, p, 1, n_rows, v, K * D, n, D, 0, spare);
-            for (int64_t r = 0; r < n_rows; r++)
-                scale_row(out[r], 1 / sum[r], D);
+    }
+}
+
+/* Scores of a panel become exp(s - top); returns their sums, in 16 lanes by key. */
+INLINE struct lanes soften_panel(float *scores, int64_t n_keys, struct lanes top)
+{
+    struct lanes sum[LANES];
+
+    for (int64_t c = 0; c < LANES; c++)
+        sum[c] = lanes_all(0);
+    for (int64_t j = 0; j < n_keys; j += LANES)
+        for (int64_t c = 0; c < min_i64(LANES, n_keys - j); c++) {
+            float *at = scores + (j + c) * BLOCK_ROWS;
+            struct lanes p = lanes_exp(lanes_subtract(lanes_load(at), top));
+            lanes_store(at, p);
+            sum[c] = lanes_add(sum[c], p);
         }
+    for (int64_t half = LANES / 2; half > 0; half /= 2)
+        for (int64_t c = 0; c < half; c++)
+            sum[c] = lanes_add(sum[c], sum[c + half]);
+    return sum[0];
 }
 
-int64_t KERNEL(attention_decode_scratch)(int64_t n_keys, int64_t n_rows, int64_t D)
+/* out[row] = sum of p v in the order of the keys, for rows of one panel. */
+INLINE void weigh_values(const struct block *block, const struct forward_scratch *s,
+                         const float *const v[2], int64_t row, int64_t n_rows)
 {
-    int64_t padded = round_up(n_keys, LANES) + LANES;
-    return padded * D + (n_rows + LANES) * padded;
-}
-
-/* What the rows of one decode task have in common. */
-struct decode_rows {
-    const float *q[TILE_ROWS];
-    float *out[TILE_ROWS], *score[TILE_ROWS];
-};
-
-/* Points at n_rows of the rows (sequence, head of the group), counted through all sequences. */
-INLINE void find_decode_rows(struct decode_rows *rows, const struct attention_step *job,
-                             int64_t first, int64_t kv_head, int64_t row, int64_t n_rows,
-                             float *scores, int64_t padded)
-{
-    int64_t group = job->H / job->K;
+    int64_t n = block->n_visible[row + n_rows - 1], before = min_i64(n, block->n_before);
+    const float *p[TILE_ROWS];
+    float *out[TILE_ROWS];
 
     for (int64_t r = 0; r < n_rows; r++) {
-        int64_t sequence = first + (row + r) / group, h = kv_head * group + (row + r) % group;
-        rows->q[r] = job->q + (sequence * job->H + h) * job->D;
-        rows->out[r] = job->out + (sequence * job->H + h) * job->D;
-        rows->score[r] = scores + (row + r) * padded;
+        p[r] = s->scores + row + r;
+        out[r] = block->out[row + r];
+    }
+    if (before)
+        weigh_rows(out, p, BLOCK_ROWS, n_rows, v[0], block->key_stride, before, block->D, 0,
+                   s->spare);
+    for (int64_t r = 0; r < n_rows; r++)
+        p[r] += before * BLOCK_ROWS;
+    if (n > before)
+        weigh_rows(out, p, BLOCK_ROWS, n_rows, v[1], block->key_stride, n - before, block->D,
+                   before > 0, s->spare);
+}
+
+INLINE void attend_block(const struct attention_forward *job, const struct block *block,
+                         const struct forward_scratch *s, const float *const k[2],
+                         const float *const v[2])
+{
+    int64_t D = block->D, n_keys = block->n_visible[block->n_rows - 1];
+    struct lanes largest[BLOCK_PANELS];
+
+    for (int64_t p = 0; p < block->n_panels; p++)
+        largest[p] = lanes_all(-INFINITY);
+    if (block->n_before)
+        score_keys(block, s, k[0], 0, block->n_before, largest);
+    score_keys(block, s, k[1], block->n_before, n_keys - block->n_before, largest);
+    for (int64_t p = 0; p < block->n_panels; p++) {
+        int64_t first = p * LANES, last = min_i64(first + LANES, block->n_rows);
+        float top[LANES], sum[LANES];
+        lanes_store(top, largest[p]);
+        lanes_store(sum, soften_panel(s->scores + first, block->n_visible[last - 1], largest[p]));
+        for (int64_t row = first; row < last; row += TILE_ROWS)
+            weigh_values(block, s, v, row, min_i64(TILE_ROWS, last - row));
+        for (int64_t row = first; row < last; row++) {
+            scale_row(block->out[row], 1 / sum[row - first], D);
+            if (job->lse)
+                job->lse[block->at[row]] = top[row - first] + logf(sum[row - first]);
+        }
     }
 }
 
-void KERNEL(attention_decode)(const struct attention_step *job, int64_t first, int64_t last,
-                              int64_t kv_head, float *scratch)
+void KERNEL(attention)(const struct attention_forward *job, const struct attention_span *span,
+                       int64_t kv_head, float *scratch)
 {
-    const struct attention_keys *keys = job->keys;
-    int64_t K = job->K, D = job->D, group = job->H / K, n_rows = (last - first) * group;
-    int64_t shared = keys[first].n[0], most = shared, at = kv_head * D, stride = K * D;
+    int64_t K = job->K, D = job->D, n_keys = span->n_prefix + span->last - span->segment;
+    int64_t before = (span->prefix * K + kv_head) * D, own = (span->segment * K + kv_head) * D;
+    const float *k[2] = {job->k + before, job->k + own}, *v[2] = {job->v + before, job->v + own};
+    struct forward_scratch s = {.q = scratch};
+    struct block block;
 
-    for (int64_t n = first; n < last; n++)
-        most = keys[n].n[1] + shared > most ? keys[n].n[1] + shared : most;
-    int64_t padded = round_up(most, LANES) + LANES;
-    float *panels = scratch, *scores = panels + padded * D, *spare = scores + n_rows * padded;
-    struct decode_rows rows;
-
-    if (shared)
-        make_panels(panels, keys[first].k[0] + at, stride, shared, D);
-    for (int64_t row = 0; shared && row < n_rows; row += TILE_ROWS) {
-        int64_t n = min_i64(TILE_ROWS, n_rows - row);
-        find_decode_rows(&rows, job, first, kv_head, row, n, scores, padded);
-        score_rows(rows.score, rows.q, n, panels, shared, D);
+    s.scores = s.q + BLOCK_ROWS * D;
+    s.spare = s.scores + BLOCK_ROWS * n_keys;
+    block_begin(&block, span, job->H, K, D, kv_head);
+    while (block_next(&block)) {
+        for (int64_t row = 0; row < block.n_rows; row++)
+            block.out[row] = job->out + block.at[row] * D;
+        block_transpose(&block, s.q, job->q);
+        attend_block(job, &block, &s, k, v);
     }
-    for (int64_t s = first; s < last; s++) {
-        int64_t own = keys[s].n[1];
-        if (own)
-            make_panels(panels, keys[s].k[1] + at, stride, own, D);
-        for (int64_t row = 0; own && row < group; row += TILE_ROWS) {
-            int64_t n = min_i64(TILE_ROWS, group - row);
-            find_decode_rows(&rows, job, first, kv_head, (s - first) * group + row, n,
-                             scores + shared, padded);
-            score_rows(rows.score, rows.q, n, panels, own, D);
-        }
-    }
-    for (int64_t row = 0; row < n_rows; row += TILE_ROWS) {
-        int64_t n = min_i64(TILE_ROWS, n_rows - row);
-        float maximum, sum[TILE_ROWS];
-        find_decode_rows(&rows, job, first, kv_head, row, n, scores, padded);
-        for (int64_t r = 0; r < n; r++) {
-            int64_t n_keys = shared + keys[first + (row + r) / group].n[1];
-            sum[r] = soften_row(rows.score[r], n_keys, 0, score_scale(D), &maximum);
-            scores[(row + r) * padded + padded - 1] = sum[r];
-        }
-        if (shared)
-            weigh_rows(rows.out, (const float *const *)rows.score, 1, n, keys[first].v[0] + at,
-                       stride, shared, D, 0, spare);
-    }
-    for (int64_t s = first; s < last; s++)
-        for (int64_t row = 0; row < group; row += TILE_ROWS) {
-            int64_t n = min_i64(TILE_ROWS, group - row), own = keys[s].n[1];
-            int64_t in_task = (s - first) * group + row;
-            find_decode_rows(&rows, job, first, kv_head, in_task, n, scores + shared, padded);
-            if (own)
-                weigh_rows(rows.out, (const float *const *)rows.score, 1, n, keys[s].v[1] + at,
-                           stride, own, D, shared > 0, spare);
-            for (int64_t r = 0; r < n; r++)
-                scale_row(rows.out[r], 1 / scores[(in_task + r) * padded + padded - 1], D);
-        }
 }

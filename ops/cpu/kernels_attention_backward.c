@@ -13,11 +13,12 @@ int64_t KERNEL(attention_backward_scratch)(int64_t n_keys, int64_t D)
     int64_t padded = round_up(n_keys, LANES), wide = round_up(D, LANES);
 
     /* k and v as panels; k padded to whole lanes; q, d_out of the rows; p and ds. */
-    return 2 * padded * D + padded * wide + 2 * QUERY_ROWS * wide + 2 * QUERY_ROWS * padded;
+    return 2 * padded * D + padded * wide + 2 * QUERY_ROWS * wide + 2 * QUERY_ROWS * padded +
+           4 * n_keys * D;
 }
 
 struct backward_scratch {
-    float *k_panels, *v_panels, *k_wide, *q_wide, *d_out_wide, *p, *ds;
+    float *k_panels, *v_panels, *k_wide, *q_wide, *d_out_wide, *p, *ds, *k, *v, *d_k, *d_v;
     int64_t padded, wide;
 };
 
@@ -97,10 +98,9 @@ INLINE void differentiate_row(float *p, float *ds, int64_t n, int64_t padded, fl
 
 /* Query rows first .. first + n_rows - 1 of head h. */
 INLINE void backward_rows(const struct attention_gradient *job, const struct backward_scratch *s,
-                          int64_t segment, int64_t first, int64_t n_rows, int64_t kv_head,
-                          int64_t h)
+                          int64_t segment, int64_t first, int64_t n_rows, int64_t h)
 {
-    int64_t H = job->H, K = job->K, D = job->D, n_keys = first + n_rows - segment;
+    int64_t H = job->H, D = job->D, n_keys = first + n_rows - segment;
     int64_t stride = H * D, padded = round_up(n_keys, LANES);
     const float *q = job->q + (first * H + h) * D, *d_out = job->d_out + (first * H + h) * D;
     const float *out = job->out + (first * H + h) * D;
@@ -129,24 +129,27 @@ INLINE void backward_rows(const struct attention_gradient *job, const struct bac
         const float *p[TILE_ROWS], *ds[TILE_ROWS];
         float *d_k[TILE_ROWS], *d_v[TILE_ROWS];
         for (int64_t i = 0; i < n; i++) {
-            int64_t row = ((segment + j + i) * K + kv_head) * D;
             p[i] = s->p + j + i;
             ds[i] = s->ds + j + i;
-            d_k[i] = job->d_k + row;
-            d_v[i] = job->d_v + row;
+            d_k[i] = s->d_k + (j + i) * D;
+            d_v[i] = s->d_v + (j + i) * D;
         }
         add_products(d_k, ds, s->padded, n, s->q_wide, s->wide, n_rows, D, 1);
         add_products(d_v, p, s->padded, n, s->d_out_wide, s->wide, n_rows, D, 1);
     }
 }
 
-void KERNEL(attention_backward)(const struct attention_gradient *job, int64_t segment, int64_t last,
-                                int64_t kv_head, float *scratch)
+INLINE int64_t key_row(const struct attention_span *span, int64_t j)
 {
-    int64_t H = job->H, K = job->K, D = job->D, n_keys = last - segment, stride = K * D;
+    return j < span->n_prefix ? span->prefix + j : span->segment + j - span->n_prefix;
+}
+
+void KERNEL(attention_backward)(const struct attention_gradient *job,
+                                const struct attention_span *span, int64_t kv_head, float *scratch)
+{
+    int64_t H = job->H, K = job->K, D = job->D, segment = span->segment - span->n_prefix;
+    int64_t n_keys = span->last - segment;
     struct backward_scratch s = {.padded = round_up(n_keys, LANES), .wide = round_up(D, LANES)};
-    const float *k = job->k + (segment * K + kv_head) * D;
-    const float *v = job->v + (segment * K + kv_head) * D;
 
     s.k_panels = scratch;
     s.v_panels = s.k_panels + s.padded * D;
@@ -155,17 +158,28 @@ void KERNEL(attention_backward)(const struct attention_gradient *job, int64_t se
     s.d_out_wide = s.q_wide + QUERY_ROWS * s.wide;
     s.p = s.d_out_wide + QUERY_ROWS * s.wide;
     s.ds = s.p + QUERY_ROWS * s.padded;
+    s.k = s.ds + QUERY_ROWS * s.padded;
+    s.v = s.k + n_keys * D;
+    s.d_k = s.v + n_keys * D;
+    s.d_v = s.d_k + n_keys * D;
+    for (int64_t j = 0; j < n_keys; j++) {
+        int64_t at = (key_row(span, j) * K + kv_head) * D;
+        memcpy(s.k + j * D, job->k + at, (size_t)D * sizeof(float));
+        memcpy(s.v + j * D, job->v + at, (size_t)D * sizeof(float));
+    }
+    memset(s.d_k, 0, (size_t)(2 * n_keys * D) * sizeof(float));
     for (int64_t j = 0; j < n_keys; j += LANES) {
         int64_t n = min_i64(LANES, n_keys - j);
-        KERNEL(transpose_panel)(s.k_panels + j * D, k + j * stride, stride, n, D);
-        KERNEL(transpose_panel)(s.v_panels + j * D, v + j * stride, stride, n, D);
+        KERNEL(transpose_panel)(s.k_panels + j * D, s.k + j * D, D, n, D);
+        KERNEL(transpose_panel)(s.v_panels + j * D, s.v + j * D, D, n, D);
     }
-    copy_wide(s.k_wide, s.wide, k, stride, n_keys, D);
-    for (int64_t row = segment; row < last; row++) {
-        memset(job->d_k + (row * K + kv_head) * D, 0, (size_t)D * sizeof(float));
-        memset(job->d_v + (row * K + kv_head) * D, 0, (size_t)D * sizeof(float));
-    }
+    copy_wide(s.k_wide, s.wide, s.k, D, n_keys, D);
     for (int64_t h = kv_head * (H / K); h < (kv_head + 1) * (H / K); h++)
-        for (int64_t row = segment; row < last; row += QUERY_ROWS)
-            backward_rows(job, &s, segment, row, min_i64(QUERY_ROWS, last - row), kv_head, h);
+        for (int64_t row = span->first; row < span->last; row += QUERY_ROWS)
+            backward_rows(job, &s, segment, row, min_i64(QUERY_ROWS, span->last - row), h);
+    for (int64_t j = 0; j < n_keys; j++)
+        for (int64_t d = 0, at = (key_row(span, j) * K + kv_head) * D; d < D; d++) {
+            job->d_k[at + d] += s.d_k[j * D + d];
+            job->d_v[at + d] += s.d_v[j * D + d];
+        }
 }

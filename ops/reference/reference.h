@@ -41,12 +41,13 @@ void reference_scatter_add_rows(void *context, struct tensor *d_in, const struct
                                 const struct tensor *rows);
 void reference_attention(void *context, struct tensor *out, struct tensor *lse,
                          const struct tensor *q, const struct tensor *k, const struct tensor *v,
-                         const struct tensor *segments);
+                         const struct tensor *segments, const struct tensor *prefixes);
 void reference_attention_backward(void *context, struct tensor *d_q, struct tensor *d_k,
                                   struct tensor *d_v, const struct tensor *d_out,
                                   const struct tensor *q, const struct tensor *k,
                                   const struct tensor *v, const struct tensor *out,
-                                  const struct tensor *lse, const struct tensor *segments);
+                                  const struct tensor *lse, const struct tensor *segments,
+                                  const struct tensor *prefixes);
 void reference_attention_decode(void *context, struct tensor *out, const struct tensor *q,
                                 const struct attention_keys *keys, int n_kv_heads);
 void reference_token_logprob(void *context, struct tensor *logprob, struct tensor *entropy,

@@ -45,9 +45,29 @@ static double attend(float *out, double *p, const float *q, const struct key_row
     return maximum + log(sum);
 }
 
+/* The rows that rows of segment s see before their own: n[0] of them from first[0] on. Own ones
+ * start at first[1]. */
+struct visible {
+    int64_t first[2], n[2];
+};
+
+static struct visible visible_rows(const struct tensor *segments, const struct tensor *prefixes,
+                                   int64_t s)
+{
+    const int32_t *bound = (const int32_t *)segments->data;
+    int32_t prefix = prefixes ? ((const int32_t *)prefixes->data)[s] : -1;
+    struct visible visible = {{0, bound[s]}, {0, 0}};
+
+    if (prefix >= 0) {
+        visible.first[0] = bound[prefix];
+        visible.n[0] = bound[prefix + 1] - bound[prefix];
+    }
+    return visible;
+}
+
 void reference_attention(void *context, struct tensor *out, struct tensor *lse,
                          const struct tensor *q, const struct tensor *k, const struct tensor *v,
-                         const struct tensor *segments)
+                         const struct tensor *segments, const struct tensor *prefixes)
 {
     int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = k->shape[1];
     const int32_t *bound = (const int32_t *)segments->data;
@@ -57,11 +77,13 @@ void reference_attention(void *context, struct tensor *out, struct tensor *lse,
     for (int64_t s = 0; s + 1 < segments->shape[0]; s++)
         for (int64_t n = bound[s]; n < bound[s + 1]; n++)
             for (int64_t h = 0; h < H; h++) {
-                int64_t first = (bound[s] * K + h / (H / K)) * D;
-                struct key_rows keys = {.k = {tensor_f32(k) + first},
-                                        .v = {tensor_f32(v) + first},
-                                        .n = {n + 1 - bound[s], 0},
-                                        .stride = K * D};
+                struct visible visible = visible_rows(segments, prefixes, s);
+                struct key_rows keys = {.n = {visible.n[0], n + 1 - bound[s]}, .stride = K * D};
+                for (int r = 0; r < 2; r++) {
+                    int64_t first = (visible.first[r] * K + h / (H / K)) * D;
+                    keys.k[r] = tensor_f32(k) + first;
+                    keys.v[r] = tensor_f32(v) + first;
+                }
                 int64_t row = n * H + h;
                 double l = attend(tensor_f32(out) + row * D, p, tensor_f32(q) + row * D, &keys, D);
                 if (lse)
@@ -91,35 +113,38 @@ void reference_attention_decode(void *context, struct tensor *out, const struct 
     }
 }
 
-/* Gradients of one query row, in double: sums of many rows land in dk and dv. */
-struct backward_sums {
-    double *dq, *dk, *dv;
+/* Gradients of one query row, in double: sums of many rows land in dk and dv, which lie as k does.
+ * The head's column is in the pointers already. */
+struct backward_row {
+    const float *dout, *q, *k, *v;
+    double *dq, *dk, *dv, lse;
+    int64_t stride, D;
 };
 
-static void attend_backward(const struct backward_sums *sums, const float *dout, const float *q,
-                            const float *k, const float *v, double lse, int64_t n, int64_t stride,
-                            int64_t D)
+static void attend_backward(const struct backward_row *row, const struct visible *visible)
 {
-    double scale = 1 / sqrt((double)D), delta = 0;
+    double scale = 1 / sqrt((double)row->D), delta = 0;
 
     /* Two passes: delta = sum of p dp, then ds = p (dp - delta) scale. */
     for (int pass = 0; pass < 2; pass++)
-        for (int64_t j = 0; j < n; j++) {
+        for (int64_t j = 0; j < visible->n[0] + visible->n[1]; j++) {
+            int64_t at = (j < visible->n[0] ? visible->first[0] + j
+                                            : visible->first[1] + j - visible->n[0]) * row->stride;
             double dot = 0, dp = 0;
-            for (int64_t d = 0; d < D; d++) {
-                dot += (double)q[d] * k[j * stride + d];
-                dp += (double)dout[d] * v[j * stride + d];
+            for (int64_t d = 0; d < row->D; d++) {
+                dot += (double)row->q[d] * row->k[at + d];
+                dp += (double)row->dout[d] * row->v[at + d];
             }
-            double p = exp(dot * scale - lse);
+            double p = exp(dot * scale - row->lse);
             if (pass == 0) {
                 delta += p * dp;
                 continue;
             }
             double ds = p * (dp - delta) * scale;
-            for (int64_t d = 0; d < D; d++) {
-                sums->dq[d] += ds * k[j * stride + d];
-                sums->dk[j * stride + d] += ds * q[d];
-                sums->dv[j * stride + d] += p * dout[d];
+            for (int64_t d = 0; d < row->D; d++) {
+                row->dq[d] += ds * row->k[at + d];
+                row->dk[at + d] += ds * row->q[d];
+                row->dv[at + d] += p * row->dout[d];
             }
         }
 }
@@ -128,7 +153,8 @@ void reference_attention_backward(void *context, struct tensor *d_q, struct tens
                                   struct tensor *d_v, const struct tensor *d_out,
                                   const struct tensor *q, const struct tensor *k,
                                   const struct tensor *v, const struct tensor *out,
-                                  const struct tensor *lse, const struct tensor *segments)
+                                  const struct tensor *lse, const struct tensor *segments,
+                                  const struct tensor *prefixes)
 {
     int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = k->shape[1];
     const int32_t *bound = (const int32_t *)segments->data;
@@ -141,11 +167,14 @@ void reference_attention_backward(void *context, struct tensor *d_q, struct tens
     for (int64_t s = 0; s + 1 < segments->shape[0]; s++)
         for (int64_t n = bound[s]; n < bound[s + 1]; n++)
             for (int64_t h = 0; h < H; h++) {
-                int64_t row = (n * H + h) * D, first = (bound[s] * K + h / (H / K)) * D;
-                struct backward_sums sums = {dq + row, dk + first, dv + first};
-                attend_backward(&sums, tensor_f32(d_out) + row, tensor_f32(q) + row,
-                                tensor_f32(k) + first, tensor_f32(v) + first,
-                                tensor_f32(lse)[n * H + h], n + 1 - bound[s], K * D, D);
+                struct visible visible = visible_rows(segments, prefixes, s);
+                int64_t at = (n * H + h) * D, head = h / (H / K) * D;
+                struct backward_row row = {
+                    tensor_f32(d_out) + at, tensor_f32(q) + at, tensor_f32(k) + head,
+                    tensor_f32(v) + head,   dq + at,            dk + head,
+                    dv + head,              tensor_f32(lse)[n * H + h], K * D, D};
+                visible.n[1] = n + 1 - bound[s];
+                attend_backward(&row, &visible);
             }
     for (int64_t i = 0; i < N * H * D; i++)
         tensor_f32(d_q)[i] = (float)dq[i];

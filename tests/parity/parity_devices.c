@@ -243,6 +243,33 @@ static void run_rows(struct trial *t)
     ops_scatter_add_rows(t->ops, &d_in, &d_out, &rows);
 }
 
+/* Segment 0 before every second one that follows, segment 3 before the last. */
+static struct tensor prefixes_of(struct trial *t, int64_t n)
+{
+    int32_t host[64];
+
+    for (int64_t s = 0; s < n; s++)
+        host[s] = s > 3 && s == n - 1 ? 3 : s % 2 == 0 && s > 0 ? 0 : -1;
+    return tensor_i32(place(t, host, (size_t)n * sizeof(*host)), n);
+}
+
+/* Two long segments behind one of 37 rows that both see, and one alone between them. */
+static void run_attention_group(struct trial *t)
+{
+    int64_t H = t->s[1], K = t->s[2], D = t->s[3], N = t->s[0];
+    int32_t at[] = {0, 37, 40, 40, 40 + (int32_t)(N - 40) / 2, (int32_t)N};
+    int32_t before[] = {-1, -1, 0, 0, 0};
+    struct tensor q = input(t, N, H, D), k = input(t, N, K, D), v = input(t, N, K, D);
+    struct tensor d_out = input(t, N, H, D), out = output(t, N, H, D), lse = output(t, N, H, 0);
+    struct tensor bounds = tensor_i32(place(t, at, sizeof(at)), 6);
+    struct tensor prefixes = tensor_i32(place(t, before, sizeof(before)), 5);
+    struct tensor d_q = output(t, N, H, D), d_k = output(t, N, K, D), d_v = output(t, N, K, D);
+
+    ops_attention(t->ops, &out, &lse, &q, &k, &v, &bounds, &prefixes);
+    ops_attention_backward(t->ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &bounds,
+                           &prefixes);
+}
+
 static void run_attention(struct trial *t)
 {
     int64_t N = t->s[0], H = t->s[1], K = t->s[2], D = t->s[3];
@@ -250,10 +277,13 @@ static void run_attention(struct trial *t)
     struct tensor d_out = input(t, N, H, D), bounds = segments(t, N);
     struct tensor out = output(t, N, H, D), lse = output(t, N, H, 0), alone = output(t, N, H, D);
     struct tensor d_q = output(t, N, H, D), d_k = output(t, N, K, D), d_v = output(t, N, K, D);
+    struct tensor prefixes = prefixes_of(t, bounds.shape[0] - 1);
+    struct tensor *before = t->s[4] ? &prefixes : NULL;
 
-    ops_attention(t->ops, &out, &lse, &q, &k, &v, &bounds);
-    ops_attention(t->ops, &alone, NULL, &q, &k, &v, &bounds);
-    ops_attention_backward(t->ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &bounds);
+    ops_attention(t->ops, &out, &lse, &q, &k, &v, &bounds, before);
+    ops_attention(t->ops, &alone, NULL, &q, &k, &v, &bounds, before);
+    ops_attention_backward(t->ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &bounds,
+                           before);
 }
 
 /* Sequences with runs of every kind: none before, none behind, shared with the one before. */
@@ -316,7 +346,7 @@ static void run_sums(struct trial *t)
 static const struct row {
     const char *name;
     void (*run)(struct trial *t);
-    int64_t s[4];
+    int64_t s[5];
     double tolerance;   /* of the largest absolute value of an output */
 } rows[] = {
     {"matmul 1,1,1", run_matmul, {1, 1, 1}, 1e-6},
@@ -366,6 +396,11 @@ static const struct row {
     {"attention 61,3,3,20", run_attention, {61, 3, 3, 20}, 1e-5},
     {"attention 150,8,4,32", run_attention, {150, 8, 4, 32}, 1e-5},
     {"attention 300,6,1,40", run_attention, {300, 6, 1, 40}, 1e-5},
+    {"attention with prefixes 30,4,2,16", run_attention, {30, 4, 2, 16, 1}, 1e-5},
+    {"attention with prefixes 61,3,3,20", run_attention, {61, 3, 3, 20, 1}, 1e-5},
+    {"attention with prefixes 300,8,4,32", run_attention, {300, 8, 4, 32, 1}, 1e-5},
+    {"attention of a group 41,2,1,8", run_attention_group, {41, 2, 1, 8}, 1e-5},
+    {"attention of a group 400,6,2,40", run_attention_group, {400, 6, 2, 40}, 1e-5},
     {"attention_decode 1,1,1,1", run_attention_decode, {1, 1, 1, 1}, 4e-6},
     {"attention_decode 20,3,3,20", run_attention_decode, {20, 3, 3, 20}, 4e-6},
     {"attention_decode 64,8,4,32", run_attention_decode, {64, 8, 4, 32}, 4e-6},

@@ -24,7 +24,7 @@
 /* Up to three inputs, one output, and the gradients of the inputs. */
 struct gradient_case {
     const char *name;
-    int64_t s[4];
+    int64_t s[5];
     int n_inputs;
     int64_t (*input_count)(const int64_t *s, int i);
     int64_t (*output_count)(const int64_t *s);
@@ -35,6 +35,7 @@ struct gradient_case {
 
 static const int32_t some_indices[] = {2, 0, 4, 2, 1, 3, 2};
 static const int32_t some_segments[] = {0, 1, 1, 4, 11};
+static const int32_t group_segments[] = {0, 2, 4, 7, 11}, group_prefixes[] = {-1, 0, -1, 0};
 
 /* ---- matmul: in [N,C], weight [M,C], bias [M] */
 static int64_t matmul_inputs(const int64_t *s, int i)
@@ -213,7 +214,7 @@ static void gather_backward(struct ops *ops, const int64_t *s, float *const *in,
     ops_scatter_add_rows(ops, &dx, &dy, &rows);
 }
 
-/* ---- attention: q [N,H,D], k and v [N,K,D], with s = {N, H, D, K} and N = 11 */
+/* ---- attention: q [N,H,D], k and v [N,K,D], with s = {N, H, D, K, group} and N = 11 */
 static int64_t attention_inputs(const int64_t *s, int i)
 {
     return i == 0 ? s[0] * s[1] * s[2] : s[0] * s[3] * s[2];
@@ -223,9 +224,10 @@ static void attention_forward(struct ops *ops, const int64_t *s, float *const *i
 {
     struct tensor q = tensor_3d(in[0], s[0], s[1], s[2]), k = tensor_3d(in[1], s[0], s[3], s[2]);
     struct tensor v = tensor_3d(in[2], s[0], s[3], s[2]), y = tensor_3d(out, s[0], s[1], s[2]);
-    struct tensor segments = tensor_i32(some_segments, 5);
+    struct tensor segments = tensor_i32(s[4] ? group_segments : some_segments, 5);
+    struct tensor prefixes = tensor_i32(group_prefixes, 4);
 
-    ops_attention(ops, &y, NULL, &q, &k, &v, &segments);
+    ops_attention(ops, &y, NULL, &q, &k, &v, &segments, s[4] ? &prefixes : NULL);
 }
 
 static void attention_backward(struct ops *ops, const int64_t *s, float *const *in,
@@ -239,10 +241,11 @@ static void attention_backward(struct ops *ops, const int64_t *s, float *const *
     struct tensor d_q = tensor_3d(d_in[0], s[0], s[1], s[2]);
     struct tensor d_k = tensor_3d(d_in[1], s[0], s[3], s[2]);
     struct tensor d_v = tensor_3d(d_in[2], s[0], s[3], s[2]);
-    struct tensor segments = tensor_i32(some_segments, 5);
+    struct tensor segments = tensor_i32(s[4] ? group_segments : some_segments, 5);
+    struct tensor group = tensor_i32(group_prefixes, 4), *prefixes = s[4] ? &group : NULL;
 
-    ops_attention(ops, &y, &lse, &q, &k, &v, &segments);
-    ops_attention_backward(ops, &d_q, &d_k, &d_v, &dy, &q, &k, &v, &y, &lse, &segments);
+    ops_attention(ops, &y, &lse, &q, &k, &v, &segments, prefixes);
+    ops_attention_backward(ops, &d_q, &d_k, &d_v, &dy, &q, &k, &v, &y, &lse, &segments, prefixes);
 }
 
 /* ---- token_logprob: logits [N,V] at temperature 0.8 */
@@ -283,6 +286,7 @@ static const struct gradient_case cases[] = {
     ROW(gather, 1, embedding_inputs, rows_outputs, 3, 6),
     ROW(attention, 3, attention_inputs, heads_outputs, 11, 2, 5, 1),
     ROW(attention, 3, attention_inputs, heads_outputs, 11, 2, 16, 2),
+    ROW(attention, 3, attention_inputs, heads_outputs, 11, 4, 5, 2, 1),
     ROW(logprob, 1, swiglu_inputs, logprob_outputs, 7, 37),
 };
 

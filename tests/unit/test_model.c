@@ -14,7 +14,8 @@ static struct model_batch make_batch(int32_t tokens[N_TOKENS], uint64_t seed)
 
     for (int i = 0; i < N_TOKENS; i++)
         tokens[i] = (int32_t)random_below(&stream, 50);
-    return (struct model_batch){N_TOKENS, 3, N_TARGETS, tokens, positions, segments, rows, targets};
+    return (struct model_batch){N_TOKENS, 3, N_TARGETS, tokens, positions, segments, rows, targets,
+                                NULL};
 }
 
 /* A loss with a different weight for each target. */
@@ -183,7 +184,7 @@ static void many_targets_give_the_same_as_a_few_at_a_time(void **state)
     static int32_t at[N];
     for (int i = 0; i < N; i++)
         at[i] = i % 650;
-    struct model_batch batch = {N, 2, N, tokens, at, bounds, places, next};
+    struct model_batch batch = {N, 2, N, tokens, at, bounds, places, next, NULL};
     REQUIRE_OK(model_tape_create(&tape, model));
     REQUIRE_OK(model_forward(model, tape, &batch, 1.0f, TAPE_KEEP_ALL, together, NULL));
     REQUIRE_OK(model_backward(model, tape, &batch, 1.0f, d_logprobs));

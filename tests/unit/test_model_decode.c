@@ -152,7 +152,8 @@ static void assert_forward_agrees(struct game *game, int keep)
         }
     }
     segments[N_SEQUENCES] = n;
-    struct model_batch batch = {n, N_SEQUENCES, r, tokens, positions, segments, rows, targets};
+    struct model_batch batch = {n,    N_SEQUENCES, r,    tokens, positions, segments,
+                                rows, targets,     NULL};
     REQUIRE_OK(model_forward(game->model, game->tape, &batch, game->temperature, keep, logprobs,
                              NULL));
     for (int i = 0; i < r; i++)

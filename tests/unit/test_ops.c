@@ -212,7 +212,25 @@ static void call_attention_of_short_segments(struct ops *ops)
     struct tensor q = tensor_3d(pool_of_floats, 2, 1, 2), out = tensor_3d(pool_of_floats, 2, 1, 2);
     struct tensor segments = tensor_i32(bounds, 2);
 
-    ops_attention(ops, &out, NULL, &q, &q, &q, &segments);
+    ops_attention(ops, &out, NULL, &q, &q, &q, &segments, NULL);
+}
+
+static void call_attention_behind_a_later_segment(struct ops *ops)
+{
+    static const int32_t bounds[] = {0, 1, 2}, before[] = {1, -1};
+    struct tensor q = tensor_3d(pool_of_floats, 2, 1, 2), out = tensor_3d(pool_of_floats, 2, 1, 2);
+    struct tensor segments = tensor_i32(bounds, 3), prefixes = tensor_i32(before, 2);
+
+    ops_attention(ops, &out, NULL, &q, &q, &q, &segments, &prefixes);
+}
+
+static void call_attention_behind_two_segments(struct ops *ops)
+{
+    static const int32_t bounds[] = {0, 1, 2, 3}, before[] = {-1, 0, 1};
+    struct tensor q = tensor_3d(pool_of_floats, 3, 1, 2), out = tensor_3d(pool_of_floats, 3, 1, 2);
+    struct tensor segments = tensor_i32(bounds, 4), prefixes = tensor_i32(before, 3);
+
+    ops_attention(ops, &out, NULL, &q, &q, &q, &segments, &prefixes);
 }
 
 static void call_decode_without_keys(struct ops *ops)
@@ -238,6 +256,7 @@ static void wrong_calls_are_bugs(void **state)
         call_embedding_of_unknown_token,  call_logprob_of_negative_target,
         call_with_indices_for_floats,     call_attention_of_short_segments,
         call_decode_without_keys,         call_carve_of_full_arena,
+        call_attention_behind_a_later_segment, call_attention_behind_two_segments,
     };
 
     (void)state;
@@ -273,7 +292,7 @@ static void ops_of_no_rows_do_nothing(void **state)
     ops_swiglu(ops, &none, &none, &none);
     ops_token_logprob(ops, &vector, NULL, &none, &targets, 1);
     ops_token_logprob_backward(ops, &none, &vector, &targets, 1);
-    ops_attention(ops, &heads, NULL, &heads, &heads, &heads, &segments);
+    ops_attention(ops, &heads, NULL, &heads, &heads, &heads, &segments, NULL);
     ops_attention_decode(ops, &heads, &heads, NULL, 1);
     ops_add(ops, &none, &none);
     assert_true(ops_all_finite(ops, &none));

@@ -226,7 +226,7 @@ static void run_backward(struct ops *ops, const struct row_inputs *in, struct ev
     free(g);
 }
 
-static const int32_t bounds[] = {0, 1, 1, 30, 100, N};
+static const int32_t bounds[] = {0, 1, 1, 30, 100, N}, prefixes[] = {-1, -1, -1, 2, 2};
 
 static void run_attention(struct ops *ops, struct everything *all)
 {
@@ -236,14 +236,67 @@ static void run_attention(struct ops *ops, struct everything *all)
     struct tensor v = tensor_3d(v_data, N, K, D), d_out = tensor_3d(g_data, N, H, D);
     struct tensor out = KEEP(NULL, N, H, D), lse = KEEP(NULL, N, H), d_q = KEEP(NULL, N, H, D);
     struct tensor d_k = KEEP(NULL, N, K, D), d_v = KEEP(NULL, N, K, D);
-    struct tensor segments = tensor_i32(bounds, 6);
+    struct tensor segments = tensor_i32(bounds, 6), before = tensor_i32(prefixes, 5);
 
-    ops_attention(ops, &out, &lse, &q, &k, &v, &segments);
-    ops_attention_backward(ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &segments);
+    ops_attention(ops, &out, &lse, &q, &k, &v, &segments, &before);
+    ops_attention_backward(ops, &d_q, &d_k, &d_v, &d_out, &q, &k, &v, &out, &lse, &segments,
+                           &before);
     free(q_data);
     free(k_data);
     free(v_data);
     free(g_data);
+}
+
+/* A prompt of 45 rows and what follows it, twice: in segments that share the prompt, and each with
+ * the prompt in front of it in one segment. */
+enum { PROMPT = 45, PARTS = 4 };
+static const int32_t part_bounds[PARTS + 2] = {0, PROMPT, 46, 80, 80, 190};
+static const int32_t part_prefixes[PARTS + 1] = {-1, 0, 0, 0, 0};
+
+static void rows_behind_a_shared_prompt_equal_those_of_one_segment(void **state)
+{
+    struct ops *ops = open_ops(*state, 2);
+    int n = part_bounds[PARTS + 1];
+    float *q_data = random_floats(n * H * D, 70), *k_data = random_floats(n * K * D, 71);
+    float *v_data = random_floats(n * K * D, 72), *all = calloc((size_t)n * H * D, sizeof(*all));
+    float *all_lse = calloc((size_t)n * H, sizeof(*all_lse));
+    struct tensor q = tensor_3d(q_data, n, H, D), k = tensor_3d(k_data, n, K, D);
+    struct tensor v = tensor_3d(v_data, n, K, D), out = tensor_3d(all, n, H, D);
+    struct tensor lse = tensor_2d(all_lse, n, H);
+    struct tensor segments = tensor_i32(part_bounds, PARTS + 2);
+    struct tensor before = tensor_i32(part_prefixes, PARTS + 1);
+
+    ops_attention(ops, &out, &lse, &q, &k, &v, &segments, &before);
+    for (int s = 1; s <= PARTS; s++) {
+        int own = part_bounds[s + 1] - part_bounds[s], rows = PROMPT + own;
+        int32_t whole[] = {0, rows};
+        float *x[5];
+        const float *from[] = {q_data, k_data, v_data};
+        for (int i = 0; i < 5; i++) {
+            int width = i == 4 ? H : i == 0 || i == 3 ? H * D : K * D;
+            x[i] = calloc((size_t)(rows * width), sizeof(float));
+            if (i < 3) {
+                memcpy(x[i], from[i], (size_t)(PROMPT * width) * sizeof(float));
+                memcpy(x[i] + PROMPT * width, from[i] + part_bounds[s] * width,
+                       (size_t)(own * width) * sizeof(float));
+            }
+        }
+        struct tensor q1 = tensor_3d(x[0], rows, H, D), k1 = tensor_3d(x[1], rows, K, D);
+        struct tensor v1 = tensor_3d(x[2], rows, K, D), out1 = tensor_3d(x[3], rows, H, D);
+        struct tensor lse1 = tensor_2d(x[4], rows, H), one = tensor_i32(whole, 2);
+        ops_attention(ops, &out1, &lse1, &q1, &k1, &v1, &one, NULL);
+        assert_same_bits(all, x[3], PROMPT * H * D);
+        assert_same_bits(all + part_bounds[s] * H * D, x[3] + PROMPT * H * D, (int64_t)own * H * D);
+        assert_same_bits(all_lse + part_bounds[s] * H, x[4] + PROMPT * H, (int64_t)own * H);
+        for (int i = 0; i < 5; i++)
+            free(x[i]);
+    }
+    free(q_data);
+    free(k_data);
+    free(v_data);
+    free(all);
+    free(all_lse);
+    ops_destroy(&ops);
 }
 
 static void run_everything(const char *device, int n_threads, struct everything *all)
@@ -323,7 +376,7 @@ static void make_decode(struct ops *ops, struct decode_data *d)
     struct tensor q = tensor_3d(d->q, KEYS, H, D), k = tensor_3d(d->k, KEYS, K, D);
     struct tensor v = tensor_3d(d->v, KEYS, K, D), out = tensor_3d(d->full, KEYS, H, D);
     struct tensor segments = tensor_i32(whole, 2);
-    ops_attention(ops, &out, NULL, &q, &k, &v, &segments);
+    ops_attention(ops, &out, NULL, &q, &k, &v, &segments, NULL);
 }
 
 static void free_decode(struct decode_data *d)
@@ -452,6 +505,9 @@ int main(void)
         ON(threads_change_nothing, "cpu:avx2"),
         ON(threads_change_nothing, "cpu:baseline"),
         cmocka_unit_test(vector_width_changes_nothing),
+        ON(rows_behind_a_shared_prompt_equal_those_of_one_segment, "cpu"),
+        ON(rows_behind_a_shared_prompt_equal_those_of_one_segment, "cpu:avx2"),
+        ON(rows_behind_a_shared_prompt_equal_those_of_one_segment, "cpu:baseline"),
         ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu"),
         ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu:avx2"),
         ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu:baseline"),

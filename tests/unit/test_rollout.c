@@ -184,7 +184,7 @@ static void assert_learner_agrees(struct fixture *f, struct model_tape *tape,
         rows[i] = n_prompt - 1 + i;
     segments[1] = n_prompt + n;
     struct model_batch batch = {n_prompt + n, 1, n, tokens, positions, segments, rows,
-                                sample->tokens};
+                                sample->tokens, NULL};
     assert_int_equal(model_forward(f->model, tape, &batch, temperature, 0, logprobs, NULL),
                      STATUS_OK);
     assert_memory_equal(logprobs, sample->logprobs, (size_t)n * sizeof(float));
