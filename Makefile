@@ -39,13 +39,44 @@ endif
 HAS_FLINT := $(filter-out 0,$(FLINT))
 override LDLIBS := $(HAS_FLINT) $(LDLIBS)
 
+# CUDA's compiler makes the GPU's backend; without it, or with CUDA=0, the rest still works. The
+# fat binary holds code for these cards, and PTX of the last one that this toolkit knows.
+CUDA_CARDS ?= 80 90 100
+ifneq ($(filter-out deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(origin CUDA),undefined)
+CUDA     := $(shell tools/find_cuda)
+endif
+endif
+ifneq ($(CUDA),)
+export CUDA
+endif
+HAS_CUDA := $(filter-out 0,$(CUDA))
+ifneq ($(HAS_CUDA),)
+KNOWN    := $(patsubst compute_%,%,$(shell $(CUDA)/bin/nvcc --list-gpu-arch))
+CARDS    := $(filter $(KNOWN),$(CUDA_CARDS))
+NVCCFLAGS = -std=c++20 -O3 -fmad=false -ccbin $(CXX) -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti -I. -Iops/cuda/native \
+            $(foreach c,$(CARDS),-gencode arch=compute_$(c),code=sm_$(c)) \
+            -gencode arch=compute_$(lastword $(CARDS)),code=compute_$(lastword $(CARDS)) $(if $(WERROR),-Werror all-warnings)
+override LDLIBS += $(addprefix -L,$(wildcard $(CUDA)/lib64 $(CUDA)/lib/$(shell uname -m)-linux-gnu)) -lcudart_static -lrt -lpthread -ldl
+endif
+# The same kernels as C++, for the tests.
+ifeq ($(origin CXX),default)
+CXX      := $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC)),g++)
+endif
+CXXFLAGS_release = -O2
+CXXFLAGS_debug   = -O0
+CXXFLAGS_asan    = $(CFLAGS_asan)
+CXXFLAGS_fuzz    = -O1
+CXXFLAGS_tsan    = -O1
+override CXXFLAGS += -std=c++20 -g $(CXXFLAGS_$(MODE)) -ffp-contract=off -fno-exceptions -fno-rtti -Wall -Wextra -Wshadow $(WERROR)
+
 # One line per folder; a new file needs no edit here. FOLDERS=... builds a part alone.
 FOLDERS  ?= common ops wire sandbox model tasks math reward rollout learner pipeline
 LIB_C    := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 ifneq ($(filter ops,$(FOLDERS)),)
 LIB_C    += $(wildcard ops/reference/*.c) ops/cpu/$(if $(filter x86_64,$(ARCH)),dispatch_x86_64.c,dispatch_other.c)
 LIB_C    += $(filter-out ops/cpu/kernels_%.c ops/cpu/dispatch_%.c,$(wildcard ops/cpu/*.c))
-LIB_C    += ops/cuda/backend_absent.c
+LIB_C    += ops/cuda/backend_$(if $(HAS_CUDA),cuda,absent).c
 endif
 ifneq ($(filter reward,$(FOLDERS)),)
 LIB_C    += $(wildcard reward/verifiers/*.c)
@@ -54,6 +85,13 @@ ifneq ($(filter math,$(FOLDERS)),)
 LIB_C    := $(filter-out $(if $(HAS_FLINT),math/%_absent.c,math/%_flint.c),$(LIB_C))
 endif
 LIB_O    := $(LIB_C:%.c=$(OUT)/%.o)
+CUDA_CU  := $(wildcard ops/cuda/*.cu)
+ifneq ($(filter ops,$(FOLDERS)),)
+LIB_O    += $(if $(HAS_CUDA),$(CUDA_CU:%.cu=$(OUT)/%.o))
+endif
+EMULATED := $(CUDA_CU:%.cu=$(OUT)/emulated/%.o) $(OUT)/emulated/ops/cuda/backend_cuda.o
+EMULATED += $(patsubst %.cc,$(OUT)/emulated/%.o,$(addprefix ops/cuda/emulation/,grid.cc memory.cc \
+            $(if $(filter x86_64,$(ARCH)),fiber_x86_64.cc,fiber_other.cc)))
 
 # The hot loops are compiled once per instruction set, and chosen at start-up.
 ifneq ($(filter ops,$(FOLDERS)),)
@@ -183,6 +221,23 @@ $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+$(OUT)/ops/cuda/backend_cuda.o: override CPPFLAGS += -Iops/cuda/native
+$(OUT)/ops/cuda/%.o: ops/cuda/%.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC,$@)
+	$(Q)$(CUDA)/bin/nvcc $(NVCCFLAGS) -MD -MF $(@:.o=.d) -c $< -o $@
+$(OUT)/emulated/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) -Iops/cuda/emulation $(CFLAGS) -c $< -o $@
+$(OUT)/emulated/%.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CPPFLAGS) -Iops/cuda/emulation $(CXXFLAGS) -x c++ -c $< -o $@
+$(OUT)/emulated/%.o: %.cc
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CPPFLAGS) -Iops/cuda/emulation $(CXXFLAGS) -c $< -o $@
 define kernel_rule
 $(OUT)/ops/cpu/%_$(1).o: ops/cpu/%.c
 	@mkdir -p $$(@D)
@@ -194,7 +249,7 @@ $(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
-$(OUT)/tests/parity_%: tests/parity/parity_%.c $(OUT)/libhone.a
+$(OUT)/tests/parity_%: tests/parity/parity_%.c $(EMULATED) $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
@@ -215,4 +270,4 @@ $(OUT)/plugin/%.so: tests/plugin/%.c
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fvisibility=hidden -fPIC -shared $< -o $@
 
--include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d)
+-include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d $(OUT)/*/*/*/*.d $(OUT)/*/*/*/*/*.d)

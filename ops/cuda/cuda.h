@@ -61,12 +61,14 @@ void cuda_gather_rows(void *context, struct tensor *out, const struct tensor *in
 void cuda_scatter_add_rows(void *context, struct tensor *d_in, const struct tensor *d_out,
                            const struct tensor *rows);
 void cuda_attention(void *context, struct tensor *out, struct tensor *lse, const struct tensor *q,
-                    const struct tensor *k, const struct tensor *v, const struct tensor *segments);
+                    const struct tensor *k, const struct tensor *v, const struct tensor *segments,
+                    const struct tensor *prefixes);
 void cuda_attention_backward(void *context, struct tensor *d_q, struct tensor *d_k,
                              struct tensor *d_v, const struct tensor *d_out,
                              const struct tensor *q, const struct tensor *k,
                              const struct tensor *v, const struct tensor *out,
-                             const struct tensor *lse, const struct tensor *segments);
+                             const struct tensor *lse, const struct tensor *segments,
+                             const struct tensor *prefixes);
 void cuda_attention_decode(void *context, struct tensor *out, const struct tensor *q,
                            const struct attention_keys *keys, int n_kv_heads);
 void cuda_token_logprob(void *context, struct tensor *logprob, struct tensor *entropy,

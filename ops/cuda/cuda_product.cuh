@@ -111,7 +111,8 @@ template <typename T, bool K_INSIDE, int ROWS, int TERMS, int THREADS> struct st
     {
         if (K_INSIDE)
             return outer * PRODUCT_K + (inner / 8 ^ (outer >> 1 & 3)) * 8 + inner % 8;
-        return outer * ROWS + (inner / 8 ^ (outer / 8 * 2 + outer % 2)) * 8 + inner % 8;
+        int turn = ROWS == 32 ? outer / 8 : outer / 8 * 2 + outer % 2;
+        return outer * ROWS + (inner / 8 ^ turn) * 8 + inner % 8;
     }
 
     __device__ __forceinline__ void store(uint16_t *tile)
