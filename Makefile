@@ -115,7 +115,7 @@ FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
 
 .SECONDARY:
-.PHONY: all demo test check bench bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check bench bench-record bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -140,8 +140,13 @@ tests: $(TESTS) $(PLUGINS)
 check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(PLUGINS) $(OUT)/hone   ## the same for one program: make check T=test_grpo
 	@tools/run_tests $(if $(T),$(OUT)/tests/$(T),$(TESTS))
 
-bench: $(BENCHES)   ## speed of the arithmetic, beside the machine's own limits
+bench: $(BENCHES)   ## speed of the arithmetic and of the engine, beside the machine's own limits
 	@for b in $(BENCHES); do $$b || exit 1; done
+	@$(OUT)/bench/bench_model --dtype bf16
+	@$(OUT)/bench/bench_model --row sweep
+
+bench-record: $(OUT)/bench/bench_model   ## the engine's rows, appended to bench/history.tsv
+	@for d in f32 bf16; do $< --dtype $$d --tsv bench/history.tsv || exit 1; done
 
 bench-verify: $(OUT)/bench/bench_verify   ## speed of the maths verifier: verdicts a second, each kind, the worst
 	@$<
@@ -257,10 +262,11 @@ $(OUT)/tests/integration_%: tests/integration/integration_%.c $(OUT)/tests/integ
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
-$(OUT)/bench/%: bench/%.c $(OUT)/libhone.a
+$(OUT)/bench/bench_model: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/model_*.c))
+$(OUT)/bench/bench_%: bench/bench_%.c $(OUT)/bench/bench.o $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS)
 $(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

@@ -7,66 +7,18 @@
  *
  *     bench_ops [device] [threads] [text that a row's name must contain]
  */
-#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "bench/bench.h"
 #include "common/random.h"
 #include "common/status.h"
-#include "ops/cpu/kernels.h"
 #include "ops/ops.h"
 
 #define MOST_REPEATS 2000
 #define SECONDS_PER_ROW 0.2
-#define MOST_THREADS 64
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-struct peak_thread {
-    pthread_t thread;
-    const struct kernels *kernels;
-    double flops;
-    float sink;
-};
-
-static void *run_peak(void *argument)
-{
-    struct peak_thread *t = argument;
-
-    t->flops = t->kernels->count_peak_flops(1000000, &t->sink);
-    return NULL;
-}
-
-static double measure_peak(const struct kernels *kernels, int n_threads)
-{
-    double best = 0;
-
-    for (int repeat = 0; repeat < 15; repeat++) {
-        struct peak_thread threads[MOST_THREADS];
-        double flops = 0, start = now();
-        for (int i = 0; i < n_threads; i++) {
-            threads[i].kernels = kernels;
-            if (pthread_create(&threads[i].thread, NULL, run_peak, &threads[i]) != 0)
-                exit(1);
-        }
-        for (int i = 0; i < n_threads; i++) {
-            pthread_join(threads[i].thread, NULL);
-            flops += threads[i].flops;
-        }
-        double rate = flops / (now() - start);
-        best = rate > best ? rate : best;
-    }
-    return best;
-}
 
 /* ---- Operands, made once: large enough for every row. */
 #define FLOATS ((int64_t)8 << 20)
@@ -164,17 +116,18 @@ static double decode_flops(const int64_t *s)
 /* s: sequences, heads, width, keys; all but 16 of the keys are shared by groups of 8 */
 static void decode(struct operands *o, const int64_t *s, int64_t shared)
 {
-    int64_t N = s[0], H = s[1], D = s[2], row = H / 2 * D;
+    int64_t N = s[0], H = s[1], D = s[2], padded = (s[3] + 15) / 16 * 16;
     struct tensor q = tensor_3d(o->x[0], N, H, D), out = tensor_3d(o->x[3], N, H, D);
-    struct attention_keys keys[256];
+    struct kv_cache cache = {.n_rows = 2 * N * padded, .K = H / 2, .D = D, .data = o->x[1]};
+    static int32_t host[4 * 256];
+    struct tensor runs = tensor_i32(host, 4 * N);
 
-    for (int64_t n = 0; n < N; n++)
-        keys[n] = (struct attention_keys){
-            .k = {o->x[1] + n / 8 * s[3] * row, o->x[4] + n * s[3] * row},
-            .v = {o->x[2] + n / 8 * s[3] * row, o->x[5] + n * s[3] * row},
-            .n = {(int32_t)shared, (int32_t)(s[3] - shared)},
-        };
-    ops_attention_decode(o->ops, &out, &q, keys, (int)(H / 2));
+    for (int64_t n = 0; n < N; n++) {
+        const int32_t run[4] = {(int32_t)(n / 8 * padded), (int32_t)shared,
+                                (int32_t)((N + n) * padded), (int32_t)(s[3] - shared)};
+        memcpy(host + 4 * n, run, sizeof(run));
+    }
+    ops_attention_decode(o->ops, &out, &q, &cache, &runs);
 }
 
 static void run_decode_shared(struct operands *o, const int64_t *s)
@@ -315,6 +268,8 @@ static const struct row rows[] = {
      attention_backward_flops, {40, 8, 32, 50}, 0},
     {"attention_backward 60 rows, 6 x 16, 40 segments", run_attention_backward,
      attention_backward_flops, {60, 6, 16, 40}, 0},
+    {"attention_backward 1024 rows, 8 x 32", run_attention_backward, attention_backward_flops,
+     {1024, 8, 32, 1}, 0},
     {"attention_decode 64, 8 x 32, 240 shared by 8", run_decode_shared, decode_flops,
      {64, 8, 32, 240}, 0},
     {"attention_decode 64, 8 x 32, 240 own", run_decode_own, decode_flops, {64, 8, 32, 240}, 0},
@@ -337,45 +292,28 @@ static const struct row rows[] = {
     {"adamw 8388608", run_adamw, bytes_7, {8388608}, 1},
 };
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void bench_row(struct operands *o, const struct row *row, double peak)
 {
     static double seconds[MOST_REPEATS];
     int n = 0;
-    double start = now();
+    double start = bench_now();
 
     row->run(o, row->s);
     ops_sync(o->ops);
-    for (; n < MOST_REPEATS && (n < 3 || now() - start < SECONDS_PER_ROW); n++) {
-        double before = now();
+    for (; n < MOST_REPEATS && (n < 3 || bench_now() - start < SECONDS_PER_ROW); n++) {
+        double before = bench_now();
         row->run(o, row->s);
         ops_sync(o->ops);
-        seconds[n] = now() - before;
+        seconds[n] = bench_now() - before;
     }
-    qsort(seconds, (size_t)n, sizeof(*seconds), compare_doubles);
-    double best = row->count(row->s) / seconds[0], median = row->count(row->s) / seconds[n / 2];
-    printf("%-48s %9.1f us %9.1f us %8.1f %8.1f %s", row->name, 1e6 * seconds[n / 2],
+    double middle = bench_median(seconds, (size_t)n);
+    double best = row->count(row->s) / seconds[0], median = row->count(row->s) / middle;
+    printf("%-48s %9.1f us %9.1f us %8.1f %8.1f %s", row->name, 1e6 * middle,
            1e6 * seconds[0], 1e-9 * median, 1e-9 * best, row->streams ? "GB/s   " : "GFLOP/s");
     if (!row->streams)
         printf(" %3.0f %%", 100 * median / peak);
     printf("\n");
     fflush(stdout);
-}
-
-static const struct kernels *kernels_of(const char *description)
-{
-    const struct kernels *const *all = processor_kernels();
-
-    for (int i = 0; all[i]; i++)
-        if (strstr(description, all[i]->name))
-            return all[i];
-    return all[0];
 }
 
 static void make_operands(struct operands *o)
@@ -399,12 +337,13 @@ int main(int argc, char **argv)
     const char *device = argc > 1 ? argv[1] : "cpu";
     int n_threads = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 2;
 
-    if (n_threads < 1 || n_threads > MOST_THREADS || ops_create(&o.ops, device, n_threads) < 0) {
+    if (n_threads < 1 || n_threads > BENCH_MOST_THREADS ||
+        ops_create(&o.ops, device, n_threads) < 0) {
         fprintf(stderr, "bench_ops: %s\n", status_reason());
         return 1;
     }
     make_operands(&o);
-    double peak = measure_peak(kernels_of(ops_name(o.ops)), n_threads);
+    double peak = bench_measure_peak(ops_name(o.ops), n_threads);
     printf("%s: peak of multiply-adds %.1f GFLOP/s\n", ops_name(o.ops), 1e-9 * peak);
     printf("%-48s %12s %12s %8s %8s         share\n", "op", "median", "best", "median", "best");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

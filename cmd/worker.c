@@ -42,9 +42,10 @@ static int serve_rollout(const char *endpoint, const char *name,
         .name = name,
         .device = rollout_devices[settings->rollout.device],
         .threads = (int)settings->rollout.threads,
-        .max_sequences = (int)settings->rollout.max_sequences,
-        .max_prompt = (int)settings->rollout.max_prompt_length,
-        .max_completion = (int)settings->rollout.max_completion_length,
+        .limits = {.max_sequences = (int)settings->rollout.max_sequences,
+                   .max_prompt = (int)settings->rollout.max_prompt_length,
+                   .max_completion = (int)settings->rollout.max_completion_length,
+                   .max_batched_tokens = (int)settings->rollout.max_num_batched_tokens},
         .lost_ms = lost_ms,
     };
 

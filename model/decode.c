@@ -1,62 +1,49 @@
 /*
- * Decoding with a cache. Per layer, keys and values lie as
- *   prompts [n_prompts][max_prompt][K][D], then sequences [n_sequences][max_completion][K][D].
- * The arithmetic is that of forward.c, so that a token's logits are the same bits in both.
+ * Decoding with a cache: one pass over tokens of any sequences and pieces of prompts. The keys and
+ * values of a token go into the cache first, then its query reads them there. The arithmetic is
+ * that of forward.c, so that a token's logits are the same bits in both.
  */
 #include <string.h>
 
 #include "common/status.h"
 #include "model/internal.h"
 
-/* Prompts are computed in batches of about this many tokens, which bounds the scratch memory. */
-#define PREFILL_TOKENS 4096
-
-struct model_cache {
-    struct model *model;
-    int n_prompts, max_prompt, n_sequences, max_completion;
-    int64_t width;               /* K * D */
-    int64_t layer_rows;          /* rows of keys per layer */
-    float *keys, *values;        /* device; [n_layers][layer_rows][width] */
-    int32_t *prompt_lengths;     /* [n_prompts] */
-    int32_t *segments;           /* [n_prompts + 1] of one batch of prompts */
-    struct model_tape *tape;     /* scratch */
-    int32_t *positions;          /* host staging for one batch */
-    int32_t *tokens, *rows;
-    struct attention_keys *runs;
-    int capacity;                /* rows of the staging */
-};
-
-static int64_t prompt_row(const struct model_cache *cache, int layer, int slot)
+static int64_t whole_panels(int64_t rows)
 {
-    return layer * cache->layer_rows + (int64_t)slot * cache->max_prompt;
+    return (rows + OPS_PANEL - 1) / OPS_PANEL * OPS_PANEL;
 }
 
-static int64_t sequence_row(const struct model_cache *cache, int layer, int slot)
+static int32_t prompt_row(const struct model_cache *cache, int slot)
 {
-    return layer * cache->layer_rows + (int64_t)cache->n_prompts * cache->max_prompt +
-           (int64_t)slot * cache->max_completion;
+    return (int32_t)(slot * cache->prompt_rows);
+}
+
+static int32_t sequence_row(const struct model_cache *cache, int slot)
+{
+    return (int32_t)(cache->n_prompts * cache->prompt_rows + slot * cache->sequence_rows);
 }
 
 static int allocate_cache(struct model_cache *cache)
 {
-    struct ops *ops = cache->model->ops;
-    size_t bytes = 0, layers = (size_t)cache->model->shape.n_layers;
-    void *keys = NULL, *values = NULL;
+    const struct model_shape *shape = &cache->model->shape;
+    int64_t n_rows = cache->n_prompts * cache->prompt_rows +
+                     cache->n_sequences * cache->sequence_rows;
+    struct kv_cache layer = {
+        .n_rows = n_rows, .K = shape->n_kv_heads, .D = shape->head_dim};
+    size_t bytes = ops_cache_bytes(&layer), layers = (size_t)shape->n_layers;
 
-    if (__builtin_mul_overflow((size_t)cache->layer_rows * layers,
-                               (size_t)cache->width * sizeof(float), &bytes))
-        return status_fail(STATUS_NOMEM, "a cache of %lld rows is too large",
-                           (long long)cache->layer_rows);
-    int status = ops_alloc(ops, bytes, &keys);
-    cache->keys = keys;
-    if (status == STATUS_OK)
-        status = ops_alloc(ops, bytes, &values);
-    cache->values = values;
+    if (n_rows > INT32_MAX)
+        return status_fail(STATUS_NOMEM, "a cache of %lld rows is too large", (long long)n_rows);
+    int status = ops_alloc(cache->model->ops, bytes * layers, &cache->memory);
     if (status < 0)
         return status_context(status, "a cache of %d prompts of %d tokens and %d completions of "
                               "%d needs %.2f GiB: lower one of them", cache->n_prompts,
                               cache->max_prompt, cache->n_sequences, cache->max_completion,
-                              2.0 * (double)bytes / (1 << 30));
+                              (double)bytes * (double)layers / (1 << 30));
+    for (size_t i = 0; i < layers; i++) {
+        cache->layers[i] = layer;
+        cache->layers[i].data = (unsigned char *)cache->memory + i * bytes;
+    }
     return STATUS_OK;
 }
 
@@ -74,10 +61,10 @@ int model_cache_create(struct model_cache **out, struct model *model, int n_prom
     cache->max_prompt = max_prompt;
     cache->n_sequences = n_sequences;
     cache->max_completion = max_completion;
-    cache->width = (int64_t)model->shape.n_kv_heads * model->shape.head_dim;
-    cache->layer_rows = (int64_t)n_prompts * max_prompt + (int64_t)n_sequences * max_completion;
+    cache->prompt_rows = whole_panels(max_prompt);
+    cache->sequence_rows = whole_panels(max_completion);
     cache->prompt_lengths = mem_alloc((size_t)n_prompts, sizeof(*cache->prompt_lengths));
-    cache->segments = mem_alloc((size_t)n_prompts + 1, sizeof(*cache->segments));
+    cache->layers = mem_alloc((size_t)model->shape.n_layers, sizeof(*cache->layers));
     TRY_OUT(model_tape_create(&cache->tape, model));
     TRY_OUT(allocate_cache(cache));
 out:
@@ -93,220 +80,218 @@ void model_cache_destroy(struct model_cache **out)
 
     if (!cache)
         return;
-    ops_free(cache->model->ops, cache->keys);
-    ops_free(cache->model->ops, cache->values);
+    ops_free(cache->model->ops, cache->memory);
+    ops_free(cache->model->ops, cache->device);
     model_tape_destroy(&cache->tape);
+    mem_free(cache->layers);
     mem_free(cache->prompt_lengths);
-    mem_free(cache->segments);
-    mem_free(cache->positions);
     mem_free(cache->tokens);
+    mem_free(cache->positions);
     mem_free(cache->rows);
     mem_free(cache->runs);
+    mem_free(cache->targets);
+    mem_free(cache->draws);
     mem_free(cache);
     *out = NULL;
 }
 
-static void grow_staging(struct model_cache *cache, int n)
+/* ---- What the device is told of a batch. */
+
+static struct tensor carve(struct ops_arena *arena, enum dtype dtype, int64_t n)
 {
-    if (n <= cache->capacity)
-        return;
-    size_t count = (size_t)n;
-    cache->positions = mem_resize(cache->positions, count, sizeof(*cache->positions));
-    cache->tokens = mem_resize(cache->tokens, count, sizeof(*cache->tokens));
-    cache->rows = mem_resize(cache->rows, count, sizeof(*cache->rows));
-    cache->runs = mem_resize(cache->runs, count, sizeof(*cache->runs));
-    cache->capacity = n;
+    return ops_arena_carve(arena, dtype, 1, &n);
 }
 
-/* n rows from row `from` of a layer's fresh keys and values to row `to` of the cache. */
-static void store_rows(struct model_cache *cache, const struct activations *a, int64_t from,
-                       int64_t to, int64_t n)
+static void carve_staging(struct model_cache *cache, struct ops_arena *arena)
+{
+    int64_t draw_words = (int64_t)(cache->most_draws * sizeof(struct draw) / sizeof(int32_t));
+
+    cache->device_rows = carve(arena, DTYPE_I32, cache->most_rows);
+    cache->device_runs = carve(arena, DTYPE_I32, 4 * (int64_t)cache->most_rows);
+    cache->device_draws = carve(arena, DTYPE_I32, draw_words).data;
+    cache->device_drawn = carve(arena, DTYPE_I32, cache->most_draws);
+    cache->device_logprobs = carve(arena, DTYPE_F32, cache->most_draws);
+}
+
+static int grow_staging(struct model_cache *cache, int n, int n_draws)
 {
     struct ops *ops = cache->model->ops;
-    int64_t width = cache->width;
-    size_t bytes = (size_t)(n * width) * sizeof(float);
+    struct ops_arena measure = {0}, arena = {0};
+    void *memory = NULL;
 
-    ops_copy(ops, cache->keys + to * width, tensor_f32(&a->k) + from * width, bytes);
-    ops_copy(ops, cache->values + to * width, tensor_f32(&a->v) + from * width, bytes);
-}
-
-static void upload(struct model_cache *cache, struct tensor *to, const int32_t *from)
-{
-    ops_upload(cache->model->ops, to->data, from, (size_t)to->shape[0] * sizeof(int32_t));
-}
-
-/* Logits of the rows in views->target_rows, a chunk at a time, to the host. */
-static void download_logits(struct model_cache *cache, int n, float *logits)
-{
-    struct model *model = cache->model;
-    struct tape_views *views = &cache->tape->views;
-    int64_t V = model->shape.vocab_size, most = views->logits.shape[0];
-
-    head_begin(model, views);
-    for (int64_t first = 0; first < n; first += most) {
-        int64_t rows = n - first < most ? n - first : most;
-        struct tensor chunk = view_rows(&views->logits, 0, rows);
-        head_logits(model, views, first, &chunk);
-        ops_download(model->ops, logits + first * V, chunk.data,
-                     (size_t)(rows * V) * sizeof(float));
+    if (n <= cache->most_rows && n_draws <= cache->most_draws)
+        return STATUS_OK;
+    n = n > cache->most_rows ? n : cache->most_rows;
+    n_draws = n_draws > cache->most_draws ? n_draws : cache->most_draws;
+    cache->tokens = mem_resize(cache->tokens, (size_t)n, sizeof(*cache->tokens));
+    cache->positions = mem_resize(cache->positions, (size_t)n, sizeof(*cache->positions));
+    cache->rows = mem_resize(cache->rows, (size_t)n, sizeof(*cache->rows));
+    cache->runs = mem_resize(cache->runs, (size_t)n * 4, sizeof(*cache->runs));
+    cache->targets = mem_resize(cache->targets, (size_t)n, sizeof(*cache->targets));
+    cache->draws = mem_resize(cache->draws, (size_t)n_draws, sizeof(*cache->draws));
+    cache->most_rows = n;
+    cache->most_draws = n_draws;
+    carve_staging(cache, &measure);
+    ops_free(ops, cache->device);
+    cache->device = NULL;
+    int status = ops_alloc(ops, measure.high_water, &memory);
+    if (status < 0) {
+        cache->most_rows = cache->most_draws = 0;
+        return status_context(status, "a batch of %d tokens and %d draws", n, n_draws);
     }
+    cache->device = memory;
+    arena.base = memory;
+    arena.capacity = measure.high_water;
+    carve_staging(cache, &arena);
+    return STATUS_OK;
 }
 
-static int check_prompts(const struct model_cache *cache, int n_prompts, const int32_t *tokens,
-                         const int32_t *segments, const int32_t *slots)
+static void check_row(const struct model_cache *cache, const struct model_decode_row *row)
 {
-    int longest = 0;
+    int is_prompt = row->sequence_slot == MODEL_PROMPT;
 
-    if (segments[0] != 0)
-        BUG("model_prefill: the first prompt starts at %d", (int)segments[0]);
-    for (int i = 0; i < n_prompts; i++) {
-        int length = segments[i + 1] - segments[i];
-        if (slots[i] < 0 || slots[i] >= cache->n_prompts || length < 1 ||
-            length > cache->max_prompt)
-            BUG("model_prefill: %d tokens for slot %d; the cache has %d slots of %d", length,
-                (int)slots[i], cache->n_prompts, cache->max_prompt);
-        if (length > longest)
-            longest = length;
-    }
-    TRY(tape_check_tokens(cache->model, tokens, segments[n_prompts]));
-    TRY(tape_check_position(cache->model, longest - 1));
-    return model_grow_rope(cache->model, longest);
+    if (row->prompt_slot < 0 || row->prompt_slot >= cache->n_prompts || row->position < 0 ||
+        row->sequence_slot < MODEL_PROMPT || row->sequence_slot >= cache->n_sequences ||
+        row->position >= (is_prompt ? cache->max_prompt : cache->max_completion))
+        BUG("model_decode: prompt slot %d, sequence slot %d, position %d: the cache has %d of %d "
+            "tokens and %d of %d", (int)row->prompt_slot, (int)row->sequence_slot,
+            (int)row->position, cache->n_prompts, cache->max_prompt, cache->n_sequences,
+            cache->max_completion);
+    if (is_prompt && row->position && row->position != cache->prompt_lengths[row->prompt_slot])
+        BUG("model_decode: token %d of a prompt of which %d are there", (int)row->position,
+            (int)cache->prompt_lengths[row->prompt_slot]);
 }
 
-/* segments is of this batch alone: from 0. */
-static int prefill_batch(struct model_cache *cache, int n_prompts, const int32_t *tokens,
-                         const int32_t *segments, const int32_t *slots, float *logits)
-{
-    struct model *model = cache->model;
-    struct tape_views *views = &cache->tape->views;
-
-    TRY(tape_prepare(cache->tape, segments[n_prompts], n_prompts, n_prompts,
-                     TAPE_KEEP_NOTHING));
-    for (int i = 0; i < n_prompts; i++)
-        for (int32_t t = segments[i]; t < segments[i + 1]; t++)
-            cache->positions[t] = t - segments[i];
-    for (int i = 0; i < n_prompts; i++)
-        cache->rows[i] = segments[i + 1] - 1;
-    upload(cache, &views->tokens, tokens);
-    upload(cache, &views->positions, cache->positions);
-    upload(cache, &views->segments, segments);
-    upload(cache, &views->target_rows, cache->rows);
-    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
-    for (int l = 0; l < model->shape.n_layers; l++) {
-        struct activations *a = &views->layers[l];
-        layer_project(model, &model->layers[l], a, views);
-        for (int i = 0; i < n_prompts; i++)
-            store_rows(cache, a, segments[i], prompt_row(cache, l, slots[i]),
-                       segments[i + 1] - segments[i]);
-        ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments,
-                      NULL);
-        layer_finish(model, &model->layers[l], a, views, layer_output(model, views, l));
-    }
-    download_logits(cache, n_prompts, logits);
-    return ops_sync(model->ops);
-}
-
-/* How many prompts from `first` on fit into one batch; at least one. */
-static int count_batch(const int32_t *segments, int first, int n_prompts)
-{
-    int end = first + 1;
-
-    while (end < n_prompts && segments[end + 1] - segments[first] <= PREFILL_TOKENS)
-        end++;
-    return end - first;
-}
-
-int model_prefill(struct model *model, struct model_cache *cache, int n_prompts,
-                  const int32_t *tokens, const int32_t *segments, const int32_t *prompt_slots,
-                  float *logits)
-{
-    int status = STATUS_OK;
-
-    if (cache->model != model || n_prompts > cache->n_prompts)
-        BUG("model_prefill: %d prompts for a cache of %d, or one of another model", n_prompts,
-            cache->n_prompts);
-    TRY(check_prompts(cache, n_prompts, tokens, segments, prompt_slots));
-    int32_t *local = cache->segments;
-    for (int first = 0; status == STATUS_OK && first < n_prompts;) {
-        int n = count_batch(segments, first, n_prompts);
-        for (int i = 0; i <= n; i++)
-            local[i] = segments[first + i] - segments[first];
-        grow_staging(cache, local[n]);
-        status = prefill_batch(cache, n, tokens + segments[first], local, prompt_slots + first,
-                               logits + (int64_t)first * model->shape.vocab_size);
-        first += n;
-    }
-    for (int i = 0; status == STATUS_OK && i < n_prompts; i++)
-        cache->prompt_lengths[prompt_slots[i]] = segments[i + 1] - segments[i];
-    return status;
-}
-
+/* Where the token's keys go and which ones its query reads; the same for all layers. */
 static int stage_rows(struct model_cache *cache, int n, const struct model_decode_row *rows)
 {
     int last = 0;
 
     for (int i = 0; i < n; i++) {
         const struct model_decode_row *row = &rows[i];
-        if (row->prompt_slot < 0 || row->prompt_slot >= cache->n_prompts ||
-            row->sequence_slot < 0 || row->sequence_slot >= cache->n_sequences ||
-            row->position < 0 || row->position >= cache->max_completion)
-            BUG("model_decode: prompt slot %d, sequence slot %d, position %d: the cache has %d, "
-                "%d and %d", (int)row->prompt_slot, (int)row->sequence_slot, (int)row->position,
-                cache->n_prompts, cache->n_sequences, cache->max_completion);
-        int position = cache->prompt_lengths[row->prompt_slot] + row->position;
-        TRY(tape_check_position(cache->model, position));
+        int32_t *run = cache->runs + 4 * (size_t)i;
+        check_row(cache, row);
+        run[0] = prompt_row(cache, row->prompt_slot);
+        run[2] = run[3] = 0;
+        if (row->sequence_slot == MODEL_PROMPT) {
+            cache->prompt_lengths[row->prompt_slot] = row->position + 1;
+            cache->positions[i] = row->position;
+            cache->rows[i] = run[0] + row->position;
+            run[1] = row->position + 1;
+        } else {
+            run[1] = cache->prompt_lengths[row->prompt_slot];
+            run[2] = sequence_row(cache, row->sequence_slot);
+            run[3] = row->position + 1;
+            cache->positions[i] = run[1] + row->position;
+            cache->rows[i] = run[2] + row->position;
+        }
         cache->tokens[i] = row->token;
-        cache->positions[i] = position;
-        cache->rows[i] = i;
-        if (position > last)
-            last = position;
+        TRY(tape_check_position(cache->model, cache->positions[i]));
+        last = cache->positions[i] > last ? cache->positions[i] : last;
     }
     TRY(tape_check_tokens(cache->model, cache->tokens, n));
     return model_grow_rope(cache->model, last + 1);
 }
 
-/* Appends the layer's new keys and lists the two runs that each row sees. */
-static void extend_runs(struct model_cache *cache, int layer, const struct activations *a, int n,
-                        const struct model_decode_row *rows)
+/* The rows that are drawn from, each once; a draw then names its place among them. */
+static int stage_draws(struct model_cache *cache, int n, int n_draws, const struct draw *draws)
 {
-    for (int i = 0; i < n; i++) {
-        struct attention_keys *run = &cache->runs[i];
-        int64_t prompt = prompt_row(cache, layer, rows[i].prompt_slot) * cache->width;
-        int64_t row = sequence_row(cache, layer, rows[i].sequence_slot);
-        store_rows(cache, a, i, row + rows[i].position, 1);
-        run->k[0] = cache->keys + prompt;
-        run->v[0] = cache->values + prompt;
-        run->n[0] = cache->prompt_lengths[rows[i].prompt_slot];
-        run->k[1] = cache->keys + row * cache->width;
-        run->v[1] = cache->values + row * cache->width;
-        run->n[1] = rows[i].position + 1;
+    int n_targets = 0;
+
+    for (int i = 0; i < n_draws; i++) {
+        int row = draws[i].row;
+        if (row < 0 || row >= n || (n_targets && row < cache->targets[n_targets - 1]))
+            BUG("model_decode: draw %d is from row %d of %d, behind row %d", i, row, n,
+                n_targets ? (int)cache->targets[n_targets - 1] : -1);
+        if (!n_targets || row != cache->targets[n_targets - 1])
+            cache->targets[n_targets++] = row;
+        cache->draws[i] = draws[i];
+        cache->draws[i].row = n_targets - 1;
+    }
+    return n_targets;
+}
+
+/* ---- The pass. */
+
+static void run_layers(struct model_cache *cache, int n)
+{
+    struct model *model = cache->model;
+    struct tape_views *views = &cache->tape->views;
+    struct tensor rows = view_rows(&cache->device_rows, 0, n);
+    struct tensor runs = view_rows(&cache->device_runs, 0, 4 * (int64_t)n);
+
+    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
+    for (int l = 0; l < model->shape.n_layers; l++) {
+        struct activations *a = &views->layers[l];
+        layer_project(model, &model->layers[l], a, views);
+        ops_cache_store(model->ops, &cache->layers[l], &a->k, &a->v, &rows);
+        ops_attention_decode(model->ops, &a->attended, &a->q, &cache->layers[l], &runs);
+        layer_finish(model, &model->layers[l], a, views, layer_output(model, views, l));
     }
 }
 
-int model_decode(struct model *model, struct model_cache *cache, int n,
-                 const struct model_decode_row *rows, float *logits)
+/* Logits exist for the rows of one chunk at a time. */
+static void run_draws(struct model_cache *cache, int n_targets, int n_draws,
+                      const struct draw *draws)
+{
+    struct model *model = cache->model;
+    struct tape_views *views = &cache->tape->views;
+    int64_t most = views->logits.shape[0];
+
+    head_begin(model, views);
+    for (int64_t first = 0, draw = 0; first < n_targets; first += most) {
+        int64_t rows = n_targets - first < most ? n_targets - first : most, end = draw;
+        struct tensor logits = view_rows(&views->logits, 0, rows);
+        while (end < n_draws && draws[end].row <= cache->targets[first + rows - 1])
+            end++;
+        struct tensor drawn = view_rows(&cache->device_drawn, draw, end - draw);
+        struct tensor logprobs = view_rows(&cache->device_logprobs, draw, end - draw);
+        head_logits(model, views, first, &logits);
+        ops_sample(model->ops, &drawn, &logprobs, &logits, cache->device_draws + draw);
+        draw = end;
+    }
+}
+
+static void upload(struct model_cache *cache, void *device, const void *host, size_t n)
+{
+    ops_upload(cache->model->ops, device, host, n * sizeof(int32_t));
+}
+
+static void upload_batch(struct model_cache *cache, int n, int n_targets, int n_draws)
 {
     struct tape_views *views = &cache->tape->views;
+
+    upload(cache, views->tokens.data, cache->tokens, (size_t)n);
+    upload(cache, views->positions.data, cache->positions, (size_t)n);
+    upload(cache, cache->device_rows.data, cache->rows, (size_t)n);
+    upload(cache, cache->device_runs.data, cache->runs, (size_t)n * 4);
+    upload(cache, views->target_rows.data, cache->targets, (size_t)n_targets);
+    /* ops_sample() counts rows within a chunk. */
+    for (int i = 0; i < n_draws; i++)
+        cache->draws[i].row %= (int32_t)views->logits.shape[0];
+    ops_upload(cache->model->ops, cache->device_draws, cache->draws,
+               (size_t)n_draws * sizeof(*cache->draws));
+}
+
+int model_decode(struct model *model, struct model_cache *cache, int n,
+                 const struct model_decode_row *rows, int n_draws, const struct draw *draws,
+                 int32_t *tokens, float *logprobs)
+{
+    struct ops *ops = model->ops;
 
     if (cache->model != model)
         BUG("model_decode: the cache belongs to another model");
     if (n < 1)
         return STATUS_OK;
-    grow_staging(cache, n);
+    TRY(grow_staging(cache, n, n_draws));
     TRY(stage_rows(cache, n, rows));
-    TRY(tape_prepare(cache->tape, n, 1, n, TAPE_KEEP_NOTHING));
-    upload(cache, &views->tokens, cache->tokens);
-    upload(cache, &views->positions, cache->positions);
-    upload(cache, &views->target_rows, cache->rows);
-    ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
-    for (int l = 0; l < model->shape.n_layers; l++) {
-        struct activations *a = &views->layers[l];
-        layer_project(model, &model->layers[l], a, views);
-        extend_runs(cache, l, a, n, rows);
-        ops_attention_decode(model->ops, &a->attended, &a->q, cache->runs,
-                             model->shape.n_kv_heads);
-        layer_finish(model, &model->layers[l], a, views, layer_output(model, views, l));
-    }
-    download_logits(cache, n, logits);
-    return ops_sync(model->ops);
+    int n_targets = stage_draws(cache, n, n_draws, draws);
+    TRY(tape_prepare(cache->tape, n, 1, n_targets, TAPE_KEEP_NOTHING));
+    upload_batch(cache, n, n_targets, n_draws);
+    run_layers(cache, n);
+    if (n_draws)
+        run_draws(cache, n_targets, n_draws, draws);
+    ops_download(ops, tokens, cache->device_drawn.data, (size_t)n_draws * sizeof(*tokens));
+    ops_download(ops, logprobs, cache->device_logprobs.data, (size_t)n_draws * sizeof(*logprobs));
+    return ops_sync(ops);
 }

@@ -209,19 +209,3 @@ int model_forward(struct model *model, struct model_tape *tape, const struct mod
     tape->logits_kept = keep && batch->n_targets <= views->logits.shape[0];
     return STATUS_OK;
 }
-
-float model_logprob(struct model *model, const float *logits, int32_t token, float temperature)
-{
-    struct ops *ops = model->ops;
-    struct tensor target = tensor_i32(model->row_target, 1);
-    struct tensor logprob = tensor_1d(model->row_logprob, 1);
-    float value = 0.0f;
-
-    ops_upload(ops, model->row_logits.data, logits,
-               (size_t)model->shape.vocab_size * sizeof(float));
-    ops_upload(ops, model->row_target, &token, sizeof(token));
-    ops_token_logprob(ops, &logprob, NULL, &model->row_logits, &target, temperature);
-    ops_download(ops, &value, model->row_logprob, sizeof(value));
-    /* The failure stays in the device and is found by the next call that returns a status. */
-    return ops_sync(ops) < 0 ? NAN : value;
-}

@@ -39,8 +39,6 @@ struct model {
     } bytes;
     void *unused_gradient;     /* of a frozen norm beside adapters: the op wants to add somewhere */
     struct tensor rope;        /* [positions, 2, D/2]; grows with the longest sequence seen */
-    struct tensor row_logits;  /* [1, V] and two scalars, for model_logprob() */
-    void *row_target, *row_logprob;
 };
 
 #define MODEL_MAX_CONFIG_BYTES ((size_t)1 << 20)
@@ -180,6 +178,25 @@ struct model_tape {
     int n_tokens, n_targets;
     enum tape_keep kept;   /* what the last forward left */
     int logits_kept;    /* ... and all its logits, as there was one chunk */
+};
+
+/* decode.c: rows of a layer's cache are those of the prompt slots, then those of the sequence
+ * slots, each slot a whole number of panels. */
+struct model_cache {
+    struct model *model;
+    int n_prompts, max_prompt, n_sequences, max_completion;
+    int64_t prompt_rows, sequence_rows;   /* of a slot */
+    struct kv_cache *layers;     /* [n_layers], views of `memory` */
+    void *memory;                /* device */
+    int32_t *prompt_lengths;     /* [n_prompts], of what has been computed */
+    struct model_tape *tape;     /* scratch */
+    /* Of one batch; grows to the largest. */
+    int32_t *tokens, *positions, *rows, *runs, *targets;   /* host; runs is [n,4] */
+    struct draw *draws;
+    void *device;                /* the device's rows, runs, draws, drawn tokens, logprobs */
+    struct tensor device_rows, device_runs, device_drawn, device_logprobs;
+    struct draw *device_draws;
+    int most_rows, most_draws;   /* room */
 };
 
 /* tape.c */

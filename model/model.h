@@ -185,23 +185,20 @@ int model_cache_create(struct model_cache **out, struct model *model, int n_prom
                        int max_prompt, int n_sequences, int max_completion);
 void model_cache_destroy(struct model_cache **cache);
 
-/* Computes prompts tokens[segments[i] .. segments[i+1]) into prompt_slots[i] and fills
- * logits[n_prompts, V] (host) of each one's last token. */
-int model_prefill(struct model *model, struct model_cache *cache, int n_prompts,
-                  const int32_t *tokens, const int32_t *segments, const int32_t *prompt_slots,
-                  float *logits);
-
-/* One more token for each of n sequences: row i appends token to sequence_slot (whose length is
- * `position` tokens so far, all by this function) behind the prompt in prompt_slot. Fills
- * logits[n, V] (host). */
+/* One token on its way through the model. With sequence_slot MODEL_PROMPT it is token `position` of
+ * the prompt in prompt_slot; else token `position` of the completion in sequence_slot, behind that
+ * prompt. A prompt and a completion come in order, a piece or a token at a time, and a completion
+ * after its whole prompt; the tokens of one prompt in a call are neighbours. */
+#define MODEL_PROMPT (-1)
 struct model_decode_row {
     int32_t prompt_slot, sequence_slot, position, token;
 };
+/* Runs n tokens of any sequences and prompts side by side, then makes the draws (ops.h): draw i
+ * takes tokens[i] from what follows rows[draws[i].row]; rows ascend and may repeat (the samples of
+ * a group behind the last token of its prompt). logprobs[i] is that of model_forward(), to the
+ * bit. Logits of all rows never exist together, and none on the host. */
 int model_decode(struct model *model, struct model_cache *cache, int n,
-                 const struct model_decode_row *rows, float *logits);
-
-/* The log-probability of `token` under logits[V] at a temperature, by the same code as
- * model_forward(): equal to the bit. */
-float model_logprob(struct model *model, const float *logits, int32_t token, float temperature);
+                 const struct model_decode_row *rows, int n_draws, const struct draw *draws,
+                 int32_t *tokens, float *logprobs);
 
 #endif

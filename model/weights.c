@@ -152,20 +152,16 @@ static void place_all(struct model *model, struct model_sizes *used)
     }
 }
 
-static int allocate_rows(struct model *model)
+static int allocate_unused_gradient(struct model *model)
 {
     struct ops *ops = model->ops;
-    int V = model->shape.vocab_size, widest = model->shape.channels;
+    int widest = model->shape.channels;
 
     if (model->shape.head_dim > widest)
         widest = model->shape.head_dim;
-    TRY(ops_alloc(ops, (size_t)V * sizeof(float), &model->row_logits.data));
-    TRY(ops_alloc(ops, sizeof(int32_t), &model->row_target));
-    TRY(ops_alloc(ops, sizeof(float), &model->row_logprob));
-    model->row_logits = tensor_2d(model->row_logits.data, 1, V);
-    if (model->n_adapters)
-        TRY(ops_alloc(ops, (size_t)widest * sizeof(float), &model->unused_gradient));
-    return STATUS_OK;
+    if (!model->n_adapters)
+        return STATUS_OK;
+    return ops_alloc(ops, (size_t)widest * sizeof(float), &model->unused_gradient);
 }
 
 int model_allocate(struct model *model)
@@ -184,7 +180,7 @@ int model_allocate(struct model *model)
     if (status == STATUS_OK && bytes->gradients)
         status = ops_alloc(ops, bytes->gradients, &model->gradients);
     if (status == STATUS_OK)
-        status = allocate_rows(model);
+        status = allocate_unused_gradient(model);
     if (status < 0)
         return status_context(status, "weights of %lld parameters (%.2f GiB, and %.2f GiB for "
                               "gradients)", (long long)model_shape_parameters(&model->shape),
@@ -229,8 +225,7 @@ void model_destroy(struct model **out)
         return;
     if (model->ops) {
         void *const memory[] = {model->values, model->panels, model->rounded, model->gradients,
-                                model->unused_gradient, model->rope.data, model->row_logits.data,
-                                model->row_target, model->row_logprob};
+                                model->unused_gradient, model->rope.data};
         for (size_t i = 0; i < sizeof(memory) / sizeof(memory[0]); i++)
             ops_free(model->ops, memory[i]);
     }

@@ -72,8 +72,12 @@ struct ops_table {
                                const struct tensor *v, const struct tensor *out,
                                const struct tensor *lse, const struct tensor *segments,
                                const struct tensor *prefixes);
+    void (*cache_store)(void *context, struct kv_cache *cache, const struct tensor *k,
+                        const struct tensor *v, const struct tensor *rows);
     void (*attention_decode)(void *context, struct tensor *out, const struct tensor *q,
-                             const struct attention_keys *keys, int n_kv_heads);
+                             const struct kv_cache *cache, const struct tensor *runs);
+    void (*sample)(void *context, struct tensor *tokens, struct tensor *logprobs,
+                   const struct tensor *logits, const struct draw *draws);
     void (*token_logprob)(void *context, struct tensor *logprob, struct tensor *entropy,
                           const struct tensor *logits, const struct tensor *targets,
                           float temperature);

@@ -172,15 +172,38 @@ void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *
                             const struct tensor *out, const struct tensor *lse,
                             const struct tensor *segments, const struct tensor *prefixes);
 
-/* One query row per sequence against cached keys, which lie in up to two runs: the prompt's, shared
- * by its group, then the sequence's own. Equal, bit for bit, to the row that ops_attention() gives
- * for the same keys in one segment. Pointers are device memory of [n,K,D] each. */
-struct attention_keys {
-    const float *k[2], *v[2];
-    int32_t n[2];
+/* ---- Decoding. The keys and values of one layer: rows that fresh tokens fill and later ones read.
+ * How they lie in memory is the backend's; a run of rows that belong together starts at a multiple
+ * of OPS_PANEL. */
+struct kv_cache {
+    int64_t n_rows, K, D;   /* n_rows is a multiple of OPS_PANEL */
+    void *data;             /* device memory of ops_cache_bytes(); the cache is a view */
 };
+size_t ops_cache_bytes(const struct kv_cache *cache);
+/* Row rows[n] becomes k[n], v[n], both [N,K,D]; rows[N] are distinct. */
+void ops_cache_store(struct ops *ops, struct kv_cache *cache, const struct tensor *k,
+                     const struct tensor *v, const struct tensor *rows);
+/* Query row n sees two runs of the cache: runs[4n ..] is (first row, rows, first row, rows), a
+ * prompt and what follows it; one of them may have no rows. Equal, bit for bit, to the row that
+ * ops_attention() gives for the same keys in one segment. q, out [N,H,D]. Neighbours in the batch
+ * with the same first run (the samples of a group, the tokens of a prompt) read it together. */
 void ops_attention_decode(struct ops *ops, struct tensor *out, const struct tensor *q,
-                          const struct attention_keys *keys, int n_kv_heads);   /* q [N,H,D] */
+                          const struct kv_cache *cache, const struct tensor *runs);
+
+/* One token each from softmax(logits[row] / temperature): of the top_k likeliest tokens, the fewest
+ * that have top_p of their probability, then the inverse of the cumulative distribution at
+ * `uniform`, in id order. Of equally likely tokens the lower id comes first. Temperature 0 takes
+ * the likeliest. A NaN has no probability. logprobs[n] is what ops_token_logprob() gives for the
+ * token (before top_k and top_p; at temperature 1 for 0), bit for bit. */
+struct draw {
+    double uniform;             /* in [0,1) */
+    float temperature, top_p;   /* top_p 1: off */
+    int32_t top_k;              /* 0: off */
+    int32_t row;
+};
+/* draws[N] is device memory; tokens[N] int32. */
+void ops_sample(struct ops *ops, struct tensor *tokens, struct tensor *logprobs,
+                const struct tensor *logits, const struct draw *draws);
 
 /* ---- Head. With z = logits / temperature:
  * logprob[n] = z[n, targets[n]] - logsumexp(z[n,:]); entropy[n] of softmax(z), may be NULL. */

@@ -178,9 +178,11 @@ static void size_rollout(const struct stage *stage, struct stage_plan *plan)
     parts[PART_TRANSIT] = image_bytes(stage, plan);
     parts[PART_CACHE] = 2.0 * 4.0 * rows * plan->shape.n_layers * plan->shape.n_kv_heads *
                         plan->shape.head_dim;
-    parts[PART_ACTIVATIONS] = (double)model_tape_bytes(
-        &plan->shape, 0, clamp_tokens((int64_t)n_prompts * rollout->max_prompt_length),
-        clamp_tokens(rollout->max_sequences), TAPE_KEEP_NOTHING);
+    int64_t n_tokens = rollout->max_num_batched_tokens > rollout->max_sequences
+                           ? rollout->max_num_batched_tokens : rollout->max_sequences;
+    parts[PART_ACTIVATIONS] =
+        (double)model_tape_bytes(&plan->shape, 0, clamp_tokens(n_tokens),
+                                 clamp_tokens(rollout->max_sequences), TAPE_KEEP_NOTHING);
     add_up(&plan->rollout);
 }
 

@@ -24,6 +24,8 @@ static const struct config_field fields[] = {
      "Threads of each rollout process; 0 means one per core."},
     {"max_sequences", CONFIG_INT, AT(max_sequences), "64", 1, 4096, NULL,
      "Completions that one worker decodes side by side; more is faster and takes more memory."},
+    {"max_num_batched_tokens", CONFIG_INT, AT(max_num_batched_tokens), "2048", 1, 1 << 20, NULL,
+     "Tokens that one worker computes in one step: one of each completion, the rest of prompts."},
     {"device", CONFIG_ENUM, AT(device), "cpu", 0, 0, rollout_devices,
      "Where rollout computes; it must be where the learner computes for equal log-probabilities."},
     {NULL, CONFIG_INT, 0, NULL, 0, 0, NULL, NULL},

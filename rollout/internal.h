@@ -11,6 +11,7 @@ enum sample_state { SAMPLE_WAITING, SAMPLE_RUNNING, SAMPLE_DONE };
 struct running_sample {
     enum sample_state state;
     enum sample_finish finish;
+    int32_t sequence_slot; /* while it runs */
     uint32_t n_tokens;
     int32_t *tokens;       /* [max_completion_length] */
     float *logprobs;
@@ -23,7 +24,7 @@ struct running_group {
     struct task task;
     struct sampling sampling;
     int32_t prompt_slot;
-    uint32_t n_prompt;
+    uint32_t n_prompt, n_computed;   /* tokens of the prompt, and those in the cache */
     int32_t *prompt_tokens;
     uint32_t n_open;       /* samples that are not done */
     struct running_sample *samples;

@@ -140,8 +140,7 @@ static int build_policy(struct policy *policy)
     TRY_OUT(model_load_memory(&model, policy->ops, policy->next_config.data,
                               policy->next_config.length, policy->image, policy->image_total,
                               &model_frozen));
-    TRY_OUT(rollout_create(&rollout, model, tokenizer, policy->image_version,
-                           options->max_sequences, options->max_prompt, options->max_completion));
+    TRY_OUT(rollout_create(&rollout, model, tokenizer, policy->image_version, &options->limits));
     TRY_OUT(rollout_set_stops(rollout, policy->next_stops, policy->n_next_stops));
     rollout_destroy(&policy->rollout);
     model_destroy(&policy->model);

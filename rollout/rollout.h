@@ -2,9 +2,9 @@
  * rollout/rollout.h - asks the current policy for completions.
  *
  * scheduler.c batches (continuous batching: a prompt is computed once per group, finished sequences
- * make room for the next ones), sampler.c turns logits into a token, serve.c is the process around
- * it. A sample is a function of (weights, task, sampling, sample index) alone: not of batch size,
- * arrival order, number of workers or threads.
+ * make room for the next ones), serve.c is the process around it. A sample is a function of
+ * (weights, task, sampling, sample index) alone: not of batch size, arrival order, number of
+ * workers or threads.
  */
 #ifndef HONE_ROLLOUT_ROLLOUT_H
 #define HONE_ROLLOUT_ROLLOUT_H
@@ -20,26 +20,21 @@ struct rollout_config {
     int64_t top_k;
     int64_t workers, threads;        /* processes, and threads of each */
     int64_t max_sequences;           /* decoded side by side in one worker */
+    int64_t max_num_batched_tokens;  /* in one step of a worker */
     int device;                      /* index of rollout_devices[] */
 };
 extern const struct config_section rollout_config_section;   /* section "rollout" */
 extern const char *const rollout_devices[];                  /* "cpu", "reference", "cuda" */
 
-/* One token from logits[n_vocab] (not changed): temperature, then top-k, then top-p, then the
- * inverse of the cumulative distribution at `uniform` in [0,1), in id order. Temperature 0 takes
- * the largest, the lowest id on a tie. `scratch` has room for n_vocab floats and indices. */
-struct sampler_scratch {
-    float *probabilities;
-    int32_t *order;
-};
-int32_t sampler_draw(const float *logits, int n_vocab, float temperature, float top_p,
-                     uint32_t top_k, double uniform, struct sampler_scratch *scratch);
-
 struct rollout;
+struct rollout_limits {
+    int max_sequences;              /* decoded side by side */
+    int max_prompt, max_completion; /* tokens */
+    int max_batched_tokens;         /* in one step: what decoding leaves is for prompts */
+};
 /* Borrows the model and the tokenizer. */
 int rollout_create(struct rollout **out, struct model *model, const struct tokenizer *tokenizer,
-                   uint32_t weight_version, int max_sequences, int max_prompt,
-                   int max_completion);
+                   uint32_t weight_version, const struct rollout_limits *limits);
 void rollout_destroy(struct rollout **rollout);
 
 /* The ids that a completion ends with, at most WIRE_MAX_STOPS; the tokenizer's end of text alone
@@ -51,8 +46,9 @@ int rollout_set_stops(struct rollout *rollout, const int32_t *ids, size_t n);
  * copied. */
 int rollout_submit(struct rollout *rollout, uint64_t lease, const struct task *task,
                    const struct sampling *sampling);
-/* Admits what fits, decodes one token for each running sequence; returns how many sequences are
- * running or queued, 0 when idle, or a failure. */
+/* Decodes one token for each running sequence and computes as much of the prompts that wait as the
+ * batch has room for; returns how many sequences are running or queued, 0 when idle, or a
+ * failure. */
 int rollout_step(struct rollout *rollout);
 /* A finished group into the arena: 1, or 0 when none is ready. After a failure (the arena is full)
  * group->lease says whose group was lost. */
@@ -66,7 +62,8 @@ int rollout_set_version(struct rollout *rollout, uint32_t weight_version);
  * WIRE_STOP, STATUS_INTERRUPTED after *stop, STATUS_CLOSED when the hub is lost. */
 struct rollout_options {
     const char *endpoint, *name, *device;
-    int threads, max_sequences, max_prompt, max_completion;
+    int threads;
+    struct rollout_limits limits;
     int lost_ms;
 };
 int rollout_serve(const struct rollout_options *options, volatile int *stop);

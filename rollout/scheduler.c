@@ -1,10 +1,10 @@
 /*
- * Continuous batching. A group waits in the queue, then holds a prompt slot until its last sample
- * is done; each of its samples holds a sequence slot while it is decoded. The first token of all
- * samples comes from the one computation of the prompt, so a sample that waits for a sequence slot
- * has its first token already and no logits need to be kept.
+ * Continuous batching. A step is one batch of tokens: the next one of each running sample, then as
+ * much of the prompts of new groups as there is room for. A group waits in the queue, then holds a
+ * prompt slot until its last sample is done; each of its samples holds a sequence slot while it is
+ * decoded. The first token of all samples is drawn where the prompt ends, so a sample that waits
+ * for a sequence slot has its first token already.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/random.h"
@@ -15,8 +15,9 @@
 #define MAX_TEMPERATURE 100
 #define GROUP_BYTES ((size_t)2 << 30)
 
-struct slot_owner {
-    struct running_group *group;   /* NULL: free */
+/* Whose token a draw is. */
+struct draw_owner {
+    struct running_group *group;
     uint32_t sample;
 };
 
@@ -28,7 +29,7 @@ struct rollout {
     int32_t stops[WIRE_MAX_STOPS];
     size_t n_stops;
     int n_vocab, max_positions;
-    int max_sequences, max_prompt, max_completion;
+    struct rollout_limits limits;
 
     struct group_list queued, running, finished, unused;
     int n_pending;                 /* samples that are not done, queued ones too */
@@ -36,59 +37,66 @@ struct rollout {
     int n_prompt_slots, n_free_prompts, n_free_sequences;
     int32_t *free_prompts;         /* [n_prompt_slots], a stack */
     int32_t *free_sequences;       /* [max_sequences], a stack */
-    struct slot_owner *owners;     /* [max_sequences] */
 
     struct token_list encoded;
     struct text decoded;
-    struct sampler_scratch scratch;
-    float *logits;                 /* [max_sequences, V] */
-    struct model_decode_row *rows; /* [max_sequences] */
-    int32_t *batch_tokens, *batch_segments, *batch_slots;
+    int n_rows, most_rows;         /* of the batch of a step, and room for them */
+    struct model_decode_row *rows;
+    int n_draws, most_draws;
+    struct draw *draws;
+    struct draw_owner *owners;     /* [n_draws] */
+    int32_t *drawn;
+    float *logprobs;
 };
 
 /* ---- Life. */
 
-static int allocate_scratch(struct rollout *rollout)
+static void allocate_slots(struct rollout *rollout)
 {
-    size_t n_sequences = (size_t)rollout->max_sequences, n_vocab = (size_t)rollout->n_vocab;
+    const struct rollout_limits *limits = &rollout->limits;
+    int n_sequences = limits->max_sequences;
 
-    rollout->logits = malloc(n_sequences * n_vocab * sizeof(float));
-    if (!rollout->logits)
-        return status_fail(STATUS_NOMEM,
-                           "logits of %d sequences need %.1f GiB: lower rollout.max_sequences",
-                           rollout->max_sequences,
-                           (double)n_sequences * (double)n_vocab * 4 / (1 << 30));
-    rollout->scratch.probabilities = mem_alloc(n_vocab, sizeof(float));
-    rollout->scratch.order = mem_alloc(n_vocab, sizeof(int32_t));
-    rollout->rows = mem_alloc(n_sequences, sizeof(*rollout->rows));
-    rollout->owners = mem_alloc(n_sequences, sizeof(*rollout->owners));
-    rollout->free_sequences = mem_alloc(n_sequences, sizeof(int32_t));
+    rollout->most_rows =
+        limits->max_batched_tokens > n_sequences ? limits->max_batched_tokens : n_sequences;
+    rollout->rows = mem_alloc((size_t)rollout->most_rows, sizeof(*rollout->rows));
+    rollout->free_sequences = mem_alloc((size_t)n_sequences, sizeof(int32_t));
     rollout->free_prompts = mem_alloc((size_t)rollout->n_prompt_slots, sizeof(int32_t));
-    rollout->batch_slots = mem_alloc((size_t)rollout->n_prompt_slots, sizeof(int32_t));
-    rollout->batch_segments = mem_alloc((size_t)rollout->n_prompt_slots + 1, sizeof(int32_t));
-    rollout->batch_tokens = mem_alloc(
-        (size_t)rollout->n_prompt_slots * (size_t)rollout->max_prompt, sizeof(int32_t));
     /* Stacks: the lowest slot is taken first. */
-    for (int i = 0; i < rollout->max_sequences; i++)
-        rollout->free_sequences[i] = rollout->max_sequences - 1 - i;
+    for (int i = 0; i < n_sequences; i++)
+        rollout->free_sequences[i] = n_sequences - 1 - i;
     for (int i = 0; i < rollout->n_prompt_slots; i++)
         rollout->free_prompts[i] = rollout->n_prompt_slots - 1 - i;
-    rollout->n_free_sequences = rollout->max_sequences;
+    rollout->n_free_sequences = n_sequences;
     rollout->n_free_prompts = rollout->n_prompt_slots;
-    return STATUS_OK;
+}
+
+/* Grows to about the most draws that a step has made. */
+static void reserve_draws(struct rollout *rollout, int n)
+{
+    if (n <= rollout->most_draws)
+        return;
+    n += n / 2;
+    size_t count = (size_t)n;
+    rollout->draws = mem_resize(rollout->draws, count, sizeof(*rollout->draws));
+    rollout->owners = mem_resize(rollout->owners, count, sizeof(*rollout->owners));
+    rollout->drawn = mem_resize(rollout->drawn, count, sizeof(*rollout->drawn));
+    rollout->logprobs = mem_resize(rollout->logprobs, count, sizeof(*rollout->logprobs));
+    rollout->most_draws = n;
 }
 
 int rollout_create(struct rollout **out, struct model *model, const struct tokenizer *tokenizer,
-                   uint32_t weight_version, int max_sequences, int max_prompt, int max_completion)
+                   uint32_t weight_version, const struct rollout_limits *limits)
 {
     const struct model_shape *shape = model_shape(model);
 
     *out = NULL;
-    if (max_sequences < 1 || max_prompt < 1 || max_completion < 1)
+    if (limits->max_sequences < 1 || limits->max_prompt < 1 || limits->max_completion < 1 ||
+        limits->max_batched_tokens < 1)
         return status_fail(STATUS_CONFIG,
-                           "rollout of %d sequences, prompts of %d and completions of %d tokens: "
-                           "each must be 1 or more",
-                           max_sequences, max_prompt, max_completion);
+                           "rollout of %d sequences, prompts of %d and completions of %d tokens, "
+                           "%d tokens a step: each must be 1 or more",
+                           limits->max_sequences, limits->max_prompt, limits->max_completion,
+                           limits->max_batched_tokens);
     struct rollout *rollout = mem_alloc(1, sizeof(*rollout));
     rollout->model = model;
     rollout->tokenizer = tokenizer;
@@ -97,16 +105,15 @@ int rollout_create(struct rollout **out, struct model *model, const struct token
     rollout->n_stops = rollout->stops[0] >= 0;
     rollout->n_vocab = shape->vocab_size;
     rollout->max_positions = shape->max_positions;
-    rollout->max_sequences = max_sequences;
-    rollout->max_prompt = max_prompt;
-    rollout->max_completion = max_completion;
+    rollout->limits = *limits;
     /* Groups have several samples as a rule: half as many prompts as sequences keep all slots
      * busy from groups of two on. */
-    rollout->n_prompt_slots = (max_sequences + 1) / 2;
-    int status = allocate_scratch(rollout);
-    if (status == STATUS_OK)
-        status = model_cache_create(&rollout->cache, model, rollout->n_prompt_slots, max_prompt,
-                                    max_sequences, max_completion);
+    rollout->n_prompt_slots = (limits->max_sequences + 1) / 2;
+    allocate_slots(rollout);
+    reserve_draws(rollout, limits->max_sequences);
+    int status =
+        model_cache_create(&rollout->cache, model, rollout->n_prompt_slots, limits->max_prompt,
+                           limits->max_sequences, limits->max_completion);
     if (status < 0)
         rollout_destroy(&rollout);
     *out = rollout;
@@ -126,16 +133,13 @@ void rollout_destroy(struct rollout **out)
     model_cache_destroy(&rollout->cache);
     token_list_release(&rollout->encoded);
     text_release(&rollout->decoded);
-    free(rollout->logits);
-    mem_free(rollout->scratch.probabilities);
-    mem_free(rollout->scratch.order);
     mem_free(rollout->rows);
+    mem_free(rollout->draws);
     mem_free(rollout->owners);
+    mem_free(rollout->drawn);
+    mem_free(rollout->logprobs);
     mem_free(rollout->free_sequences);
     mem_free(rollout->free_prompts);
-    mem_free(rollout->batch_slots);
-    mem_free(rollout->batch_segments);
-    mem_free(rollout->batch_tokens);
     mem_free(rollout);
     *out = NULL;
 }
@@ -176,9 +180,9 @@ static int check_sampling(const struct rollout *rollout, const struct sampling *
         return status_fail(STATUS_FORMAT, "num_generations is %u: wanted 1 to %d",
                            sampling->num_generations, MAX_SAMPLES);
     if (sampling->max_completion_length < 1 ||
-        sampling->max_completion_length > (uint32_t)rollout->max_completion)
+        sampling->max_completion_length > (uint32_t)rollout->limits.max_completion)
         return status_fail(STATUS_FORMAT, "max_completion_length is %u: wanted 1 to %d",
-                           sampling->max_completion_length, rollout->max_completion);
+                           sampling->max_completion_length, rollout->limits.max_completion);
     if (!(sampling->temperature >= 0 && sampling->temperature <= MAX_TEMPERATURE))
         return status_fail(STATUS_FORMAT, "temperature is %g: wanted 0 to %d",
                            (double)sampling->temperature, MAX_TEMPERATURE);
@@ -198,10 +202,10 @@ static int encode_prompt(struct rollout *rollout, const struct task *task,
     TRY(tokenizer_encode(rollout->tokenizer, task->prompt.data, task->prompt.bytes, encoded));
     if (!encoded->n)
         return status_fail(STATUS_FORMAT, "the prompt is empty");
-    if (encoded->n > (size_t)rollout->max_prompt)
+    if (encoded->n > (size_t)rollout->limits.max_prompt)
         return status_fail(STATUS_FORMAT,
                            "the prompt has %zu tokens, over rollout.max_prompt_length %d",
-                           encoded->n, rollout->max_prompt);
+                           encoded->n, rollout->limits.max_prompt);
     if (encoded->n + sampling->max_completion_length > (size_t)rollout->max_positions)
         return status_fail(STATUS_FORMAT,
                            "a prompt of %zu tokens and a completion of %u go beyond the model's "
@@ -257,144 +261,137 @@ static int is_stop(const struct rollout *rollout, int32_t token)
     return 0;
 }
 
-/* Draws the next token of a sample; marks it done at its end. */
-static void draw_token(struct rollout *rollout, struct running_group *group, uint32_t index,
-                       const float *logits)
+/* Gives free sequence slots to samples whose prompt is computed, in order of arrival. */
+static void place_waiting(struct rollout *rollout)
 {
-    struct running_sample *sample = &group->samples[index];
-    const struct sampling *sampling = &group->sampling;
-    uint32_t position = sample->n_tokens++;
-    double uniform = random_uniform(sampling->seed, group->task.id, index, position);
-    int32_t token = sampler_draw(logits, rollout->n_vocab, sampling->temperature, sampling->top_p,
-                                 sampling->top_k, uniform, &rollout->scratch);
-    float temperature = sampling->temperature > 0 ? sampling->temperature : 1;
+    for (struct running_group *group = rollout->running.first; group; group = group->next) {
+        if (group->n_computed < group->n_prompt)
+            continue;
+        for (uint32_t i = 0; i < group->sampling.num_generations; i++) {
+            struct running_sample *sample = &group->samples[i];
+            if (sample->state != SAMPLE_WAITING)
+                continue;
+            if (!rollout->n_free_sequences)
+                return;
+            sample->sequence_slot = rollout->free_sequences[--rollout->n_free_sequences];
+            sample->state = SAMPLE_RUNNING;
+        }
+    }
+}
 
-    sample->tokens[position] = token;
-    sample->logprobs[position] = model_logprob(rollout->model, logits, token, temperature);
-    if (is_stop(rollout, token))
-        sample->finish = SAMPLE_FINISH_EOS;
-    else if (sample->n_tokens == sampling->max_completion_length)
-        sample->finish = SAMPLE_FINISH_LENGTH;
-    else
-        return;
-    sample->state = SAMPLE_DONE;
-    group->n_open--;
-    rollout->n_pending--;
+/* Moves queued groups to `running` while one of their samples would find a free sequence slot
+ * behind the samples of the groups before. */
+static void admit_groups(struct rollout *rollout)
+{
+    int64_t n_free = rollout->n_free_sequences;
+
+    for (const struct running_group *group = rollout->running.first; group; group = group->next)
+        for (uint32_t i = 0; i < group->sampling.num_generations; i++)
+            n_free -= group->samples[i].state == SAMPLE_WAITING;
+    while (n_free > 0 && rollout->n_free_prompts && rollout->queued.first) {
+        struct running_group *group = group_list_take(&rollout->queued);
+        group_list_append(&rollout->running, group);
+        group->prompt_slot = rollout->free_prompts[--rollout->n_free_prompts];
+        n_free -= group->sampling.num_generations;
+    }
+}
+
+/* The next token of a sample is to be drawn behind the batch's last row. */
+static void add_draw(struct rollout *rollout, struct running_group *group, uint32_t index)
+{
+    const struct sampling *sampling = &group->sampling;
+    uint32_t top_k = sampling->top_k < (uint32_t)rollout->n_vocab ? sampling->top_k : 0;
+    int i = rollout->n_draws++;
+
+    reserve_draws(rollout, rollout->n_draws);
+    rollout->owners[i] = (struct draw_owner){group, index};
+    rollout->draws[i] = (struct draw){
+        .uniform = random_uniform(sampling->seed, group->task.id, index,
+                                  group->samples[index].n_tokens),
+        .temperature = sampling->temperature,
+        .top_p = sampling->top_p,
+        .top_k = (int32_t)top_k,
+        .row = rollout->n_rows - 1,
+    };
+}
+
+/* The samples of a group are neighbours, so that they read its prompt together. */
+static void batch_samples(struct rollout *rollout, struct running_group *group)
+{
+    for (uint32_t i = 0; i < group->sampling.num_generations; i++) {
+        const struct running_sample *sample = &group->samples[i];
+        if (sample->state != SAMPLE_RUNNING)
+            continue;
+        /* The cache has all tokens but the last one drawn. */
+        rollout->rows[rollout->n_rows++] = (struct model_decode_row){
+            .prompt_slot = group->prompt_slot,
+            .sequence_slot = sample->sequence_slot,
+            .position = (int32_t)sample->n_tokens - 1,
+            .token = sample->tokens[sample->n_tokens - 1],
+        };
+        add_draw(rollout, group, i);
+    }
+}
+
+static void batch_prompt(struct rollout *rollout, struct running_group *group)
+{
+    while (group->n_computed < group->n_prompt &&
+           rollout->n_rows < rollout->limits.max_batched_tokens) {
+        rollout->rows[rollout->n_rows++] = (struct model_decode_row){
+            .prompt_slot = group->prompt_slot,
+            .sequence_slot = MODEL_PROMPT,
+            .position = (int32_t)group->n_computed,
+            .token = group->prompt_tokens[group->n_computed],
+        };
+        if (++group->n_computed < group->n_prompt)
+            continue;
+        for (uint32_t i = 0; i < group->sampling.num_generations; i++)
+            add_draw(rollout, group, i);
+    }
 }
 
 static void close_group(struct rollout *rollout, struct running_group *group)
 {
-    if (group->n_open)
-        return;
     rollout->free_prompts[rollout->n_free_prompts++] = group->prompt_slot;
     group_list_remove(&rollout->running, group);
     group_list_append(&rollout->finished, group);
 }
 
-/* Gives free sequence slots to waiting samples, in order of arrival; returns how many wait on. */
-static int place_waiting(struct rollout *rollout)
+static void take_token(struct rollout *rollout, const struct draw_owner *owner, int32_t token,
+                       float logprob)
 {
-    int n_waiting = 0;
+    struct running_group *group = owner->group;
+    struct running_sample *sample = &group->samples[owner->sample];
 
-    for (struct running_group *group = rollout->running.first; group; group = group->next) {
-        for (uint32_t i = 0; i < group->sampling.num_generations; i++) {
-            if (group->samples[i].state != SAMPLE_WAITING)
-                continue;
-            if (!rollout->n_free_sequences) {
-                n_waiting++;
-                continue;
-            }
-            int32_t slot = rollout->free_sequences[--rollout->n_free_sequences];
-            rollout->owners[slot] = (struct slot_owner){group, i};
-            group->samples[i].state = SAMPLE_RUNNING;
-        }
-    }
-    return n_waiting;
-}
-
-/* Moves queued groups to `running` while their samples find room; returns how many, whose prompts
- * are the batch. */
-static int admit_batch(struct rollout *rollout)
-{
-    int n_groups = 0, n_tokens = 0, n_free = rollout->n_free_sequences;
-
-    while (n_free > 0 && rollout->n_free_prompts && rollout->queued.first) {
-        struct running_group *group = rollout->queued.first;
-        group_list_take(&rollout->queued);
-        group_list_append(&rollout->running, group);
-        group->prompt_slot = rollout->free_prompts[--rollout->n_free_prompts];
-        memcpy(rollout->batch_tokens + n_tokens, group->prompt_tokens,
-               group->n_prompt * sizeof(int32_t));
-        rollout->batch_segments[n_groups] = n_tokens;
-        rollout->batch_slots[n_groups++] = group->prompt_slot;
-        n_tokens += (int)group->n_prompt;
-        n_free -= (int)group->sampling.num_generations;
-    }
-    rollout->batch_segments[n_groups] = n_tokens;
-    return n_groups;
-}
-
-/* Computes the prompts of new groups and draws the first token of each of their samples. */
-static int start_groups(struct rollout *rollout)
-{
-    struct running_group *last_before = rollout->running.last;
-    int n_groups = admit_batch(rollout);
-
-    if (!n_groups)
-        return STATUS_OK;
-    TRY(model_prefill(rollout->model, rollout->cache, n_groups, rollout->batch_tokens,
-                      rollout->batch_segments, rollout->batch_slots, rollout->logits));
-    struct running_group *group = last_before ? last_before->next : rollout->running.first;
-    for (int i = 0; i < n_groups; i++) {
-        struct running_group *next = group->next;
-        for (uint32_t j = 0; j < group->sampling.num_generations; j++)
-            draw_token(rollout, group, j, rollout->logits + (size_t)i * (size_t)rollout->n_vocab);
+    sample->tokens[sample->n_tokens] = token;
+    sample->logprobs[sample->n_tokens++] = logprob;
+    if (is_stop(rollout, token))
+        sample->finish = SAMPLE_FINISH_EOS;
+    else if (sample->n_tokens == group->sampling.max_completion_length)
+        sample->finish = SAMPLE_FINISH_LENGTH;
+    else
+        return;
+    if (sample->state == SAMPLE_RUNNING)
+        rollout->free_sequences[rollout->n_free_sequences++] = sample->sequence_slot;
+    sample->state = SAMPLE_DONE;
+    rollout->n_pending--;
+    if (--group->n_open == 0)
         close_group(rollout, group);
-        group = next;
-    }
-    place_waiting(rollout);
-    return STATUS_OK;
-}
-
-static int decode_running(struct rollout *rollout)
-{
-    int n = 0;
-
-    for (int slot = 0; slot < rollout->max_sequences; slot++) {
-        const struct slot_owner *owner = &rollout->owners[slot];
-        if (!owner->group)
-            continue;
-        const struct running_sample *sample = &owner->group->samples[owner->sample];
-        /* The cache has all tokens but the last one drawn. */
-        rollout->rows[n++] = (struct model_decode_row){
-            .prompt_slot = owner->group->prompt_slot,
-            .sequence_slot = slot,
-            .position = (int32_t)sample->n_tokens - 1,
-            .token = sample->tokens[sample->n_tokens - 1],
-        };
-    }
-    if (!n)
-        return STATUS_OK;
-    TRY(model_decode(rollout->model, rollout->cache, n, rollout->rows, rollout->logits));
-    for (int i = 0; i < n; i++) {
-        int32_t slot = rollout->rows[i].sequence_slot;
-        struct slot_owner owner = rollout->owners[slot];
-        draw_token(rollout, owner.group, owner.sample,
-                   rollout->logits + (size_t)i * (size_t)rollout->n_vocab);
-        if (owner.group->samples[owner.sample].state != SAMPLE_DONE)
-            continue;
-        rollout->owners[slot].group = NULL;
-        rollout->free_sequences[rollout->n_free_sequences++] = slot;
-        close_group(rollout, owner.group);
-    }
-    return STATUS_OK;
 }
 
 int rollout_step(struct rollout *rollout)
 {
-    if (!place_waiting(rollout))
-        TRY(start_groups(rollout));
-    TRY(decode_running(rollout));
+    place_waiting(rollout);
+    admit_groups(rollout);
+    rollout->n_rows = rollout->n_draws = 0;
+    for (struct running_group *group = rollout->running.first; group; group = group->next)
+        batch_samples(rollout, group);
+    for (struct running_group *group = rollout->running.first; group; group = group->next)
+        batch_prompt(rollout, group);
+    TRY(model_decode(rollout->model, rollout->cache, rollout->n_rows, rollout->rows,
+                     rollout->n_draws, rollout->draws, rollout->drawn, rollout->logprobs));
+    for (int i = 0; i < rollout->n_draws; i++)
+        take_token(rollout, &rollout->owners[i], rollout->drawn[i], rollout->logprobs[i]);
     return rollout->n_pending;
 }
 

@@ -37,17 +37,30 @@ struct attention_forward {
     int64_t H, K, D;
 };
 
+enum { ATTENTION_D_QUERIES = 1, ATTENTION_D_KEYS = 2 };   /* what the backward pass gives */
 struct attention_gradient {
     float *d_q, *d_k, *d_v;
     const float *d_out, *q, *k, *v, *out, *lse;
     int64_t H, K, D;
 };
 
-struct attention_step {
+/* A cache: keys in panels of 16 rows, [K][n_rows / 16][D][16], then values [K][n_rows][D]. */
+struct attention_decode {
     float *out;
     const float *q;
-    const struct attention_keys *keys;
-    int64_t H, K, D;
+    struct kv_cache cache;
+    const int32_t *runs;   /* [N,4] */
+    int64_t H;
+};
+
+struct softmax_sums {
+    float factor, maximum;
+    const double *blocks;   /* [ceil(V / SUM_BLOCK)] */
+    double total;
+};
+struct candidate {
+    float weight;
+    int32_t id;
 };
 
 struct adamw_factors {
@@ -57,7 +70,8 @@ struct adamw_factors {
 
 #define RMSNORM_BLOCK 64     /* rows whose weight gradients are summed together */
 #define SQUARES_BLOCK 4096   /* elements whose squares are summed together */
-#define DECODE_ROWS 32       /* most sequences in one decode task */
+#define DECODE_ROWS 32       /* most rows in one decode task */
+#define SUM_BLOCK 2048       /* logits whose exp is added in float, before double goes on */
 
 /* name, arguments */
 #define KERNEL_LIST(X)                                                                             \
@@ -91,11 +105,16 @@ struct adamw_factors {
     X(narrow_bf16, (uint16_t *out, const float *in, int64_t n))                                    \
     X(attention, (const struct attention_forward *job, const struct attention_span *span,          \
                   int64_t kv_head, float *scratch))                                                \
-    /* adds to d_k and d_v */                                                                      \
+    /* what is wanted of the rows of a span and some of the keys that they see, counted from 0:    \
+     * d_q is written (all keys then), d_k and d_v are added to */                                 \
     X(attention_backward, (const struct attention_gradient *job,                                   \
-                           const struct attention_span *span, int64_t kv_head, float *scratch))    \
-    /* sequences first .. last-1, which share their first run of keys; DECODE_ROWS at most */      \
-    X(attention_decode, (const struct attention_step *job, int64_t first, int64_t last,            \
+                           const struct attention_span *span, int64_t kv_head,                     \
+                           int64_t first_key, int64_t last_key, int wanted, float *scratch))       \
+    X(cache_store, (const struct kv_cache *cache, const float *k, const float *v,                  \
+                    const int32_t *rows, int64_t first, int64_t last))                             \
+    /* rows first .. last-1, DECODE_ROWS at most, whose first runs start at one row; either all    \
+     * are equally long, or nobody has a second run */                                             \
+    X(attention_decode, (const struct attention_decode *job, int64_t first, int64_t last,          \
                          int64_t kv_head, float *scratch))                                         \
     X(token_logprob, (float *logprob, float *entropy, const float *logits,                         \
                       const int32_t *targets, int64_t V, float temperature, int64_t first,         \
@@ -113,8 +132,17 @@ struct adamw_factors {
     X(int, all_finite, (const float *x, int64_t n))                                                \
     /* floats of scratch that the attention kernels want */                                        \
     X(int64_t, attention_scratch, (int64_t n_keys, int64_t D))                                     \
-    X(int64_t, attention_backward_scratch, (int64_t n_keys, int64_t D))                            \
-    X(int64_t, attention_decode_scratch, (int64_t n_keys, int64_t n_rows, int64_t D))
+    X(int64_t, attention_backward_scratch, (int64_t D))                                            \
+    X(int64_t, attention_decode_scratch, (int64_t n_keys, int64_t n_rows))                         \
+    /* z = logit * factor: the largest of first .. last-1; the sum of exp(z - maximum) over the    \
+     * block that starts at `first`; z[token] - maximum - log(total) */                            \
+    X(float, largest_logit, (const float *logits, float factor, int64_t first, int64_t last))      \
+    X(float, softmax_block, (const float *logits, int64_t V, float factor, float maximum,          \
+                             int64_t first))                                                       \
+    X(float, drawn_logprob, (const float *logits, int32_t token, const struct softmax_sums *sums)) \
+    /* the token of a draw; candidates has room for V */                                           \
+    X(int32_t, draw_token, (const float *logits, int64_t V, const struct draw *draw,               \
+                            const struct softmax_sums *sums, struct candidate *candidates))
 
 struct kernels {
     const char *name;

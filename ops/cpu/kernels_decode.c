@@ -1,86 +1,175 @@
-/* Attention of decoded rows against cached keys. */
+/* A cache of keys and values, and attention of decoded rows against it. */
 #include "ops/cpu/attention.h"
 
-int64_t KERNEL(attention_decode_scratch)(int64_t n_keys, int64_t n_rows, int64_t D)
+#define KEY_BLOCK 128   /* keys that all rows of a task read while they are near */
+
+void KERNEL(cache_store)(const struct kv_cache *cache, const float *k, const float *v,
+                         const int32_t *rows, int64_t first, int64_t last)
 {
-    int64_t padded = round_up(n_keys, LANES) + LANES;
-    return padded * D + (n_rows + LANES) * padded;
-}
-
-/* What the rows of one decode task have in common. */
-struct decode_rows {
-    const float *q[TILE_ROWS];
-    float *out[TILE_ROWS], *score[TILE_ROWS];
-};
-
-/* Points at n_rows of the rows (sequence, head of the group), counted through all sequences. */
-INLINE void find_decode_rows(struct decode_rows *rows, const struct attention_step *job,
-                             int64_t first, int64_t kv_head, int64_t row, int64_t n_rows,
-                             float *scores, int64_t padded)
-{
-    int64_t group = job->H / job->K;
-
-    for (int64_t r = 0; r < n_rows; r++) {
-        int64_t sequence = first + (row + r) / group, h = kv_head * group + (row + r) % group;
-        rows->q[r] = job->q + (sequence * job->H + h) * job->D;
-        rows->out[r] = job->out + (sequence * job->H + h) * job->D;
-        rows->score[r] = scores + (row + r) * padded;
-    }
-}
-
-void KERNEL(attention_decode)(const struct attention_step *job, int64_t first, int64_t last,
-                              int64_t kv_head, float *scratch)
-{
-    const struct attention_keys *keys = job->keys;
-    int64_t K = job->K, D = job->D, group = job->H / K, n_rows = (last - first) * group;
-    int64_t shared = keys[first].n[0], most = shared, at = kv_head * D, stride = K * D;
+    int64_t K = cache->K, D = cache->D, n_rows = cache->n_rows;
+    float *keys = cache->data, *values = keys + n_rows * K * D;
 
     for (int64_t n = first; n < last; n++)
-        most = keys[n].n[1] + shared > most ? keys[n].n[1] + shared : most;
-    int64_t padded = round_up(most, LANES) + LANES;
-    float *panels = scratch, *scores = panels + padded * D, *spare = scores + n_rows * padded;
-    struct decode_rows rows;
+        for (int64_t h = 0; h < K; h++) {
+            int64_t row = h * n_rows + rows[n];
+            const float *from = k + (n * K + h) * D;
+            float *to = keys + row / LANES * LANES * D + row % LANES;
+            for (int64_t d = 0; d < D; d++)
+                to[d * LANES] = from[d];
+            memcpy(values + row * D, v + (n * K + h) * D, (size_t)D * sizeof(float));
+        }
+}
 
-    if (shared)
-        make_panels(panels, keys[first].k[0] + at, stride, shared, D);
-    for (int64_t row = 0; shared && row < n_rows; row += TILE_ROWS) {
-        int64_t n = min_i64(TILE_ROWS, n_rows - row);
-        find_decode_rows(&rows, job, first, kv_head, row, n, scores, padded);
-        score_rows(rows.score, rows.q, n, panels, shared, D);
+/* Floats of a row of scores: the run after the first one starts anywhere, so that its last panel
+ * may reach 15 floats further. */
+INLINE int64_t padded_keys(int64_t n_keys)
+{
+    return round_up(n_keys, LANES) + LANES;
+}
+
+int64_t KERNEL(attention_decode_scratch)(int64_t n_keys, int64_t n_rows)
+{
+    return (n_rows + LANES) * padded_keys(n_keys) + round_up(n_rows, LANES);
+}
+
+/* A task: the rows of one key/value head's queries, counted through all its tokens. */
+struct decode_task {
+    const struct attention_decode *job;
+    const int32_t *runs;        /* of the first token */
+    const float *keys, *values; /* of the head */
+    const float *q;             /* of the first token and head */
+    float *out, *scores, *spare, *sums;
+    int64_t group, n_rows, shared, padded, D;
+};
+
+INLINE const int32_t *run_of(const struct decode_task *task, int64_t row)
+{
+    return task->runs + row / task->group * 4;
+}
+
+INLINE int64_t place_of(const struct decode_task *task, int64_t row)
+{
+    return (row / task->group * task->job->H + row % task->group) * task->D;
+}
+
+/* Most keys of the first run that one of the rows sees. */
+INLINE int64_t most_shared(const struct decode_task *task, int64_t row, int64_t n_rows)
+{
+    int32_t most = 0;
+
+    for (int64_t r = row; r < row + n_rows; r++)
+        most = run_of(task, r)[1] > most ? run_of(task, r)[1] : most;
+    return most;
+}
+
+/* Scores of n_rows <= TILE_ROWS rows against n keys from row `first` of the cache on, to column
+ * `at` of their scores. */
+INLINE void score_keys(const struct decode_task *task, int64_t row, int64_t n_rows, int64_t first,
+                       int64_t n, int64_t at)
+{
+    const float *q[TILE_ROWS];
+    float *score[TILE_ROWS];
+
+    for (int64_t r = 0; r < n_rows; r++) {
+        q[r] = task->q + place_of(task, row + r);
+        score[r] = task->scores + (row + r) * task->padded + at;
     }
-    for (int64_t s = first; s < last; s++) {
-        int64_t own = keys[s].n[1];
-        if (own)
-            make_panels(panels, keys[s].k[1] + at, stride, own, D);
-        for (int64_t row = 0; own && row < group; row += TILE_ROWS) {
-            int64_t n = min_i64(TILE_ROWS, group - row);
-            find_decode_rows(&rows, job, first, kv_head, (s - first) * group + row, n,
-                             scores + shared, padded);
-            score_rows(rows.score, rows.q, n, panels, own, D);
+    score_rows(score, q, n_rows, task->keys + first * task->D, n, task->D);
+}
+
+INLINE void weigh_values(const struct decode_task *task, int64_t row, int64_t n_rows,
+                         int64_t first, int64_t n, int64_t at)
+{
+    const float *p[TILE_ROWS];
+    float *out[TILE_ROWS];
+
+    for (int64_t r = 0; r < n_rows; r++) {
+        p[r] = task->scores + (row + r) * task->padded + at;
+        out[r] = task->out + place_of(task, row + r);
+    }
+    weigh_rows(out, p, 1, n_rows, task->values + first * task->D, task->D, n, task->D, at > 0,
+               task->spare);
+}
+
+/* The first run, in blocks of keys that all rows read in turn. */
+INLINE void walk_shared(const struct decode_task *task, const int weigh)
+{
+    int64_t first = task->runs[0];
+
+    for (int64_t at = 0; at < task->shared; at += KEY_BLOCK)
+        for (int64_t row = 0; row < task->n_rows; row += TILE_ROWS) {
+            int64_t n_rows = min_i64(TILE_ROWS, task->n_rows - row);
+            int64_t n = min_i64(most_shared(task, row, n_rows) - at, KEY_BLOCK);
+            if (n <= 0)
+                continue;
+            if (weigh)
+                weigh_values(task, row, n_rows, first + at, n, at);
+            else
+                score_keys(task, row, n_rows, first + at, n, at);
+        }
+}
+
+/* The second runs, each of one token. */
+INLINE void walk_own(const struct decode_task *task, const int weigh)
+{
+    for (int64_t token = 0; token < task->n_rows; token += task->group) {
+        const int32_t *run = run_of(task, token);
+        for (int64_t row = token; run[3] && row < token + task->group; row += TILE_ROWS) {
+            int64_t n_rows = min_i64(TILE_ROWS, token + task->group - row);
+            if (weigh)
+                weigh_values(task, row, n_rows, run[2], run[3], run[1]);
+            else
+                score_keys(task, row, n_rows, run[2], run[3], run[1]);
         }
     }
-    for (int64_t row = 0; row < n_rows; row += TILE_ROWS) {
-        int64_t n = min_i64(TILE_ROWS, n_rows - row);
-        float maximum, sum[TILE_ROWS];
-        find_decode_rows(&rows, job, first, kv_head, row, n, scores, padded);
-        for (int64_t r = 0; r < n; r++) {
-            int64_t n_keys = shared + keys[first + (row + r) / group].n[1];
-            sum[r] = soften_row(rows.score[r], n_keys, 0, score_scale(D), &maximum);
-            scores[(row + r) * padded + padded - 1] = sum[r];
-        }
-        if (shared)
-            weigh_rows(rows.out, (const float *const *)rows.score, 1, n, keys[first].v[0] + at,
-                       stride, shared, D, 0, spare);
+}
+
+INLINE void soften_rows(const struct decode_task *task)
+{
+    float scale = score_scale(task->D), maximum;
+
+    for (int64_t row = 0; row < task->n_rows; row++) {
+        const int32_t *run = run_of(task, row);
+        int64_t tile = row / TILE_ROWS * TILE_ROWS;
+        int64_t n = run[1] + run[3], end = n;
+        /* Rows of a tile that see less of the first run than others add p = 0 times the rest. */
+        if (!run[3])
+            end = most_shared(task, tile, min_i64(TILE_ROWS, task->n_rows - tile));
+        task->sums[row] = soften_row(task->scores + row * task->padded, n, round_up(end, LANES),
+                                     scale, &maximum);
     }
-    for (int64_t s = first; s < last; s++)
-        for (int64_t row = 0; row < group; row += TILE_ROWS) {
-            int64_t n = min_i64(TILE_ROWS, group - row), own = keys[s].n[1];
-            int64_t in_task = (s - first) * group + row;
-            find_decode_rows(&rows, job, first, kv_head, in_task, n, scores + shared, padded);
-            if (own)
-                weigh_rows(rows.out, (const float *const *)rows.score, 1, n, keys[s].v[1] + at,
-                           stride, own, D, shared > 0, spare);
-            for (int64_t r = 0; r < n; r++)
-                scale_row(rows.out[r], 1 / scores[(in_task + r) * padded + padded - 1], D);
-        }
+}
+
+void KERNEL(attention_decode)(const struct attention_decode *job, int64_t first, int64_t last,
+                              int64_t kv_head, float *scratch)
+{
+    int64_t K = job->cache.K, D = job->cache.D, n_cached = job->cache.n_rows;
+    int64_t group = job->H / K, most = 0, start = (first * job->H + kv_head * group) * D;
+    const float *keys = job->cache.data;
+    struct decode_task task = {.job = job,
+                               .runs = job->runs + 4 * first,
+                               .keys = keys + kv_head * n_cached * D,
+                               .values = keys + (K + kv_head) * n_cached * D,
+                               .q = job->q + start,
+                               .out = job->out + start,
+                               .group = group,
+                               .n_rows = (last - first) * group,
+                               .D = D};
+
+    for (int64_t n = first; n < last; n++) {
+        const int32_t *run = job->runs + 4 * n;
+        most = run[1] + run[3] > most ? run[1] + run[3] : most;
+        task.shared = run[1] > task.shared ? run[1] : task.shared;
+    }
+    task.padded = padded_keys(most);
+    task.sums = scratch;
+    task.scores = task.sums + round_up(task.n_rows, LANES);
+    task.spare = task.scores + task.n_rows * task.padded;
+    walk_shared(&task, 0);
+    walk_own(&task, 0);
+    soften_rows(&task);
+    walk_shared(&task, 1);
+    walk_own(&task, 1);
+    for (int64_t row = 0; row < task.n_rows; row++)
+        scale_row(task.out + place_of(&task, row), 1 / task.sums[row], D);
 }

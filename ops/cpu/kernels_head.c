@@ -1,45 +1,5 @@
 /* The loss head and the optimizer. */
-#include "ops/cpu/lanes.h"
-
-#define SUM_BLOCK 2048   /* elements added in float before the sum goes on in double */
-
-struct row_sums {
-    float maximum;
-    double sum;       /* of exp(z - max) */
-    double weighted;  /* of exp(z - max) (z - max) */
-};
-
-INLINE struct lanes scaled(const float *row, int64_t i, int64_t V, struct lanes factor)
-{
-    return lanes_multiply(lanes_get(row + i, V - i, -INFINITY), factor);
-}
-
-/* z = row * factor: the one code path of log-probabilities, their entropy and their gradient. */
-INLINE struct row_sums sum_row(const float *row, int64_t V, float factor, const int with_weighted)
-{
-    struct lanes f = lanes_all(factor), maximum = lanes_all(-INFINITY);
-    struct row_sums sums = {0};
-
-    for (int64_t i = 0; i < V; i += LANES)
-        maximum = lanes_max(scaled(row, i, V, f), maximum);
-    sums.maximum = lanes_largest(maximum);
-    struct lanes top = lanes_all(sums.maximum);
-    for (int64_t block = 0; block < V; block += SUM_BLOCK) {
-        struct lanes sum = lanes_all(0), weighted = lanes_all(0);
-        for (int64_t i = block; i < min_i64(block + SUM_BLOCK, V); i += LANES) {
-            struct lanes z = lanes_subtract(scaled(row, i, V, f), top);
-            struct lanes e = lanes_exp(z);
-            sum = lanes_add(sum, e);
-            /* exp(z) is 0 below -87.3; the bound keeps 0 * -inf out. */
-            if (with_weighted)
-                weighted = lanes_fma(e, lanes_max(z, lanes_all(-100.0f)), weighted);
-        }
-        sums.sum += (double)lanes_sum(sum);
-        if (with_weighted)
-            sums.weighted += (double)lanes_sum(weighted);
-    }
-    return sums;
-}
+#include "ops/cpu/head.h"
 
 void KERNEL(token_logprob)(float *logprob, float *entropy, const float *logits,
                            const int32_t *targets, int64_t V, float temperature, int64_t first,
@@ -50,8 +10,7 @@ void KERNEL(token_logprob)(float *logprob, float *entropy, const float *logits,
     for (int64_t n = first; n < last; n++) {
         const float *row = logits + n * V;
         struct row_sums sums = entropy ? sum_row(row, V, factor, 1) : sum_row(row, V, factor, 0);
-        float target = row[targets[n]] * factor;
-        logprob[n] = (float)((double)target - (double)sums.maximum - log(sums.sum));
+        logprob[n] = logprob_of(row[targets[n]], factor, sums.maximum, sums.sum);
         if (entropy)
             entropy[n] = (float)(log(sums.sum) - sums.weighted / sums.sum);
     }

@@ -5,6 +5,16 @@
 
 #include "ops/backend.h"
 
+/* The keys and values that one query sees: one run of rows, then another. */
+struct key_rows {
+    const float *k[2], *v[2];
+    int64_t n[2];
+    int64_t stride;   /* from one key to the next, in elements */
+};
+/* out[D] = softmax(q k^T / sqrt(D)) v, with probabilities in p; returns the log of the sum. */
+double reference_attend(float *out, double *p, const float *q, const struct key_rows *keys,
+                        int64_t D);
+
 void reference_matrix_read(void *context, struct tensor *rows, const struct matrix *matrix,
                            int64_t first);
 void reference_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,
@@ -48,8 +58,12 @@ void reference_attention_backward(void *context, struct tensor *d_q, struct tens
                                   const struct tensor *v, const struct tensor *out,
                                   const struct tensor *lse, const struct tensor *segments,
                                   const struct tensor *prefixes);
+void reference_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,
+                           const struct tensor *v, const struct tensor *rows);
 void reference_attention_decode(void *context, struct tensor *out, const struct tensor *q,
-                                const struct attention_keys *keys, int n_kv_heads);
+                                const struct kv_cache *cache, const struct tensor *runs);
+void reference_sample(void *context, struct tensor *tokens, struct tensor *logprobs,
+                      const struct tensor *logits, const struct draw *draws);
 void reference_token_logprob(void *context, struct tensor *logprob, struct tensor *entropy,
                              const struct tensor *logits, const struct tensor *targets,
                              float temperature);

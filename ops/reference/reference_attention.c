@@ -4,13 +4,6 @@
 
 #include "common/memory.h"
 
-/* One query against n keys whose rows are found by key_row(); probabilities into p[n]. */
-struct key_rows {
-    const float *k[2], *v[2];
-    int64_t n[2];
-    int64_t stride;   /* from one key to the next, in elements */
-};
-
 static const float *row_of(const float *const runs[2], const struct key_rows *keys, int64_t j)
 {
     if (j < keys->n[0])
@@ -18,8 +11,8 @@ static const float *row_of(const float *const runs[2], const struct key_rows *ke
     return runs[1] + (j - keys->n[0]) * keys->stride;
 }
 
-/* out[D] = softmax(q k^T / sqrt(D)) v; returns the log of the sum of exp. */
-static double attend(float *out, double *p, const float *q, const struct key_rows *keys, int64_t D)
+double reference_attend(float *out, double *p, const float *q, const struct key_rows *keys,
+                        int64_t D)
 {
     int64_t n = keys->n[0] + keys->n[1];
     double maximum = -INFINITY, sum = 0;
@@ -85,32 +78,12 @@ void reference_attention(void *context, struct tensor *out, struct tensor *lse,
                     keys.v[r] = tensor_f32(v) + first;
                 }
                 int64_t row = n * H + h;
-                double l = attend(tensor_f32(out) + row * D, p, tensor_f32(q) + row * D, &keys, D);
+                double l = reference_attend(tensor_f32(out) + row * D, p,
+                                            tensor_f32(q) + row * D, &keys, D);
                 if (lse)
                     tensor_f32(lse)[row] = (float)l;
             }
     mem_free(p);
-}
-
-void reference_attention_decode(void *context, struct tensor *out, const struct tensor *q,
-                                const struct attention_keys *keys, int n_kv_heads)
-{
-    int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = n_kv_heads;
-
-    (void)context;
-    for (int64_t n = 0; n < N; n++) {
-        double *p = mem_alloc((size_t)keys[n].n[0] + (size_t)keys[n].n[1], sizeof(*p));
-        for (int64_t h = 0; h < H; h++) {
-            struct key_rows rows = {.n = {keys[n].n[0], keys[n].n[1]}, .stride = K * D};
-            for (int r = 0; r < 2; r++) {
-                rows.k[r] = keys[n].n[r] ? keys[n].k[r] + h / (H / K) * D : NULL;
-                rows.v[r] = keys[n].n[r] ? keys[n].v[r] + h / (H / K) * D : NULL;
-            }
-            int64_t row = (n * H + h) * D;
-            attend(tensor_f32(out) + row, p, tensor_f32(q) + row, &rows, D);
-        }
-        mem_free(p);
-    }
 }
 
 /* Gradients of one query row, in double: sums of many rows land in dk and dv, which lie as k does.

@@ -286,27 +286,74 @@ static void run_attention(struct trial *t)
                            before);
 }
 
-/* Sequences with runs of every kind: none before, none behind, shared with the one before. */
+/* A cache of n_rows rows of random keys and values, stored in two parts and in no order. */
+static struct kv_cache filled_cache(struct trial *t, int64_t n_rows, int64_t K, int64_t D)
+{
+    struct kv_cache cache = {.n_rows = n_rows, .K = K, .D = D};
+    struct tensor all = distinct(t, n_rows, n_rows);
+    int64_t half = n_rows / 3;
+
+    cache.data = place(t, NULL, ops_cache_bytes(&cache));
+    for (int part = 0; part < 2; part++) {
+        int64_t n = part ? n_rows - half : half;
+        struct tensor k = input(t, n, K, D), v = input(t, n, K, D);
+        struct tensor rows = tensor_i32((int32_t *)all.data + (part ? half : 0), n);
+        ops_cache_store(t->ops, &cache, &k, &v, &rows);
+    }
+    return cache;
+}
+
+/* Sequences with runs of every kind: none before, none behind, shared with the one before, one row
+ * longer than that of the one before. */
 static void run_attention_decode(struct trial *t)
 {
     int64_t N = t->s[0], H = t->s[1], K = t->s[2], D = t->s[3], T = 80;
-    struct tensor q = input(t, N, H, D), k = input(t, 4 * T, K, D), v = input(t, 4 * T, K, D);
-    struct tensor out = output(t, N, H, D);
-    struct attention_keys keys[64];
+    struct kv_cache cache = filled_cache(t, 4 * T, K, D);
+    struct tensor q = input(t, N, H, D), out = output(t, N, H, D);
+    int32_t runs[4 * 64];
 
     assert_true(N <= 64);
     for (int64_t n = 0; n < N; n++) {
-        int64_t shared = n / 5 % 2 * T * K * D, own = (2 + n % 2) * T * K * D;
-        keys[n] = (struct attention_keys){
-            .k = {tensor_f32(&k) + shared, tensor_f32(&k) + own},
-            .v = {tensor_f32(&v) + shared, tensor_f32(&v) + own},
-            .n = {(int32_t)(n % 5 == 4 ? 0 : 20 + n / 5),
-                  (int32_t)(n % 7 == 3 ? 0 : 1 + 3 * n % 40)},
-        };
-        if (!keys[n].n[0] && !keys[n].n[1])
-            keys[n].n[1] = 80;
+        int is_prompt = n % 21 > 12;
+        int32_t own = n % 7 == 3 || is_prompt ? 0 : 1 + 3 * (int32_t)n % 40;
+        int32_t shared = is_prompt ? (int32_t)n % 21 * 4 : n % 5 == 4 ? 0 : 20 + (int32_t)n / 5;
+        const int32_t run[4] = {(int32_t)(n / 5 % 2 * T), shared || own ? shared : 80,
+                                (int32_t)((2 + n % 2) * T), own};
+        memcpy(runs + 4 * n, run, sizeof(run));
     }
-    ops_attention_decode(t->ops, &out, &q, keys, (int)K);
+    struct tensor where = tensor_i32(place(t, runs, (size_t)(4 * N) * sizeof(*runs)), 4 * N);
+    ops_attention_decode(t->ops, &out, &q, &cache, &where);
+}
+
+/* Tokens as numbers: the uniform ones are far from the edges of these distributions. */
+static void run_sample(struct trial *t)
+{
+    int64_t N = t->s[0], V = t->s[1];
+    static const float temperatures[] = {1, 0.7f, 0, 1.6f}, top_ps[] = {1, 0.9f, 1, 0.4f, 0.99f};
+    static const int32_t top_ks[] = {0, 0, 5, 1, 300, 0, 1 << 30};
+    struct tensor logits = input(t, N, V, 0), logprobs = output(t, 4 * N, 0, 0);
+    struct draw *draws = calloc((size_t)(4 * N), sizeof(*draws));
+    int32_t *tokens = calloc((size_t)(4 * N), sizeof(*tokens));
+    float *numbers = calloc((size_t)(4 * N), sizeof(*numbers));
+    struct tensor drawn = tensor_i32(place(t, tokens, (size_t)(4 * N) * sizeof(*tokens)), 4 * N);
+
+    for (int64_t i = 0; i < 4 * N; i++)
+        draws[i] = (struct draw){.uniform = random_real(&t->stream),
+                                 .temperature = temperatures[i % 4],
+                                 .top_p = top_ps[i % 5],
+                                 .top_k = top_ks[i % 7],
+                                 .row = (int32_t)(i / 3 % N)};
+    const struct draw *where = place(t, draws, (size_t)(4 * N) * sizeof(*draws));
+    ops_sample(t->ops, &drawn, &logprobs, &logits, where);
+    ops_download(t->ops, tokens, drawn.data, (size_t)(4 * N) * sizeof(*tokens));
+    assert_int_equal(ops_sync(t->ops), 0);
+    for (int64_t i = 0; i < 4 * N; i++)
+        numbers[i] = (float)tokens[i];
+    struct tensor as_numbers = output(t, 4 * N, 0, 0);
+    ops_upload(t->ops, as_numbers.data, numbers, (size_t)(4 * N) * sizeof(*numbers));
+    free(draws);
+    free(tokens);
+    free(numbers);
 }
 
 static void run_token_logprob(struct trial *t)
@@ -405,6 +452,9 @@ static const struct row {
     {"attention_decode 20,3,3,20", run_attention_decode, {20, 3, 3, 20}, 4e-6},
     {"attention_decode 64,8,4,32", run_attention_decode, {64, 8, 4, 32}, 4e-6},
     {"attention_decode 9,20,1,64", run_attention_decode, {9, 20, 1, 64}, 4e-6},
+    {"sample 1,1", run_sample, {1, 1}, 4e-6},
+    {"sample 20,300", run_sample, {20, 300}, 4e-6},
+    {"sample 2,20011", run_sample, {2, 20011}, 4e-6},
     {"token_logprob 2,1", run_token_logprob, {2, 1}, 4e-6},
     {"token_logprob 7,37", run_token_logprob, {7, 37}, 4e-6},
     {"token_logprob 100,1024", run_token_logprob, {100, 1024}, 4e-6},

@@ -10,7 +10,7 @@ struct game {
     struct model_tape *tape;
     struct model_cache *cache;
     struct random_stream stream;
-    int32_t prompts[N_PROMPTS][MAX_PROMPT], n_prompt[N_PROMPTS];
+    int32_t prompts[N_PROMPTS][MAX_PROMPT], n_prompt[N_PROMPTS], computed[N_PROMPTS];
     int32_t completions[N_SEQUENCES][MAX_COMPLETION], length[N_SEQUENCES], done[N_SEQUENCES];
     int32_t prompt_slot[N_PROMPTS], sequence_slot[N_SEQUENCES], prompt_of[N_SEQUENCES];
     float logprobs[N_SEQUENCES][MAX_COMPLETION];   /* as decoding sees them */
@@ -54,8 +54,6 @@ static void open_game(struct game *game, const char *device, enum model_family f
     for (int s = 0; s < N_SEQUENCES; s++) {
         game->length[s] = 1 + (int32_t)random_below(&game->stream, MAX_COMPLETION);
         game->prompt_of[s] = (int32_t)random_below(&game->stream, N_PROMPTS);
-        for (int t = 0; t < game->length[s]; t++)
-            game->completions[s][t] = random_token(game);
     }
     shuffle(game, game->prompt_slot, N_PROMPTS);
     shuffle(game, game->sequence_slot, N_SEQUENCES);
@@ -69,56 +67,72 @@ static void close_game(struct game *game)
     ops_destroy(&game->ops);
 }
 
-/* Logits after the first `done` tokens of sequence s give the next one's log-probability. */
-static void note_logprob(struct game *game, int s, const float *logits)
+/* One batch: the next token of a random part of the sequences whose prompts are computed, in random
+ * order, and random pieces of the prompts that are not. Draws are what a sequence gets next. */
+struct round {
+    struct model_decode_row rows[N_SEQUENCES + N_PROMPTS * MAX_PROMPT];
+    struct draw draws[N_SEQUENCES];
+    int32_t drawer[N_SEQUENCES];   /* the sequence of a draw */
+    int n_rows, n_draws;
+};
+
+static void add_draw(struct game *game, struct round *round, int s)
 {
-    if (game->done[s] < game->length[s])
-        game->logprobs[s][game->done[s]] = model_logprob(
-            game->model, logits, game->completions[s][game->done[s]], game->temperature);
+    if (game->done[s] >= game->length[s])
+        return;
+    round->draws[round->n_draws] = (struct draw){.uniform = random_real(&game->stream),
+                                                 .temperature = game->temperature,
+                                                 .top_p = 1,
+                                                 .row = round->n_rows - 1};
+    round->drawer[round->n_draws++] = s;
 }
 
-static void play_prompts(struct game *game)
+static void add_sequence(struct game *game, struct round *round, int s)
 {
-    int V = model_shape(game->model)->vocab_size;
-    float *logits = mem_alloc((size_t)(N_PROMPTS * V), sizeof(float));
-    int32_t tokens[N_PROMPTS * MAX_PROMPT], segments[N_PROMPTS + 1] = {0};
+    int p = game->prompt_of[s];
 
-    for (int p = 0; p < N_PROMPTS; p++) {
-        memcpy(tokens + segments[p], game->prompts[p],
-               (size_t)game->n_prompt[p] * sizeof(int32_t));
-        segments[p + 1] = segments[p] + game->n_prompt[p];
-    }
-    REQUIRE_OK(model_prefill(game->model, game->cache, N_PROMPTS, tokens, segments,
-                             game->prompt_slot, logits));
-    for (int s = 0; s < N_SEQUENCES; s++)
-        note_logprob(game, s, logits + game->prompt_of[s] * V);
-    mem_free(logits);
+    if (game->computed[p] < game->n_prompt[p] || game->done[s] == game->length[s] ||
+        random_below(&game->stream, 3) == 0)
+        return;
+    round->rows[round->n_rows++] =
+        (struct model_decode_row){game->prompt_slot[p], game->sequence_slot[s], game->done[s] - 1,
+                                  game->completions[s][game->done[s] - 1]};
+    add_draw(game, round, s);
 }
 
-/* A random part of the unfinished sequences, in random order, one token each. */
+static void add_prompt(struct game *game, struct round *round, int p)
+{
+    int left = game->n_prompt[p] - game->computed[p];
+    int n = left ? (int)random_below(&game->stream, (uint64_t)left + 1) : 0;
+
+    for (int i = 0; i < n; i++, game->computed[p]++)
+        round->rows[round->n_rows++] =
+            (struct model_decode_row){game->prompt_slot[p], MODEL_PROMPT, game->computed[p],
+                                      game->prompts[p][game->computed[p]]};
+    for (int s = 0; n && n == left && s < N_SEQUENCES; s++)
+        if (game->prompt_of[s] == p)
+            add_draw(game, round, s);
+}
+
 static void play_round(struct game *game)
 {
-    int V = model_shape(game->model)->vocab_size, n = 0;
-    float *logits = mem_alloc((size_t)(N_SEQUENCES * V), sizeof(float));
-    struct model_decode_row rows[N_SEQUENCES];
-    int32_t order[N_SEQUENCES], chosen[N_SEQUENCES];
+    struct round round = {.n_rows = 0};
+    int32_t order[N_SEQUENCES], tokens[N_SEQUENCES];
+    float logprobs[N_SEQUENCES];
 
     shuffle(game, order, N_SEQUENCES);
-    for (int i = 0; i < N_SEQUENCES; i++) {
-        int s = order[i];
-        if (game->done[s] == game->length[s] || random_below(&game->stream, 3) == 0)
-            continue;
-        rows[n] = (struct model_decode_row){game->prompt_slot[game->prompt_of[s]],
-                                            game->sequence_slot[s], game->done[s],
-                                            game->completions[s][game->done[s]]};
-        chosen[n++] = s;
+    for (int i = 0; i < N_SEQUENCES; i++)
+        add_sequence(game, &round, order[i]);
+    shuffle(game, order, N_PROMPTS);
+    for (int i = 0; i < N_PROMPTS; i++)
+        add_prompt(game, &round, order[i]);
+    REQUIRE_OK(model_decode(game->model, game->cache, round.n_rows, round.rows, round.n_draws,
+                            round.draws, tokens, logprobs));
+    for (int i = 0; i < round.n_draws; i++) {
+        int s = round.drawer[i];
+        game->completions[s][game->done[s]] = tokens[i];
+        game->logprobs[s][game->done[s]++] = logprobs[i];
     }
-    REQUIRE_OK(model_decode(game->model, game->cache, n, rows, logits));
-    for (int i = 0; i < n; i++) {
-        game->done[chosen[i]]++;
-        note_logprob(game, chosen[i], logits + i * V);
-    }
-    mem_free(logits);
 }
 
 static int is_unfinished(const struct game *game)
@@ -167,7 +181,6 @@ static void play(const char *device, enum model_family family, uint64_t seed)
     struct game game;
 
     open_game(&game, device, family, seed);
-    play_prompts(&game);
     while (is_unfinished(&game))
         play_round(&game);
     assert_forward_agrees(&game, 0);
@@ -189,35 +202,36 @@ static void decoded_logprobs_equal_packed_ones_to_the_bit_on_the_reference(void 
         play("reference", (enum model_family)(seed % 3), seed);
 }
 
-static void prompts_of_more_than_one_batch_are_all_computed(void **state)
+/* More rows with logits than one chunk of the head has. */
+static void draws_of_more_than_one_chunk_are_those_of_each_alone(void **state)
 {
-    (void)state;
-    enum { N = 14, LENGTH = 600 };   /* over two batches of 4096 tokens */
+    enum { N = 530 };
     struct ops *ops = open_device("cpu");
     struct model *model = make_model(ops, MODEL_LLAMA);
-    int V = model_shape(model)->vocab_size;
-    struct model_cache *cache = NULL;
-    int32_t *tokens = mem_alloc(N * LENGTH, sizeof(int32_t)), segments[N + 1], slots[N];
-    float *together = mem_alloc((size_t)(N * V), sizeof(float));
-    float *alone = mem_alloc((size_t)V, sizeof(float));
+    struct model_decode_row *rows = mem_alloc(N, sizeof(*rows));
+    struct draw *draws = mem_alloc(N, sizeof(*draws));
+    int32_t *tokens = mem_alloc(N, sizeof(*tokens)), token;
+    float *logprobs = mem_alloc(N, sizeof(*logprobs)), logprob;
     struct random_stream stream = {.seed = 4};
+    struct model_cache *cache = NULL;
 
-    for (int i = 0; i < N * LENGTH; i++)
-        tokens[i] = (int32_t)random_below(&stream, (uint64_t)V);
-    for (int i = 0; i <= N; i++)
-        segments[i] = i * LENGTH;
-    for (int i = 0; i < N; i++)
-        slots[i] = N - 1 - i;
-    REQUIRE_OK(model_cache_create(&cache, model, N, LENGTH, 0, 0));
-    REQUIRE_OK(model_prefill(model, cache, N, tokens, segments, slots, together));
-    for (int i = 0; i < N; i += 6) {
-        int32_t one[2] = {0, LENGTH};
-        REQUIRE_OK(model_prefill(model, cache, 1, tokens + segments[i], one, slots, alone));
-        assert_memory_equal(alone, together + i * V, (size_t)V * sizeof(float));
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        rows[i] = (struct model_decode_row){0, MODEL_PROMPT, i, (int32_t)random_below(&stream, 50)};
+        draws[i] = (struct draw){random_real(&stream), 1, i % 2 ? 1 : 0.8f, 0, i};
     }
+    REQUIRE_OK(model_cache_create(&cache, model, 1, N, 0, 0));
+    REQUIRE_OK(model_decode(model, cache, N, rows, N, draws, tokens, logprobs));
+    for (int i = 0; i < N; i++) {
+        draws[i].row = 0;
+        REQUIRE_OK(model_decode(model, cache, 1, &rows[i], 1, &draws[i], &token, &logprob));
+        assert_int_equal(token, tokens[i]);
+        assert_memory_equal(&logprob, &logprobs[i], sizeof(logprob));
+    }
+    mem_free(rows);
+    mem_free(draws);
     mem_free(tokens);
-    mem_free(together);
-    mem_free(alone);
+    mem_free(logprobs);
     model_cache_destroy(&cache);
     model_destroy(&model);
     ops_destroy(&ops);
@@ -230,27 +244,26 @@ static void tokens_and_positions_out_of_range_are_refused(void **state)
     struct model_shape shape = small_shape(MODEL_LLAMA);
     struct model *model = NULL;
     struct model_cache *cache = NULL;
-    int32_t tokens[4] = {1, 2, 50, 3}, segments[2] = {0, 4}, slot = 0;
-    float logits[50];
+    struct model_decode_row rows[4];
 
     shape.max_positions = 5;
+    for (int i = 0; i < 4; i++)
+        rows[i] = (struct model_decode_row){0, MODEL_PROMPT, i, i == 2 ? 50 : 1};
     REQUIRE_OK(model_create(&model, ops, &shape, &model_frozen, 1));
     REQUIRE_OK(model_cache_create(&cache, model, 1, 8, 1, 8));
-    assert_int_equal(model_prefill(model, cache, 1, tokens, segments, &slot, logits),
-                     STATUS_FORMAT);
+    assert_int_equal(model_decode(model, cache, 4, rows, 0, NULL, NULL, NULL), STATUS_FORMAT);
     assert_non_null(strstr(status_reason(), "token id 50"));
-    tokens[2] = -1;
-    assert_int_equal(model_prefill(model, cache, 1, tokens, segments, &slot, logits),
-                     STATUS_FORMAT);
-    tokens[2] = 3;
-    REQUIRE_OK(model_prefill(model, cache, 1, tokens, segments, &slot, logits));
-    struct model_decode_row row = {0, 0, 0, 7};
-    REQUIRE_OK(model_decode(model, cache, 1, &row, logits));
-    row.position = 1;
-    assert_int_equal(model_decode(model, cache, 1, &row, logits), STATUS_CONFIG);
+    rows[2].token = -1;
+    assert_int_equal(model_decode(model, cache, 4, rows, 0, NULL, NULL, NULL), STATUS_FORMAT);
+    rows[2].token = 3;
+    REQUIRE_OK(model_decode(model, cache, 4, rows, 0, NULL, NULL, NULL));
+    rows[0] = (struct model_decode_row){0, 0, 0, 7};
+    REQUIRE_OK(model_decode(model, cache, 1, rows, 0, NULL, NULL, NULL));
+    rows[0].position = 1;
+    assert_int_equal(model_decode(model, cache, 1, rows, 0, NULL, NULL, NULL), STATUS_CONFIG);
     assert_non_null(strstr(status_reason(), "max_position_embeddings"));
-    row = (struct model_decode_row){0, 0, 0, 1 << 20};
-    assert_int_equal(model_decode(model, cache, 1, &row, logits), STATUS_FORMAT);
+    rows[0] = (struct model_decode_row){0, 0, 0, 1 << 20};
+    assert_int_equal(model_decode(model, cache, 1, rows, 0, NULL, NULL, NULL), STATUS_FORMAT);
     model_cache_destroy(&cache);
     model_destroy(&model);
     ops_destroy(&ops);
@@ -261,7 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decoded_logprobs_equal_packed_ones_to_the_bit_on_the_cpu),
         cmocka_unit_test(decoded_logprobs_equal_packed_ones_to_the_bit_on_the_reference),
-        cmocka_unit_test(prompts_of_more_than_one_batch_are_all_computed),
+        cmocka_unit_test(draws_of_more_than_one_chunk_are_those_of_each_alone),
         cmocka_unit_test(tokens_and_positions_out_of_range_are_refused),
     };
 

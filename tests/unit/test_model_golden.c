@@ -127,16 +127,16 @@ static void check_greedy(struct golden *golden)
     int V = model_shape(golden->model)->vocab_size;
     float *logits = mem_alloc((size_t)V, sizeof(float));
     struct model_cache *cache = NULL;
-    int32_t *prompt = NULL, *expected = NULL, segments[2] = {0, N_PROMPT}, slot = 0;
+    int32_t *prompt = NULL, *expected = NULL;
 
     assert_true(golden_numbers(golden, "greedy.prompt", &prompt, N_PROMPT));
     assert_true(golden_numbers(golden, "greedy.tokens", &expected, N_NEW));
     REQUIRE_OK(model_cache_create(&cache, golden->model, 1, N_PROMPT, 1, N_NEW));
-    REQUIRE_OK(model_prefill(golden->model, cache, 1, prompt, segments, &slot, logits));
+    prompt_logits(golden->model, cache, prompt, N_PROMPT, logits);
     for (int i = 0; i < N_NEW; i++) {
         struct model_decode_row row = {0, 0, i, largest_of(logits, V)};
         assert_int_equal(row.token, expected[i]);
-        REQUIRE_OK(model_decode(golden->model, cache, 1, &row, logits));
+        decode_logits(golden->model, cache, 1, &row, logits);
     }
     model_cache_destroy(&cache);
     mem_free(prompt);

@@ -86,7 +86,7 @@ static inline void assert_near(struct golden *golden, const char *name, const st
         fail_msg("%s on %s: off by %g, largest %g", name, ops_name(golden->ops), worst, largest);
 }
 
-/* Logits of every target row, each by a prefill of the tokens up to it; to be freed. */
+/* Logits of every target row, each by a prompt of the tokens up to it; to be freed. */
 static inline float *golden_logits(struct golden *golden)
 {
     const struct model_batch *batch = &golden->batch;
@@ -96,11 +96,9 @@ static inline float *golden_logits(struct golden *golden)
 
     REQUIRE_OK(model_cache_create(&cache, golden->model, 1, N_TOKENS, 0, 0));
     for (int i = 0; i < N_TARGETS; i++) {
-        int32_t row = batch->target_rows[i], slot = 0;
-        int32_t start = row - batch->positions[row];
-        int32_t segments[2] = {0, batch->positions[row] + 1};
-        REQUIRE_OK(model_prefill(golden->model, cache, 1, batch->tokens + start, segments, &slot,
-                                 logits + (size_t)i * (size_t)V));
+        int32_t row = batch->target_rows[i], start = row - batch->positions[row];
+        prompt_logits(golden->model, cache, batch->tokens + start, batch->positions[row] + 1,
+                      logits + (size_t)i * (size_t)V);
     }
     model_cache_destroy(&cache);
     return logits;

@@ -14,7 +14,7 @@
 #include "common/files.h"
 #include "common/random.h"
 #include "common/status.h"
-#include "model/model.h"
+#include "model/internal.h"
 
 #define REQUIRE_OK(call)                                                                           \
     do {                                                                                           \
@@ -83,6 +83,32 @@ static inline float *values_of(struct ops *ops, const struct tensor *tensor)
     ops_download(ops, values, tensor->data, n * sizeof(float));
     REQUIRE_OK(ops_sync(ops));
     return values;
+}
+
+/* Runs rows and brings the logits of the last one to the host. */
+static inline void decode_logits(struct model *model, struct model_cache *cache, int n,
+                                 const struct model_decode_row *rows, float *logits)
+{
+    const struct draw likeliest = {.top_p = 1, .row = n - 1};
+    float logprob;
+    int32_t token;
+
+    REQUIRE_OK(model_decode(model, cache, n, rows, 1, &likeliest, &token, &logprob));
+    ops_download(model->ops, logits, cache->tape->views.logits.data,
+                 (size_t)model->shape.vocab_size * sizeof(*logits));
+    REQUIRE_OK(ops_sync(model->ops));
+}
+
+/* A whole prompt into slot 0, and the logits of its last token. */
+static inline void prompt_logits(struct model *model, struct model_cache *cache,
+                                 const int32_t *tokens, int n, float *logits)
+{
+    struct model_decode_row *rows = mem_alloc((size_t)n, sizeof(*rows));
+
+    for (int i = 0; i < n; i++)
+        rows[i] = (struct model_decode_row){0, MODEL_PROMPT, i, tokens[i]};
+    decode_logits(model, cache, n, rows, logits);
+    mem_free(rows);
 }
 
 #endif

@@ -74,14 +74,11 @@ static void check_logits(struct golden *golden)
     float *logits = mem_alloc((size_t)N_TOKENS * (size_t)V, sizeof(float));
     struct tensor like = tensor_2d(NULL, N_TOKENS, V);
     struct model_cache *cache = NULL;
-    int32_t slot = 0;
 
     REQUIRE_OK(model_cache_create(&cache, golden->model, 1, N_TOKENS, 0, 0));
-    for (int n = 1; n <= N_TOKENS; n++) {
-        int32_t segments[2] = {0, n};
-        REQUIRE_OK(model_prefill(golden->model, cache, 1, golden->tokens, segments, &slot,
-                                 logits + (size_t)(n - 1) * (size_t)V));
-    }
+    for (int n = 1; n <= N_TOKENS; n++)
+        prompt_logits(golden->model, cache, golden->tokens, n,
+                      logits + (size_t)(n - 1) * (size_t)V);
     assert_near(golden, "logits", &like, logits, 1.0);
     model_cache_destroy(&cache);
     mem_free(logits);
@@ -123,20 +120,20 @@ static void check_greedy(struct golden *golden)
     enum { N_PROMPT = 5, N_NEW = 16 };
     int V = model_shape(golden->model)->vocab_size;
     float *logits = mem_alloc((size_t)V, sizeof(float));
-    int32_t prompt[N_PROMPT], expected[N_NEW], segments[2] = {0, N_PROMPT}, slot = 0;
+    int32_t prompt[N_PROMPT], expected[N_NEW];
     struct model_cache *cache = NULL;
 
     read_numbers(golden, "greedy.prompt", prompt, N_PROMPT);
     read_numbers(golden, "greedy.tokens", expected, N_NEW);
     REQUIRE_OK(model_cache_create(&cache, golden->model, 1, N_PROMPT, 1, N_NEW));
-    REQUIRE_OK(model_prefill(golden->model, cache, 1, prompt, segments, &slot, logits));
+    prompt_logits(golden->model, cache, prompt, N_PROMPT, logits);
     for (int i = 0; i < N_NEW; i++) {
         struct model_decode_row row = {0, 0, i, 0};
         for (int v = 1; v < V; v++)
             if (logits[v] > logits[row.token])
                 row.token = v;
         assert_int_equal(row.token, expected[i]);
-        REQUIRE_OK(model_decode(golden->model, cache, 1, &row, logits));
+        decode_logits(golden->model, cache, 1, &row, logits);
     }
     model_cache_destroy(&cache);
     mem_free(logits);

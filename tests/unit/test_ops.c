@@ -235,10 +235,11 @@ static void call_attention_behind_two_segments(struct ops *ops)
 
 static void call_decode_without_keys(struct ops *ops)
 {
-    struct tensor q = tensor_3d(pool_of_floats, 1, 1, 2);
-    struct attention_keys keys = {.n = {0, 0}};
+    static const int32_t none[4] = {0};
+    struct tensor q = tensor_3d(pool_of_floats, 1, 1, 2), runs = tensor_i32(none, 4);
+    struct kv_cache cache = {.n_rows = 16, .K = 1, .D = 2, .data = pool_of_floats};
 
-    ops_attention_decode(ops, &q, &q, &keys, 1);
+    ops_attention_decode(ops, &q, &q, &cache, &runs);
 }
 
 static void call_carve_of_full_arena(struct ops *ops)
@@ -293,7 +294,11 @@ static void ops_of_no_rows_do_nothing(void **state)
     ops_token_logprob(ops, &vector, NULL, &none, &targets, 1);
     ops_token_logprob_backward(ops, &none, &vector, &targets, 1);
     ops_attention(ops, &heads, NULL, &heads, &heads, &heads, &segments, NULL);
-    ops_attention_decode(ops, &heads, &heads, NULL, 1);
+    struct kv_cache cache = {.n_rows = 0, .K = 2, .D = 2};
+    ops_cache_store(ops, &cache, &heads, &heads, &targets);
+    ops_attention_decode(ops, &heads, &heads, &cache, &targets);
+    struct tensor tokens = tensor_i32(NULL, 0);
+    ops_sample(ops, &tokens, &vector, &none, NULL);
     ops_add(ops, &none, &none);
     assert_true(ops_all_finite(ops, &none));
     assert_true(ops_sum_squares(ops, &none) == 0);

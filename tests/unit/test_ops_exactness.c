@@ -344,6 +344,7 @@ static void threads_change_nothing(void **state)
     run_everything(*state, 1, &one);
     assert_all_same(*state, 2, &one);
     assert_all_same(*state, 3, &one);
+    assert_all_same(*state, 9, &one);
     assert_all_same(*state, 0, &one);
     free(one.data);
 }
@@ -387,54 +388,122 @@ static void free_decode(struct decode_data *d)
     free(d->full);
 }
 
-static struct attention_keys cut_keys(const struct decode_data *d, int n, int cut)
+enum { OWN = (KEYS + 15) / 16 * 16 };   /* where the second run starts */
+
+/* Keys 0 .. cut - 1 are the first run, the rest the second. What lay there before is noise. */
+static void fill_cache(struct ops *ops, struct kv_cache *cache, const struct decode_data *d,
+                       int cut)
 {
-    return (struct attention_keys){
-        .k = {d->k, d->k + cut * K * D},
-        .v = {d->v, d->v + cut * K * D},
-        .n = {cut, n - cut},
-    };
+    struct tensor k = tensor_3d(d->k, KEYS, K, D), v = tensor_3d(d->v, KEYS, K, D);
+    int32_t index[KEYS];
+
+    memset(cache->data, cut % 2 ? 0x7f : 0xff, ops_cache_bytes(cache));
+    for (int j = 0; j < KEYS; j++)
+        index[j] = j < cut ? j : OWN + j - cut;
+    struct tensor rows = tensor_i32(index, KEYS);
+    ops_cache_store(ops, cache, &k, &v, &rows);
+}
+
+static void set_run(int32_t *run, int n, int cut)
+{
+    run[0] = 0;
+    run[1] = n < cut ? n : cut;
+    run[2] = OWN;
+    run[3] = n < cut ? 0 : n - cut;
+}
+
+static struct kv_cache make_cache(void)
+{
+    struct kv_cache cache = {.n_rows = 2 * OWN, .K = K, .D = D};
+
+    cache.data = calloc(1, ops_cache_bytes(&cache));
+    return cache;
 }
 
 static void a_decoded_row_equals_that_of_the_whole_segment_at_every_cut(void **state)
 {
     struct ops *ops = open_ops(*state, 2);
+    struct kv_cache cache = make_cache();
     struct decode_data d;
     float row[H * D];
 
     make_decode(ops, &d);
-    for (int n = 1; n <= KEYS; n++)
-        for (int cut = 0; cut <= n; cut++) {
-            struct attention_keys keys = cut_keys(&d, n, cut);
+    for (int cut = 0; cut <= KEYS; cut++) {
+        fill_cache(ops, &cache, &d, cut);
+        for (int n = cut > 3 ? cut - 2 : 1; n <= KEYS; n++) {
+            int32_t run[4];
+            set_run(run, n, cut);
             struct tensor q = tensor_3d(d.q + (n - 1) * H * D, 1, H, D);
-            struct tensor out = tensor_3d(row, 1, H, D);
-            ops_attention_decode(ops, &out, &q, &keys, K);
+            struct tensor out = tensor_3d(row, 1, H, D), runs = tensor_i32(run, 4);
+            ops_attention_decode(ops, &out, &q, &cache, &runs);
             assert_same_bits(row, d.full + (n - 1) * H * D, H * D);
         }
+    }
+    free(cache.data);
     free_decode(&d);
     ops_destroy(&ops);
 }
 
-/* Every row continues the same prompt of `cut` keys, so that they are computed together. */
-static void sequences_that_share_a_prompt_do_not_disturb_each_other(void **state)
+/* The tokens of the prompt and what follows it, in one batch: neighbours share their first run. */
+static void rows_that_share_a_prompt_do_not_disturb_each_other(void **state)
 {
     struct ops *ops = open_ops(*state, 2);
+    struct kv_cache cache = make_cache();
     struct decode_data d;
     float *rows = calloc(KEYS * H * D, sizeof(*rows));
 
     make_decode(ops, &d);
-    for (int cut = 0; cut < KEYS; cut += 7) {
-        struct attention_keys keys[KEYS];
-        int n = KEYS - cut;
-        for (int i = 0; i < n; i++)
-            keys[i] = cut_keys(&d, cut + i + 1, cut);
-        struct tensor q = tensor_3d(d.q + cut * H * D, n, H, D), out = tensor_3d(rows, n, H, D);
-        ops_attention_decode(ops, &out, &q, keys, K);
-        assert_same_bits(rows, d.full + cut * H * D, (int64_t)n * H * D);
-    }
+    for (int cut = 0; cut <= KEYS; cut += 7)
+        for (int first = 0; first < KEYS; first += 13) {
+            int32_t run[4 * KEYS];
+            int n = KEYS - first;
+            fill_cache(ops, &cache, &d, cut);
+            for (int i = 0; i < n; i++)
+                set_run(run + 4 * i, first + i + 1, cut);
+            struct tensor q = tensor_3d(d.q + first * H * D, n, H, D);
+            struct tensor out = tensor_3d(rows, n, H, D), runs = tensor_i32(run, 4 * n);
+            ops_attention_decode(ops, &out, &q, &cache, &runs);
+            assert_same_bits(rows, d.full + first * H * D, (int64_t)n * H * D);
+        }
     free(rows);
+    free(cache.data);
     free_decode(&d);
     ops_destroy(&ops);
+}
+
+/* A draw alone, among others, and on other threads; its log-probability is that of learning. */
+static void draws_do_not_depend_on_each_other(void **state)
+{
+    enum { WIDE = 40000, DRAWS = 24 };
+    float *logits_data = random_floats(3 * WIDE, 70), together[DRAWS], alone, learned;
+    int32_t tokens[DRAWS], token;
+    struct draw draws[DRAWS];
+
+    for (int i = 0; i < DRAWS; i++)
+        draws[i] = (struct draw){.uniform = (i + 0.37) / DRAWS,
+                                 .temperature = i % 4 == 3 ? 0 : 0.6f + 0.2f * (float)(i % 4),
+                                 .top_p = i % 5 > 2 ? 0.9f : 1,
+                                 .top_k = i % 7 > 4 ? 50 : 0,
+                                 .row = i / 9};
+    for (int threads = 1; threads <= 3; threads += 2) {
+        struct ops *ops = open_ops(*state, threads);
+        struct tensor logits = tensor_2d(logits_data, 3, WIDE);
+        struct tensor all = tensor_i32(tokens, DRAWS), logprobs = tensor_1d(together, DRAWS);
+        ops_sample(ops, &all, &logprobs, &logits, draws);
+        for (int i = 0; i < DRAWS; i++) {
+            struct tensor one = tensor_i32(&token, 1), logprob = tensor_1d(&alone, 1);
+            struct tensor row = tensor_2d(logits_data + draws[i].row * WIDE, 1, WIDE);
+            struct tensor wanted = tensor_1d(&learned, 1);
+            ops_sample(ops, &one, &logprob, &logits, &draws[i]);
+            assert_int_equal(token, tokens[i]);
+            assert_same_bits(&alone, &together[i], 1);
+            ops_token_logprob(ops, &wanted, NULL, &row, &one,
+                              draws[i].temperature > 0 ? draws[i].temperature : 1);
+            assert_same_bits(&alone, &learned, 1);
+        }
+        ops_destroy(&ops);
+    }
+    free(logits_data);
 }
 
 static void entropy_does_not_change_the_logprob(void **state)
@@ -511,9 +580,12 @@ int main(void)
         ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu"),
         ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu:avx2"),
         ON(a_decoded_row_equals_that_of_the_whole_segment_at_every_cut, "cpu:baseline"),
-        ON(sequences_that_share_a_prompt_do_not_disturb_each_other, "cpu"),
-        ON(sequences_that_share_a_prompt_do_not_disturb_each_other, "cpu:avx2"),
-        ON(sequences_that_share_a_prompt_do_not_disturb_each_other, "cpu:baseline"),
+        ON(draws_do_not_depend_on_each_other, "cpu"),
+        ON(draws_do_not_depend_on_each_other, "cpu:avx2"),
+        ON(draws_do_not_depend_on_each_other, "cpu:baseline"),
+        ON(rows_that_share_a_prompt_do_not_disturb_each_other, "cpu"),
+        ON(rows_that_share_a_prompt_do_not_disturb_each_other, "cpu:avx2"),
+        ON(rows_that_share_a_prompt_do_not_disturb_each_other, "cpu:baseline"),
         ON(entropy_does_not_change_the_logprob, "cpu"),
         ON(entropy_does_not_change_the_logprob, "cpu:avx2"),
     };

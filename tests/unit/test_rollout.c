@@ -56,10 +56,12 @@ static int teardown(void **state)
 
 static void open_rollout(struct fixture *f, int max_sequences)
 {
+    /* From a few tokens of a prompt at a time to all prompts at once. */
+    int max_tokens = max_sequences * max_sequences;
+    const struct rollout_limits limits = {max_sequences, MAX_PROMPT, MAX_COMPLETION, max_tokens};
+
     rollout_destroy(&f->rollout);
-    assert_int_equal(rollout_create(&f->rollout, f->model, f->tokenizer, 1, max_sequences,
-                                    MAX_PROMPT, MAX_COMPLETION),
-                     STATUS_OK);
+    assert_int_equal(rollout_create(&f->rollout, f->model, f->tokenizer, 1, &limits), STATUS_OK);
 }
 
 /* Steps until idle and files each group under its lease. */
@@ -492,9 +494,9 @@ static void a_completion_beyond_the_models_positions_is_refused(void **state)
     struct fixture *f = *state;
     struct task task = tiny_task(1, prompts[3]);
     struct sampling sampling = tiny_sampling();
+    const struct rollout_limits limits = {2, MAX_PROMPT, 200, 64};
 
-    assert_int_equal(
-        rollout_create(&f->rollout, f->model, f->tokenizer, 1, 2, MAX_PROMPT, 200), STATUS_OK);
+    assert_int_equal(rollout_create(&f->rollout, f->model, f->tokenizer, 1, &limits), STATUS_OK);
     sampling.max_completion_length = 97;
     assert_int_equal(rollout_submit(f->rollout, 1, &task, &sampling), STATUS_FORMAT);
     assert_non_null(strstr(status_reason(), "128 positions"));

@@ -81,9 +81,7 @@ static int setup(void **state)
                                           .name = NAME,
                                           .device = "cpu",
                                           .threads = 1,
-                                          .max_sequences = 6,
-                                          .max_prompt = 32,
-                                          .max_completion = 48,
+                                          .limits = {6, 32, 48, 24},
                                           .lost_ms = LONG_MS};
     f->stops[0] = TINY_EOS;
     f->n_stops = 1;
