@@ -69,8 +69,12 @@ void cuda_attention_backward(void *context, struct tensor *d_q, struct tensor *d
                              const struct tensor *v, const struct tensor *out,
                              const struct tensor *lse, const struct tensor *segments,
                              const struct tensor *prefixes);
+void cuda_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,
+                      const struct tensor *v, const struct tensor *rows);
 void cuda_attention_decode(void *context, struct tensor *out, const struct tensor *q,
-                           const struct attention_keys *keys, int n_kv_heads);
+                           const struct kv_cache *cache, const struct tensor *runs);
+void cuda_sample(void *context, struct tensor *tokens, struct tensor *logprobs,
+                 const struct tensor *logits, const struct draw *draws);
 void cuda_token_logprob(void *context, struct tensor *logprob, struct tensor *entropy,
                         const struct tensor *logits, const struct tensor *targets,
                         float temperature);

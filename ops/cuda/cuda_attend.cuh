@@ -57,23 +57,25 @@ template <int D_PAD, int TERMS> struct key_tile {
 /* A warp's queries: rows g and g + 8 of lane 4 g + t. */
 template <int D_PAD, int TERMS> struct attend {
     typedef key_tile<D_PAD, TERMS> tile;
-    float q[D_PAD / 32][2][8];         /* eight neighbours of each row, 32 apart */
+    /* The widest do not fit beside their terms: read again for every block of keys. */
+    static constexpr bool KEEPS_Q = D_PAD * TERMS < 384;
+    const float *query[2];
+    int width;
+    float q[KEEPS_Q ? D_PAD / 32 : 1][2][8];   /* eight neighbours of each row, 32 apart */
     float out[D_PAD / 8][4];
     float maximum[2], sum[2];
 
     /* Queries whose pointer is NULL are 0. */
     __device__ __forceinline__ void start(const float *const (&row)[2], int D)
     {
-        int t = (int)threadIdx.x % 4;
+        query[0] = row[0];
+        query[1] = row[1];
+        width = D;
         UNROLL
-        for (int c = 0; c < D_PAD / 32; c++)
+        for (int c = 0; KEEPS_Q && c < D_PAD / 32; c++)
             UNROLL
             for (int half = 0; half < 2; half++)
-                UNROLL
-                for (int i = 0; i < 8; i++) {
-                    int d = 32 * c + 8 * t + i;
-                    q[c][half][i] = row[half] && d < D ? row[half][d] : 0.0f;
-                }
+                load_query(q[c][half], c, half);
         UNROLL
         for (int i = 0; i < D_PAD / 8; i++)
             UNROLL
@@ -81,6 +83,14 @@ template <int D_PAD, int TERMS> struct attend {
                 out[i][r] = 0;
         maximum[0] = maximum[1] = -INFINITY;
         sum[0] = sum[1] = 0;
+    }
+
+    __device__ __forceinline__ void load_query(float (&to)[8], int c, int half) const
+    {
+        int first = 32 * c + 8 * ((int)threadIdx.x % 4);
+        UNROLL
+        for (int i = 0; i < 8; i++)
+            to[i] = query[half] && first + i < width ? query[half][first + i] : 0.0f;
     }
 
     /* score[n][r] of key 8 n + 2 t + r % 2 and row g + r / 2 * 8 */
@@ -95,10 +105,13 @@ template <int D_PAD, int TERMS> struct attend {
         for (int c = 0; c < D_PAD / 32; c++) {
             unsigned a[TERMS][2][4];
             UNROLL
-            for (int half = 0; half < 2; half++)
+            for (int half = 0; half < 2; half++) {
+                float again[8];
+                if (!KEEPS_Q)
+                    load_query(again, c, half);
                 UNROLL
                 for (int i = 0; i < 2; i++) {
-                    const float *from = &q[c][half][4 * i];
+                    const float *from = (KEEPS_Q ? q[KEEPS_Q ? c : 0][half] : again) + 4 * i;
                     float4 value = make_float4(from[0], from[1], from[2], from[3]);
                     UNROLL
                     for (int term = 0; term < TERMS; term++) {
@@ -107,6 +120,7 @@ template <int D_PAD, int TERMS> struct attend {
                         a[term][i][half + 2] = bits.y;
                     }
                 }
+            }
             UNROLL
             for (int n = 0; n < KEY_BLOCK / 8; n++)
                 UNROLL

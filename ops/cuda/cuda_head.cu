@@ -1,32 +1,5 @@
 /* The loss head: log-probability, entropy and gradient of a row of logits, by one block. */
-#include "ops/cuda/cuda.cuh"
-
-struct row_sums {
-    float maximum;
-    double sum;        /* of exp(z - max) */
-    double weighted;   /* of exp(z - max) (z - max) */
-};
-
-/* z = row * factor: the one code path of log-probabilities, their entropy and their gradient. */
-static __device__ struct row_sums sum_row(const float *row, int64_t V, float factor,
-                                          double *room)
-{
-    float maximum = -INFINITY, sum = 0, weighted = 0;
-    struct row_sums sums;
-
-    for (int64_t i = threadIdx.x; i < V; i += ROW_THREADS)
-        maximum = fmaxf(maximum, row[i] * factor);
-    sums.maximum = block_max<ROW_THREADS>(maximum, (float *)room);
-    for (int64_t i = threadIdx.x; i < V; i += ROW_THREADS) {
-        float z = row[i] * factor - sums.maximum, e = exp_f32(z);
-        sum += e;
-        /* exp(z) is 0 below -87.3; the bound keeps 0 * -inf out. */
-        weighted = fmaf(e, fmaxf(z, -100.0f), weighted);
-    }
-    sums.sum = block_sum<ROW_THREADS>((double)sum, room);
-    sums.weighted = block_sum<ROW_THREADS>((double)weighted, room);
-    return sums;
-}
+#include "ops/cuda/cuda_head.cuh"
 
 static __global__ void __launch_bounds__(ROW_THREADS)
     token_logprob(float *logprob, float *entropy, const float *logits, const int32_t *targets,
@@ -38,10 +11,9 @@ static __global__ void __launch_bounds__(ROW_THREADS)
 
     if (threadIdx.x)
         return;
-    double logarithm = log(sums.sum), target = row[targets[blockIdx.x]] * factor;
-    logprob[blockIdx.x] = (float)(target - (double)sums.maximum - logarithm);
+    logprob[blockIdx.x] = logprob_of(row[targets[blockIdx.x]], factor, sums);
     if (entropy)
-        entropy[blockIdx.x] = (float)(logarithm - sums.weighted / sums.sum);
+        entropy[blockIdx.x] = (float)(log(sums.sum) - sums.weighted / sums.sum);
 }
 
 static __global__ void __launch_bounds__(ROW_THREADS)
