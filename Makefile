@@ -109,6 +109,7 @@ ISA_avx512   = -DKERNEL_ISA=avx512 -DVECTOR_BYTES=64 -mavx512f -mavx512bw -mavx5
 
 TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_*.c))
 TESTS    += $(patsubst tests/parity/%.c,$(OUT)/tests/%,$(wildcard tests/parity/parity_*.c))
+TESTS    += $(OUT)/tests/parity_emulation
 TESTS    += $(patsubst tests/integration/%.c,$(OUT)/tests/%,$(wildcard tests/integration/integration_*.c))
 BENCHES  := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/bench_*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -256,6 +257,10 @@ $(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libhone.a
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c,$^) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 # These also compute on the emulated GPU.
 $(addprefix $(OUT)/tests/test_model_,golden precision decode): $(EMULATED)
+$(OUT)/tests/parity_emulation: $(OUT)/emulated/tests/parity/parity_emulation.o $(filter $(OUT)/emulated/ops/cuda/emulation/%,$(EMULATED))
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(shell pkg-config --libs cmocka)
 $(OUT)/tests/parity_%: tests/parity/parity_%.c $(EMULATED) $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

@@ -104,8 +104,9 @@ void wait_for_block(const char *file, int line);
 const unsigned char *exchange(unsigned mask, const void *data, size_t bytes, const char *file,
                               int line);
 int lane_id(void);
-/* Ends the launch. */
-[[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Ends the launch and does not return; not marked so, because AddressSanitizer would take the stack
+ * of a fiber for the thread's. */
+void end_launch(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 template <typename... P> void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block,
                                      cudaStream_t, std::type_identity_t<P>... arguments)
@@ -144,7 +145,8 @@ template <typename T> T shuffle(unsigned mask, T value, int from, bool inside, c
     if (!inside)
         return value;
     if (!(mask >> from & 1))
-        fail("%s:%d: a shuffle reads lane %d, which is not in mask %08x", file, line, from, mask);
+        end_launch("%s:%d: a shuffle reads lane %d, which is not in mask %08x", file, line, from,
+                   mask);
     return fetch<T>(posts, from);
 }
 }   // namespace emulation

@@ -62,7 +62,7 @@ static void leave(void)
     fiber_switch(&threads[current].fiber, &scheduler);
 }
 
-void fail(const char *format, ...)
+void end_launch(const char *format, ...)
 {
     va_list arguments;
 
@@ -99,7 +99,7 @@ void *shared_memory(const void *site, size_t bytes)
         if (it->site && it->used)
             return it->data;
         if (total + bytes > SHARED_LIMIT)
-            fail("%zu bytes of shared memory, at most %d", total + bytes, SHARED_LIMIT);
+            end_launch("%zu bytes of shared memory, at most %d", total + bytes, SHARED_LIMIT);
         if (!it->site)
             it->data = memory_map(bytes, &it->pages, &it->page_bytes);
         it->site = site;
@@ -108,7 +108,8 @@ void *shared_memory(const void *site, size_t bytes)
         memset(it->data, MEMORY_POISON, bytes);
         return it->data;
     }
-    fail("more than %d shared arrays", MOST_SHARED);
+    end_launch("more than %d shared arrays", MOST_SHARED);
+    return NULL;
 }
 
 static void free_shared(void)
@@ -133,7 +134,7 @@ void wait_for_block(const char *file, int line)
     n_at_barrier = 0;
     for (int i = 0; i < n_threads; i++) {
         if (threads[i].line != line || threads[i].file != file)
-            fail("%s:%d: a divergent barrier: thread %d waits at %s:%d", file, line, i,
+            end_launch("%s:%d: a divergent barrier: thread %d waits at %s:%d", file, line, i,
                  threads[i].file, threads[i].line);
         threads[i].state = READY;
     }
@@ -148,9 +149,9 @@ const unsigned char *exchange(unsigned mask, const void *data, size_t bytes, con
     unsigned char *posts = warp->posts[self->n_exchanges++ % 2];
 
     if (!(mask >> lane_id() & 1))
-        fail("%s:%d: lane %d is not in its own mask %08x", file, line, lane_id(), mask);
+        end_launch("%s:%d: lane %d is not in its own mask %08x", file, line, lane_id(), mask);
     if (bytes > POST_BYTES)
-        fail("%s:%d: an exchange of %zu bytes", file, line, bytes);
+        end_launch("%s:%d: an exchange of %zu bytes", file, line, bytes);
     memcpy(posts + lane_id() * POST_BYTES, data, bytes);
     self->file = file;
     self->line = line;
@@ -166,7 +167,7 @@ const unsigned char *exchange(unsigned mask, const void *data, size_t bytes, con
             continue;
         if (lanes[i].mask != mask || lanes[i].line != line || lanes[i].file != file ||
             lanes[i].n_exchanges % 2 != self->n_exchanges % 2)
-            fail("%s:%d: lane %d exchanges at %s:%d with mask %08x, not %08x", file, line, i,
+            end_launch("%s:%d: lane %d exchanges at %s:%d with mask %08x, not %08x", file, line, i,
                  lanes[i].file, lanes[i].line, lanes[i].mask, mask);
         lanes[i].state = READY;
     }
@@ -321,7 +322,8 @@ void ldmatrix_x4_trans(unsigned (&r)[4], const uint16_t *row, const char *file, 
     int g = emulation::lane_id() / 4, t = emulation::lane_id() % 4;
 
     if ((uintptr_t)row % 16)
-        emulation::fail("%s:%d: ldmatrix of an address that is no multiple of 16", file, line);
+        emulation::end_launch("%s:%d: ldmatrix of an address that is no multiple of 16", file,
+                              line);
     for (int matrix = 0; matrix < 4; matrix++) {
         auto first = emulation::fetch<const uint16_t *>(posts, 8 * matrix + 2 * t);
         auto second = emulation::fetch<const uint16_t *>(posts, 8 * matrix + 2 * t + 1);
