@@ -35,16 +35,12 @@ static int parse_variant(const char *variant, int *device, int *terms)
 {
     char *end;
     long number = strtol(variant, &end, 10);
+    const char *rest = end != variant && *end == ',' ? end + 1 : end;
+    bool of_bf16 = strcmp(rest, "bf16") == 0;
 
-    *terms = 3;
-    if (end != variant && *end == ',')
-        end++;
-    if (strcmp(end, "bf16") == 0) {
-        *terms = 1;
-        end += strlen(end);
-    }
     *device = (int)number;
-    if (*end || number < 0 || number > 1024)
+    *terms = of_bf16 ? 1 : 3;
+    if ((of_bf16 ? rest == end && rest != variant : *end != '\0') || number < 0 || number > 1024)
         return status_fail(STATUS_UNSUPPORTED,
                            "device \"%s:%s\": use \"%s:0\", or \"%s:0,bf16\" for products of "
                            "bfloat16", cuda_backend_name, variant, cuda_backend_name,
