@@ -111,12 +111,12 @@ TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_
 TESTS    += $(patsubst tests/parity/%.c,$(OUT)/tests/%,$(wildcard tests/parity/parity_*.c))
 TESTS    += $(OUT)/tests/parity_emulation
 TESTS    += $(patsubst tests/integration/%.c,$(OUT)/tests/%,$(wildcard tests/integration/integration_*.c))
-BENCHES  := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/bench_*.c))
+BENCHES  := $(patsubst bench/%.c,$(OUT)/bench/%,$(filter-out bench/bench_gpu.c,$(wildcard bench/bench_*.c)))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
 
 .SECONDARY:
-.PHONY: all demo test check bench bench-record bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check bench gpu-check cuda-ptxas bench-record bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -148,6 +148,16 @@ bench: $(BENCHES)   ## speed of the arithmetic and of the engine, beside the mac
 
 bench-record: $(OUT)/bench/bench_model   ## the engine's rows, appended to bench/history.tsv
 	@for d in f32 bf16; do $< --dtype $$d --tsv bench/history.tsv || exit 1; done
+
+# Without the emulation these programs look for a real card.
+GPU_TESTS := parity_devices parity_cuda test_model_golden test_model_precision test_model_decode
+gpu-check:   ## with an NVIDIA card: parity, exactness, a GRPO run beside the CPU's, kernels and roofline
+	@$(if $(HAS_CUDA),,echo "gpu-check: no CUDA toolkit found (tools/find_cuda); install it or set CUDA_HOME"; exit 1;) \
+	$(MAKE) --no-print-directory all $(GPU_TESTS:%=$(OUT)/gpu/%) $(OUT)/bench/bench_gpu && \
+	tools/gpu_check $(OUT)
+
+cuda-ptxas:   ## docs/ptxas.md: registers and spills of every kernel, as ptxas reports them
+	@$(if $(HAS_CUDA),,echo "cuda-ptxas: no CUDA toolkit found"; exit 1;) tools/list_ptxas $(CUDA) $(CUDA_CARDS) > docs/ptxas.md.tmp && mv docs/ptxas.md.tmp docs/ptxas.md
 
 bench-verify: $(OUT)/bench/bench_verify   ## speed of the maths verifier: verdicts a second, each kind, the worst
 	@$<
@@ -255,6 +265,14 @@ $(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c,$^) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+$(OUT)/gpu/%: tests/parity/%.c $(OUT)/libhone.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+$(OUT)/gpu/%: tests/unit/%.c $(OUT)/libhone.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 # These also compute on the emulated GPU.
 $(addprefix $(OUT)/tests/test_model_,golden precision decode): $(EMULATED)
 $(OUT)/tests/parity_emulation: $(OUT)/emulated/tests/parity/parity_emulation.o $(filter $(OUT)/emulated/ops/cuda/emulation/%,$(EMULATED))
@@ -269,7 +287,7 @@ $(OUT)/tests/integration_%: tests/integration/integration_%.c $(OUT)/tests/integ
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
-$(OUT)/bench/bench_model: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/model_*.c))
+$(OUT)/bench/bench_model $(OUT)/bench/bench_gpu: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/model_*.c))
 $(OUT)/bench/bench_%: bench/bench_%.c $(OUT)/bench/bench.o $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

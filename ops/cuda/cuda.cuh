@@ -1,6 +1,6 @@
 /* ops/cuda/cuda.cuh - what the kernels share: launches, reductions, exp. Private to ops/cuda/. */
-#ifndef HONE_OPS_CUDA_CUDA_CUH
-#define HONE_OPS_CUDA_CUDA_CUH
+#ifndef HONE_OPS_CUDA_CUH_H
+#define HONE_OPS_CUDA_CUH_H
 
 #include "device.h"
 #include "ops/cuda/cuda.h"
@@ -18,7 +18,7 @@ struct cuda {
     cudaStream_t stream;
     void *scratch[CUDA_N_SCRATCH];   /* grows to the largest op, freed at close */
     size_t scratch_bytes[CUDA_N_SCRATCH];
-    char description[160];
+    char description[224];
 };
 
 /* At least `bytes` of device memory, undefined content; NULL after a failure. */

@@ -6,8 +6,8 @@
  * query's bits depend on its keys in their order alone: not on what shares the warp, the block or
  * the launch, nor on where a run of keys ends. So prefill, a shared prompt and decoding agree.
  */
-#ifndef HONE_OPS_CUDA_CUDA_ATTEND_CUH
-#define HONE_OPS_CUDA_CUDA_ATTEND_CUH
+#ifndef HONE_OPS_CUDA_ATTEND_CUH_H
+#define HONE_OPS_CUDA_ATTEND_CUH_H
 
 #include "ops/cuda/cuda_product.cuh"
 
@@ -56,7 +56,7 @@ template <int D_PAD, int TERMS> struct key_tile {
 
 /* A warp's queries: rows g and g + 8 of lane 4 g + t. */
 template <int D_PAD, int TERMS> struct attend {
-    typedef key_tile<D_PAD, TERMS> tile;
+    using tile = key_tile<D_PAD, TERMS>;
     /* The widest do not fit beside their terms: read again for every block of keys. */
     static constexpr bool KEEPS_Q = D_PAD * TERMS < 384;
     const float *query[2];

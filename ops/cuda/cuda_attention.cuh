@@ -1,6 +1,6 @@
 /* ops/cuda/cuda_attention.cuh - which rows a row sees. Private to ops/cuda/. */
-#ifndef HONE_OPS_CUDA_CUDA_ATTENTION_CUH
-#define HONE_OPS_CUDA_CUDA_ATTENTION_CUH
+#ifndef HONE_OPS_CUDA_ATTENTION_CUH_H
+#define HONE_OPS_CUDA_ATTENTION_CUH_H
 
 #include "ops/cuda/cuda.cuh"
 

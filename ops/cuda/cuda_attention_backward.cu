@@ -113,7 +113,7 @@ template <int D_PAD>
 static __global__ void __launch_bounds__(THREADS) backward_queries(const struct backward_job job)
 {
     DECLARE_TILES(D_PAD);
-    typedef kept<D_PAD> own;
+    using own = kept<D_PAD>;
     int64_t first = (int64_t)blockIdx.x * SIDE, head = blockIdx.y, kv_head = head / (job.H / job.K);
     float sum[own::COUNT] = {0};
 
@@ -150,7 +150,7 @@ template <int D_PAD>
 static __global__ void __launch_bounds__(THREADS) backward_keys(const struct backward_job job)
 {
     DECLARE_TILES(D_PAD);
-    typedef kept<D_PAD> own;
+    using own = kept<D_PAD>;
     int64_t first = (int64_t)blockIdx.x * SIDE, kv_head = blockIdx.y, group = job.H / job.K;
     float sum_k[own::COUNT] = {0}, sum_v[own::COUNT] = {0};
 

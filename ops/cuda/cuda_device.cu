@@ -65,6 +65,19 @@ static int find_device(int device)
     return STATUS_OK;
 }
 
+static void describe_card(struct cuda *cuda, const cudaDeviceProp *card)
+{
+    int driver = 0, toolkit = 0;
+
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&toolkit);
+    snprintf(cuda->description, sizeof(cuda->description),
+             "%s:%d (%.64s, sm_%d%d, %.0f GiB, driver of CUDA %d.%d, built with %d.%d%s)",
+             cuda_backend_name, cuda->device, card->name, card->major, card->minor,
+             (double)card->totalGlobalMem / (1 << 30), driver / 1000, driver % 1000 / 10,
+             toolkit / 1000, toolkit % 1000 / 10, cuda->terms == 1 ? ", products of bfloat16" : "");
+}
+
 int cuda_open(const char *variant, int, void **context)
 {
     cudaDeviceProp card;
@@ -92,9 +105,7 @@ int cuda_open(const char *variant, int, void **context)
         free(cuda);
         return status;
     }
-    snprintf(cuda->description, sizeof(cuda->description), "%s:%d (%.64s, %.0f GiB%s)",
-             cuda_backend_name, device, card.name, (double)card.totalGlobalMem / (1 << 30),
-             terms == 1 ? ", products of bfloat16" : "");
+    describe_card(cuda, &card);
     *context = cuda;
     return STATUS_OK;
 }

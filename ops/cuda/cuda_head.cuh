@@ -1,6 +1,6 @@
 /* ops/cuda/cuda_head.cuh - the sums of a row of logits, by one block. Private to ops/cuda/. */
-#ifndef HONE_OPS_CUDA_CUDA_HEAD_CUH
-#define HONE_OPS_CUDA_CUDA_HEAD_CUH
+#ifndef HONE_OPS_CUDA_HEAD_CUH_H
+#define HONE_OPS_CUDA_HEAD_CUH_H
 
 #include "ops/cuda/cuda.cuh"
 

@@ -1,7 +1,19 @@
-/* out[N,M] = in[N,C] weight^T + bias: rows of the weight on the side of the tensor core's 16, tokens
- * on that of its 8, whatever their number. */
-#include "ops/cuda/cuda_product.cuh"
+/* out[N,M] = in[N,C] weight^T + bias: rows of the weight on the side of the tensor core's 16,
+ * tokens on that of its 8, whatever their number. */
+#include "ops/cuda/cuda_few.cuh"
 #include "ops/cuda/cuda_weight.cuh"
+
+/* Above it a block of a tiling has enough to do; below it, reading the weight is what takes time. */
+#define FEW 64
+
+template <typename T, int A_TERMS, int B_TERMS>
+static void run(struct cuda *cuda, const struct product *p)
+{
+    if (p->b.rows <= FEW)
+        run_few<T, A_TERMS, B_TERMS>(cuda, p);
+    else
+        run_product<T, true, float, true, A_TERMS, B_TERMS>(cuda, p);
+}
 
 void cuda_matmul(void *context, struct tensor *out, const struct tensor *in,
                  const struct matrix *weight, const struct tensor *bias)
@@ -21,13 +33,13 @@ void cuda_matmul(void *context, struct tensor *out, const struct tensor *in,
     };
 
     if (seen.is_bf16 && cuda->terms == 1)
-        run_product<uint16_t, true, float, true, 1, 1>(cuda, &p);
+        run<uint16_t, 1, 1>(cuda, &p);
     else if (seen.is_bf16)
-        run_product<uint16_t, true, float, true, 1, 3>(cuda, &p);
+        run<uint16_t, 1, 3>(cuda, &p);
     else if (cuda->terms == 1)
-        run_product<float, true, float, true, 1, 1>(cuda, &p);
+        run<float, 1, 1>(cuda, &p);
     else if (seen.is_rounded)
-        run_product<float, true, float, true, 1, 3>(cuda, &p);
+        run<float, 1, 3>(cuda, &p);
     else
-        run_product<float, true, float, true, 3, 3>(cuda, &p);
+        run<float, 3, 3>(cuda, &p);
 }

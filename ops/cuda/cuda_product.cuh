@@ -9,8 +9,8 @@
  * after another; within a slice one chain of m16n8k16 for the leading terms and one for the rest.
  * So an output does not depend on how many rows are computed beside it.
  */
-#ifndef HONE_OPS_CUDA_CUDA_PRODUCT_CUH
-#define HONE_OPS_CUDA_CUDA_PRODUCT_CUH
+#ifndef HONE_OPS_CUDA_PRODUCT_CUH_H
+#define HONE_OPS_CUDA_PRODUCT_CUH_H
 
 #include "ops/cuda/cuda.cuh"
 
@@ -237,8 +237,8 @@ static __device__ __forceinline__ void multiply_tile(struct sums<TILING> &sums, 
 template <class TILING, typename TA, bool A_K_INSIDE, typename TB, bool B_K_INSIDE>
 static __global__ void __launch_bounds__(TILING::THREADS) multiply(const struct product p)
 {
-    typedef staged_tile<TA, A_K_INSIDE, TILING::A_ROWS, TILING::A_TERMS, TILING::THREADS> A;
-    typedef staged_tile<TB, B_K_INSIDE, TILING::B_ROWS, TILING::B_TERMS, TILING::THREADS> B;
+    using A = staged_tile<TA, A_K_INSIDE, TILING::A_ROWS, TILING::A_TERMS, TILING::THREADS>;
+    using B = staged_tile<TB, B_K_INSIDE, TILING::B_ROWS, TILING::B_TERMS, TILING::THREADS>;
     SHARED(uint16_t, a_tile, [TILING::A_TERMS * A::TERM_SIZE]);
     SHARED(uint16_t, b_tile, [TILING::B_TERMS * B::TERM_SIZE]);
     int64_t a_first = (int64_t)blockIdx.x * TILING::A_ROWS;
@@ -289,9 +289,9 @@ static inline struct operand operand_of(const void *data, size_t element_bytes, 
 template <typename TA, bool A_K_INSIDE, typename TB, bool B_K_INSIDE, int A_TERMS, int B_TERMS>
 static void run_product(struct cuda *cuda, const struct product *p)
 {
-    typedef std::conditional_t<B_TERMS == 1, tiling<128, 128, 2, 4, 1, 1>,
-                               tiling<64, 64, 2, 2, A_TERMS, B_TERMS>> WIDE;
-    typedef tiling<32, 64, 2, 2, A_TERMS, B_TERMS> NARROW;
+    using WIDE = std::conditional_t<B_TERMS == 1, tiling<128, 128, 2, 4, 1, 1>,
+                               tiling<64, 64, 2, 2, A_TERMS, B_TERMS>>;
+    using NARROW = tiling<32, 64, 2, 2, A_TERMS, B_TERMS>;
 
     if (p->b.rows > 64) {
         dim3 grid((unsigned)divide_up(p->a.rows, WIDE::A_ROWS),

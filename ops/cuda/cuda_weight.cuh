@@ -1,6 +1,6 @@
 /* ops/cuda/cuda_weight.cuh - a weight as a product takes it. Private to ops/cuda/. */
-#ifndef HONE_OPS_CUDA_CUDA_WEIGHT_CUH
-#define HONE_OPS_CUDA_CUDA_WEIGHT_CUH
+#ifndef HONE_OPS_CUDA_WEIGHT_CUH_H
+#define HONE_OPS_CUDA_WEIGHT_CUH_H
 
 #include "ops/cuda/cuda.cuh"
 

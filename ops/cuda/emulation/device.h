@@ -1,11 +1,11 @@
 /*
  * ops/cuda/emulation/device.h - CUDA's words for a plain C++ compiler: a grid runs on the CPU.
  *
- * The include path chooses between this file and native/device.h; the .cu files are the same. Blocks
- * run one after another, the threads of a block as fibers that switch where they wait for each
- * other. It proves what a kernel means, not how fast it is:
- *  - device memory cannot be touched by the host, nor host memory by a kernel, and each allocation
- *    ends at a page that cannot be read;
+ * The include path chooses between this file and native/device.h; the .cu files are the same.
+ * Blocks run one after another, the threads of a block as fibers that switch where they wait for
+ * each other. It proves what a kernel means, not how fast it is:
+ *  - the host cannot touch device memory, a kernel cannot be passed host memory, and each
+ *    allocation ends at a page that cannot be read;
  *  - shared memory is new for every block; all memory is NaN before it is written;
  *  - a barrier that not every thread reaches, or a shuffle with a lane missing, ends the launch with
  *    one line and cudaErrorLaunchFailure.
@@ -63,7 +63,11 @@ enum cudaError_t {
     cudaErrorInvalidDevice = 101,
     cudaErrorLaunchFailure = 719,
 };
-enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaMemcpyKind {
+    cudaMemcpyHostToDevice = 1,
+    cudaMemcpyDeviceToHost,
+    cudaMemcpyDeviceToDevice
+};
 enum { cudaStreamNonBlocking = 1 };
 typedef struct emulated_stream *cudaStream_t;
 struct cudaDeviceProp {
@@ -158,7 +162,7 @@ template <typename T> T shuffle(unsigned mask, T value, int from, bool inside, c
 
 /* SHARED(float, tile, [32][33]): poisoned for every block. */
 #define SHARED(type, name, dimensions)                                                             \
-    typedef type name##_type dimensions;                                                           \
+    using name##_type = type dimensions;                                                           \
     static const char name##_site = 0;                                                             \
     name##_type &name =                                                                            \
         *static_cast<name##_type *>(emulation::shared_memory(&name##_site, sizeof(name##_type)))
