@@ -1,6 +1,6 @@
 /*
- * ops/cuda/cuda_few.cuh - the same products for few rows of b: decoding, where reading the weight is
- * the work. A block has sixteen rows of a; its warps take the slices of k in turn, straight from
+ * ops/cuda/cuda_few.cuh - the same products for few rows of b: decoding, where reading the weight
+ * is the work. A block has sixteen rows of a; its warps take the slices of k in turn, straight from
  * memory to fragments, and add them in order. Bit for bit what cuda_product.cuh gives.
  */
 #ifndef HONE_OPS_CUDA_FEW_CUH_H

@@ -3,7 +3,7 @@
 #include "ops/cuda/cuda_few.cuh"
 #include "ops/cuda/cuda_weight.cuh"
 
-/* Above it a block of a tiling has enough to do; below it, reading the weight is what takes time. */
+/* Up to so many rows, reading the weight is what takes time. */
 #define FEW 64
 
 template <typename T, int A_TERMS, int B_TERMS>

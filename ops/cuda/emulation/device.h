@@ -7,8 +7,8 @@
  *  - the host cannot touch device memory, a kernel cannot be passed host memory, and each
  *    allocation ends at a page that cannot be read;
  *  - shared memory is new for every block; all memory is NaN before it is written;
- *  - a barrier that not every thread reaches, or a shuffle with a lane missing, ends the launch with
- *    one line and cudaErrorLaunchFailure.
+ *  - a barrier that not every thread reaches, or a shuffle with a lane missing, ends the launch
+ *    with one line and cudaErrorLaunchFailure.
  */
 #ifndef HONE_OPS_CUDA_EMULATION_DEVICE_H
 #define HONE_OPS_CUDA_EMULATION_DEVICE_H
