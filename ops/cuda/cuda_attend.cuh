@@ -54,64 +54,54 @@ template <int D_PAD, int TERMS> struct key_tile {
     }
 };
 
-/* A warp's queries: rows g and g + 8 of lane 4 g + t. */
-template <int D_PAD, int TERMS> struct attend {
+/* Sixteen rows that a warp keeps: rows g and g + 8 of lane 4 g + t. Without KEEPS they are read
+ * again for every tile, because they do not fit beside what else is kept. */
+template <int D_PAD, int TERMS, bool KEEPS> struct warp_rows {
     using tile = key_tile<D_PAD, TERMS>;
-    /* The widest do not fit beside their terms: read again for every block of keys. */
-    static constexpr bool KEEPS_Q = D_PAD * TERMS < 384;
-    const float *query[2];
+    const float *row[2];
     int width;
-    float q[KEEPS_Q ? D_PAD / 32 : 1][2][8];   /* eight neighbours of each row, 32 apart */
-    float out[D_PAD / 8][4];
-    float maximum[2], sum[2];
+    float kept[KEEPS ? D_PAD / 32 : 1][2][8];   /* eight neighbours of each row, 32 apart */
 
-    /* Queries whose pointer is NULL are 0. */
-    __device__ __forceinline__ void start(const float *const (&row)[2], int D)
+    /* Rows whose pointer is NULL are 0. */
+    __device__ __forceinline__ void start(const float *const (&rows)[2], int D)
     {
-        query[0] = row[0];
-        query[1] = row[1];
+        row[0] = rows[0];
+        row[1] = rows[1];
         width = D;
         UNROLL
-        for (int c = 0; KEEPS_Q && c < D_PAD / 32; c++)
+        for (int c = 0; KEEPS && c < D_PAD / 32; c++)
             UNROLL
             for (int half = 0; half < 2; half++)
-                load_query(q[c][half], c, half);
-        UNROLL
-        for (int i = 0; i < D_PAD / 8; i++)
-            UNROLL
-            for (int r = 0; r < 4; r++)
-                out[i][r] = 0;
-        maximum[0] = maximum[1] = -INFINITY;
-        sum[0] = sum[1] = 0;
+                read(kept[c][half], c, half);
     }
 
-    __device__ __forceinline__ void load_query(float (&to)[8], int c, int half) const
+    __device__ __forceinline__ void read(float (&to)[8], int c, int half) const
     {
         int first = 32 * c + 8 * ((int)threadIdx.x % 4);
         UNROLL
         for (int i = 0; i < 8; i++)
-            to[i] = query[half] && first + i < width ? query[half][first + i] : 0.0f;
+            to[i] = row[half] && first + i < width ? row[half][first + i] : 0.0f;
     }
 
-    /* score[n][r] of key 8 n + 2 t + r % 2 and row g + r / 2 * 8 */
-    __device__ __forceinline__ void score_keys(float (&score)[KEY_BLOCK / 8][4],
-                                               const uint16_t *keys) const
+    /* product[n][r] = row g + r / 2 * 8 times line 8 n + 2 t + r % 2 of the tile */
+    __device__ __forceinline__ void multiply(float (&product)[KEY_BLOCK / 8][4],
+                                             const uint16_t *lines) const
     {
         int lane = (int)threadIdx.x % WARP_SIZE;
         UNROLL
         for (int n = 0; n < KEY_BLOCK / 8; n++)
-            score[n][0] = score[n][1] = score[n][2] = score[n][3] = 0;
+            product[n][0] = product[n][1] = product[n][2] = product[n][3] = 0;
         UNROLL
         for (int c = 0; c < D_PAD / 32; c++) {
             unsigned a[TERMS][2][4];
             UNROLL
             for (int half = 0; half < 2; half++) {
                 float again[8];
-                if (!KEEPS_Q)
-                    load_query(again, c, half);
+                if (!KEEPS)
+                    read(again, c, half);
                 UNROLL
                 for (int i = 0; i < 2; i++) {
-                    const float *from = (KEEPS_Q ? q[KEEPS_Q ? c : 0][half] : again) + 4 * i;
+                    const float *from = (KEEPS ? kept[KEEPS ? c : 0][half] : again) + 4 * i;
                     float4 value = make_float4(from[0], from[1], from[2], from[3]);
                     UNROLL
                     for (int term = 0; term < TERMS; term++) {
@@ -125,17 +115,97 @@ template <int D_PAD, int TERMS> struct attend {
             for (int n = 0; n < KEY_BLOCK / 8; n++)
                 UNROLL
                 for (int term = 0; term < TERMS; term++) {
-                    uint4 bits = *(const uint4 *)(keys + term * tile::SIZE +
+                    uint4 bits = *(const uint4 *)(lines + term * tile::SIZE +
                                                   tile::place(8 * n + lane / 4,
                                                               32 * c + 8 * (lane % 4)));
                     const unsigned b[2][2] = {{bits.x, bits.y}, {bits.z, bits.w}};
                     UNROLL
                     for (int other = 0; other + term < TERMS; other++) {
-                        mma_m16n8k16_bf16(score[n], a[other][0], b[0]);
-                        mma_m16n8k16_bf16(score[n], a[other][1], b[1]);
+                        mma_m16n8k16_bf16(product[n], a[other][0], b[0]);
+                        mma_m16n8k16_bf16(product[n], a[other][1], b[1]);
                     }
                 }
         }
+    }
+};
+
+/* sum[i][r] of row g + r / 2 * 8 and column 8 i + 2 t + r % 2: D_PAD columns of sixteen rows. */
+template <int D_PAD, int TERMS> struct warp_sums {
+    using tile = key_tile<D_PAD, TERMS>;
+    float sum[D_PAD / 8][4];
+
+    __device__ __forceinline__ void clear()
+    {
+        UNROLL
+        for (int i = 0; i < D_PAD / 8; i++)
+            sum[i][0] = sum[i][1] = sum[i][2] = sum[i][3] = 0;
+    }
+
+    /* += weight[n][r] times the lines of the tile, whose numbers are as warp_rows' products are */
+    __device__ __forceinline__ void add(const float (&weight)[KEY_BLOCK / 8][4],
+                                        const uint16_t *lines)
+    {
+        int lane = (int)threadIdx.x % WARP_SIZE;
+        UNROLL
+        for (int step = 0; step < KEY_BLOCK / 16; step++) {
+            unsigned a[TERMS][4];
+            UNROLL
+            for (int i = 0; i < 2; i++) {
+                const float *from = weight[2 * step + i];
+                float4 value = make_float4(from[0], from[1], from[2], from[3]);
+                UNROLL
+                for (int term = 0; term < TERMS; term++) {
+                    uint2 bits = take_term(value);
+                    a[term][2 * i] = bits.x;
+                    a[term][2 * i + 1] = bits.y;
+                }
+            }
+            int line = 16 * step + lane / 8 % 2 * 8 + lane % 8;
+            UNROLL
+            for (int d = 0; d < D_PAD / 16; d++)
+                UNROLL
+                for (int term = 0; term < TERMS; term++) {
+                    unsigned r[4];
+                    ldmatrix_x4_trans(r, lines + term * tile::SIZE +
+                                             tile::place(line, 16 * d + lane / 16 * 8));
+                    const unsigned b[2][2] = {{r[0], r[1]}, {r[2], r[3]}};
+                    UNROLL
+                    for (int other = 0; other + term < TERMS; other++) {
+                        mma_m16n8k16_bf16(sum[2 * d], a[other], b[0]);
+                        mma_m16n8k16_bf16(sum[2 * d + 1], a[other], b[1]);
+                    }
+                }
+        }
+    }
+
+    /* The rows, times a factor each; a row whose pointer is NULL is left out. */
+    __device__ __forceinline__ void store(float *const (&row)[2], const float (&factor)[2],
+                                          int D) const
+    {
+        int t = (int)threadIdx.x % 4;
+        UNROLL
+        for (int half = 0; half < 2; half++)
+            UNROLL
+            for (int i = 0; i < D_PAD / 8; i++)
+                UNROLL
+                for (int r = 0; r < 2; r++)
+                    if (row[half] && 8 * i + 2 * t + r < D)
+                        row[half][8 * i + 2 * t + r] = sum[i][2 * half + r] * factor[half];
+    }
+};
+
+/* A warp's queries on their way through the keys. */
+template <int D_PAD, int TERMS> struct attend {
+    struct warp_rows<D_PAD, TERMS, (D_PAD * TERMS < 384)> query;
+    struct warp_sums<D_PAD, TERMS> out;
+    float maximum[2], sum[2];
+
+    __device__ __forceinline__ void start(const float *const (&rows)[2], int D)
+    {
+        query.start(rows, D);
+        out.clear();
+        maximum[0] = maximum[1] = -INFINITY;
+        sum[0] = sum[1] = 0;
     }
 
     /* Scores become exp(s - max s) of the first visible[half] keys, 0 for the others. */
@@ -171,46 +241,9 @@ template <int D_PAD, int TERMS> struct attend {
             maximum[half] = top;
             UNROLL
             for (int i = 0; i < D_PAD / 8; i++) {
-                out[i][2 * half] *= keep;
-                out[i][2 * half + 1] *= keep;
+                out.sum[i][2 * half] *= keep;
+                out.sum[i][2 * half + 1] *= keep;
             }
-        }
-    }
-
-    /* out += p v of KEY_BLOCK keys */
-    __device__ __forceinline__ void weigh_values(const float (&p)[KEY_BLOCK / 8][4],
-                                                 const uint16_t *values)
-    {
-        int lane = (int)threadIdx.x % WARP_SIZE;
-        UNROLL
-        for (int step = 0; step < KEY_BLOCK / 16; step++) {
-            unsigned a[TERMS][4];
-            UNROLL
-            for (int i = 0; i < 2; i++) {
-                const float *from = p[2 * step + i];
-                float4 value = make_float4(from[0], from[1], from[2], from[3]);
-                UNROLL
-                for (int term = 0; term < TERMS; term++) {
-                    uint2 bits = take_term(value);
-                    a[term][2 * i] = bits.x;
-                    a[term][2 * i + 1] = bits.y;
-                }
-            }
-            int key = 16 * step + lane / 8 % 2 * 8 + lane % 8;
-            UNROLL
-            for (int d = 0; d < D_PAD / 16; d++)
-                UNROLL
-                for (int term = 0; term < TERMS; term++) {
-                    unsigned r[4];
-                    ldmatrix_x4_trans(r, values + term * tile::SIZE +
-                                             tile::place(key, 16 * d + lane / 16 * 8));
-                    const unsigned b[2][2] = {{r[0], r[1]}, {r[2], r[3]}};
-                    UNROLL
-                    for (int other = 0; other + term < TERMS; other++) {
-                        mma_m16n8k16_bf16(out[2 * d], a[other], b[0]);
-                        mma_m16n8k16_bf16(out[2 * d + 1], a[other], b[1]);
-                    }
-                }
         }
     }
 
@@ -219,30 +252,21 @@ template <int D_PAD, int TERMS> struct attend {
     {
         float score[KEY_BLOCK / 8][4];
 
-        score_keys(score, keys);
+        query.multiply(score, keys);
         soften(score, visible, scale);
-        weigh_values(score, values);
+        out.add(score, values);
     }
 
     /* Rows whose pointer is NULL are left out; lse may be NULL. */
     __device__ __forceinline__ void finish(float *const (&row)[2], float *const (&lse)[2],
                                            int D) const
     {
-        int t = (int)threadIdx.x % 4;
-        UNROLL
-        for (int half = 0; half < 2; half++) {
-            if (!row[half])
-                continue;
-            float factor = 1 / sum[half];
-            UNROLL
-            for (int i = 0; i < D_PAD / 8; i++)
-                UNROLL
-                for (int r = 0; r < 2; r++)
-                    if (8 * i + 2 * t + r < D)
-                        row[half][8 * i + 2 * t + r] = out[i][2 * half + r] * factor;
-            if (lse[half] && t == 0)
+        const float factor[2] = {1 / sum[0], 1 / sum[1]};
+
+        out.store(row, factor, D);
+        for (int half = 0; half < 2; half++)
+            if (lse[half] && threadIdx.x % 4 == 0)
                 *lse[half] = maximum[half] + logf(sum[half]);
-        }
     }
 };
 

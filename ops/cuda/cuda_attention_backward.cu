@@ -1,29 +1,15 @@
 /*
  * Gradients of attention. With p = exp(s - lse), s = scale q k^T and delta = sum of d_out out:
  *   ds = p (d_out v^T - delta) scale;  d_q = ds k;  d_k = ds^T q;  d_v = p^T d_out
- * One pass has sixteen queries and walks their keys, the other sixteen keys and walks the queries
- * that see them, in order: nothing is added by two blocks.
+ * One pass keeps queries and walks their keys, the other keeps keys and walks the queries that see
+ * them, in order: nothing is added by two blocks.
  */
-#include "ops/cuda/cuda_attend.cuh"
 #include "ops/cuda/cuda_attention.cuh"
 
-#define SIDE 16       /* queries and keys of a tile */
-#define THREADS 128
-#define PER_THREAD (SIDE * SIDE / THREADS)
-
-struct backward_job {
-    float *d_q, *d_k, *d_v, *delta;
-    const float *d_out, *q, *k, *v, *out, *lse;
-    const int32_t *segments, *prefixes;
-    int64_t N, H, K, S;
-    int D;
-    float scale;
-};
-
 /* delta[n,h]: a warp has a row. */
-static __global__ void __launch_bounds__(THREADS) row_delta(const struct backward_job job)
+static __global__ void __launch_bounds__(ATTEND_THREADS) row_delta(const struct attention_job job)
 {
-    int64_t row = (int64_t)blockIdx.x * (THREADS / WARP_SIZE) + threadIdx.x / WARP_SIZE;
+    int64_t row = (int64_t)blockIdx.x * ATTEND_WARPS + threadIdx.x / WARP_SIZE;
     float sum = 0;
 
     if (row >= job.N * job.H)
@@ -35,169 +21,171 @@ static __global__ void __launch_bounds__(THREADS) row_delta(const struct backwar
         job.delta[row] = sum;
 }
 
-/* Rows first .. first + SIDE - 1 below `end`, each `step` from the next, of D numbers; else 0. */
-template <int D_PAD>
-static __device__ __forceinline__ void load_rows(float (&tile)[SIDE][D_PAD + 1], const float *from,
-                                                 int64_t first, int64_t end, int64_t step, int D)
-{
-    for (int i = (int)threadIdx.x; i < SIDE * D_PAD; i += THREADS) {
-        int r = i / D_PAD, d = i % D_PAD;
-        tile[r][d] = first + r < end && d < D ? from[(first + r) * step + d] : 0.0f;
-    }
-}
+/* A warp's queries, shown their keys by walk_keys(). */
+template <int D_PAD, int TERMS> struct query_slopes {
+    struct warp_rows<D_PAD, TERMS, (D_PAD < 128)> q, d_out;
+    struct warp_sums<D_PAD, TERMS> d_q;
+    float lse[2], delta[2];
 
-template <int D_PAD> struct tiles {
-    float (&q)[SIDE][D_PAD + 1], (&d_out)[SIDE][D_PAD + 1];
-    float (&k)[SIDE][D_PAD + 1], (&v)[SIDE][D_PAD + 1];
-    float (&p)[SIDE][SIDE + 1], (&ds)[SIDE][SIDE + 1];
-
-    __device__ __forceinline__ void load_queries(const struct backward_job &job, int64_t first,
-                                                 int64_t end, int64_t head)
+    __device__ __forceinline__ void add_keys(const uint16_t *keys, const uint16_t *values,
+                                             const int (&visible)[2], float scale)
     {
-        load_rows<D_PAD>(q, job.q + head * job.D, first, end, job.H * job.D, job.D);
-        load_rows<D_PAD>(d_out, job.d_out + head * job.D, first, end, job.H * job.D, job.D);
-    }
+        float score[KEY_BLOCK / 8][4], slope[KEY_BLOCK / 8][4];
 
-    __device__ __forceinline__ void load_keys(const struct backward_job &job, int64_t first,
-                                              int64_t end, int64_t kv_head)
-    {
-        load_rows<D_PAD>(k, job.k + kv_head * job.D, first, end, job.K * job.D, job.D);
-        load_rows<D_PAD>(v, job.v + kv_head * job.D, first, end, job.K * job.D, job.D);
-    }
-
-    /* p and ds of queries from `row` on, below `row_end`, and keys from `key` on, below `key_end`;
-     * a key behind its query counts when the keys are a prefix. */
-    __device__ __forceinline__ void weigh(const struct backward_job &job, int64_t row,
-                                          int64_t row_end, int64_t key, int64_t key_end,
-                                          int64_t head, bool is_prefix)
-    {
+        q.multiply(score, keys);
+        d_out.multiply(slope, values);
         UNROLL
-        for (int i = 0; i < PER_THREAD; i++) {
-            int pair = i * THREADS + (int)threadIdx.x, r = pair / SIDE, j = pair % SIDE;
-            int64_t n = row + r, m = key + j;
-            float s = 0, dot = 0, weight = 0, slope = 0;
-            if (n < row_end && m < key_end && (is_prefix || m <= n)) {
-                for (int d = 0; d < job.D; d++) {
-                    s = fmaf(q[r][d], k[j][d], s);
-                    dot = fmaf(d_out[r][d], v[j][d], dot);
-                }
-                weight = exp_f32(s * job.scale - job.lse[n * job.H + head]);
-                slope = weight * (dot - job.delta[n * job.H + head]) * job.scale;
+        for (int n = 0; n < KEY_BLOCK / 8; n++)
+            UNROLL
+            for (int r = 0; r < 4; r++) {
+                bool seen = 8 * n + (int)threadIdx.x % 4 * 2 + r % 2 < visible[r / 2];
+                float p = seen ? exp_f32(score[n][r] * scale - lse[r / 2]) : 0.0f;
+                slope[n][r] = p * (slope[n][r] - delta[r / 2]) * scale;
             }
-            p[r][j] = weight;
-            ds[r][j] = slope;
-        }
+        d_q.add(slope, keys);
     }
 };
 
-#define DECLARE_TILES(D_PAD)                                                                       \
-    SHARED(float, tile_q, [SIDE][D_PAD + 1]);                                                      \
-    SHARED(float, tile_d_out, [SIDE][D_PAD + 1]);                                                  \
-    SHARED(float, tile_k, [SIDE][D_PAD + 1]);                                                      \
-    SHARED(float, tile_v, [SIDE][D_PAD + 1]);                                                      \
-    SHARED(float, tile_p, [SIDE][SIDE + 1]);                                                       \
-    SHARED(float, tile_ds, [SIDE][SIDE + 1]);                                                      \
-    struct tiles<D_PAD> tile = {tile_q, tile_d_out, tile_k, tile_v, tile_p, tile_ds}
+template <int D_PAD, int TERMS>
+static __global__ void __launch_bounds__(ATTEND_THREADS)
+    backward_queries(const struct attention_job job)
+{
+    SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    int64_t block_row = (int64_t)blockIdx.x * BLOCK_ROWS, head = blockIdx.y;
+    int64_t row = block_row + threadIdx.x / WARP_SIZE * ATTEND_ROWS + threadIdx.x % WARP_SIZE / 4;
+    struct query_slopes<D_PAD, TERMS> state;
+    const float *q[2], *d_out[2], factor[2] = {1, 1};
+    float *d_q[2];
 
-/* Numbers of a [SIDE][D_PAD] result that a thread keeps: rows `r0 + i ROW_STEP`, one column. */
-template <int D_PAD> struct kept {
-    static constexpr int COUNT = SIDE * D_PAD / THREADS, ROW_STEP = THREADS / D_PAD;
-    static __device__ __forceinline__ int row(int i)
+    for (int half = 0; half < 2; half++) {
+        int64_t n = row + 8 * half, place = n * job.H + head;
+        bool exists = n < job.N;
+        q[half] = exists ? job.q + place * job.D : nullptr;
+        d_out[half] = exists ? job.d_out + place * job.D : nullptr;
+        d_q[half] = exists ? job.d_q + place * job.D : nullptr;
+        state.lse[half] = exists ? job.lse[place] : 0.0f;
+        state.delta[half] = exists ? job.delta[place] : 0.0f;
+    }
+    state.q.start(q, job.D);
+    state.d_out.start(d_out, job.D);
+    state.d_q.clear();
+    for (int64_t s = find_segment(job.segments, job.S, block_row);
+         s < job.S && job.segments[s] < block_row + BLOCK_ROWS; s++)
+        if (job.segments[s] < job.segments[s + 1])
+            walk_keys<D_PAD, TERMS>(state, job, s, block_row, row, key_terms, value_terms);
+    state.d_q.store(d_q, factor, job.D);
+}
+
+/* A warp's keys, rows `row` and row + 8, that lie in [first, last) of their segment. */
+template <int D_PAD, int TERMS> struct key_slopes {
+    struct warp_rows<D_PAD, TERMS, (D_PAD < 128)> k, v;
+    struct warp_sums<D_PAD, TERMS> d_k, d_v;
+    int64_t row, first, last;
+
+    /* KEY_BLOCK queries of one head from row n on, below `end`; all see the keys when they are
+     * their prefix. */
+    __device__ __forceinline__ void add_queries(const struct attention_job &job,
+                                                const uint16_t *queries, const uint16_t *d_outs,
+                                                int64_t n, int64_t end, int64_t head,
+                                                bool is_prefix)
     {
-        return (int)threadIdx.x / D_PAD + i * ROW_STEP;
+        float p[KEY_BLOCK / 8][4], slope[KEY_BLOCK / 8][4];
+
+        k.multiply(p, queries);
+        v.multiply(slope, d_outs);
+        UNROLL
+        for (int i = 0; i < KEY_BLOCK / 8; i++)
+            UNROLL
+            for (int r = 0; r < 4; r++) {
+                int64_t query = n + 8 * i + (int)threadIdx.x % 4 * 2 + r % 2;
+                int64_t key = row + r / 2 * 8, place = query * job.H + head;
+                bool seen = query < end && key >= first && key < last &&
+                            (is_prefix || key <= query);
+                p[i][r] = seen ? exp_f32(p[i][r] * job.scale - job.lse[place]) : 0.0f;
+                slope[i][r] =
+                    seen ? p[i][r] * (slope[i][r] - job.delta[place]) * job.scale : 0.0f;
+            }
+        d_v.add(p, d_outs);
+        d_k.add(slope, queries);
     }
-    static __device__ __forceinline__ int column() { return (int)threadIdx.x % D_PAD; }
 };
 
-template <int D_PAD>
-static __global__ void __launch_bounds__(THREADS) backward_queries(const struct backward_job job)
+/* Shows the block's keys the queries of segment s from row `start` on, head by head. */
+template <int D_PAD, int TERMS>
+static __device__ __forceinline__ void
+walk_queries(struct key_slopes<D_PAD, TERMS> &state, const struct attention_job &job, int64_t s,
+             int64_t start, bool is_prefix, uint16_t *query_terms, uint16_t *d_out_terms)
 {
-    DECLARE_TILES(D_PAD);
-    using own = kept<D_PAD>;
-    int64_t first = (int64_t)blockIdx.x * SIDE, head = blockIdx.y, kv_head = head / (job.H / job.K);
-    float sum[own::COUNT] = {0};
+    int64_t group = job.H / job.K, end = job.segments[s + 1], step = job.H * job.D;
+    int64_t blocks = (end - start + KEY_BLOCK - 1) / KEY_BLOCK;
 
-    for (int64_t s = find_segment(job.segments, job.S, first);
-         s < job.S && job.segments[s] < first + SIDE; s++) {
-        struct visible_rows seen = find_visible(job.segments, job.prefixes, s);
-        int64_t row = first > job.segments[s] ? first : job.segments[s];
-        int64_t end = first + SIDE < job.segments[s + 1] ? first + SIDE : job.segments[s + 1];
-        for (int run = 0; run < 2; run++) {
-            int64_t key_end = run ? end : seen.first[0] + seen.n;
-            for (int64_t key = seen.first[run]; key < key_end && row < end; key += SIDE) {
-                __syncthreads();
-                tile.load_queries(job, row, end, head);
-                tile.load_keys(job, key, key_end, kv_head);
-                __syncthreads();
-                tile.weigh(job, row, end, key, key_end, head, run == 0);
-                __syncthreads();
-                UNROLL
-                for (int i = 0; i < own::COUNT; i++) {
-                    int r = own::row(i) - (int)(row - first);
-                    for (int j = 0; j < SIDE && r >= 0; j++)
-                        sum[i] = fmaf(tile.ds[r][j], tile.k[j][own::column()], sum[i]);
-                }
-            }
-        }
+    for (int64_t i = 0; i < blocks * group; i++) {
+        int64_t n = start + i / group * KEY_BLOCK, head = blockIdx.y * group + i % group;
+        const float *q = job.q + n * step + head * job.D, *g = job.d_out + n * step + head * job.D;
+        struct key_runs rows = {{q, q}, {g, g}, {end - n, 0}, step};
+        __syncthreads();
+        key_tile<D_PAD, TERMS>::load(query_terms, rows.k, rows, 0, job.D, job.by_four);
+        key_tile<D_PAD, TERMS>::load(d_out_terms, rows.v, rows, 0, job.D, job.by_four);
+        __syncthreads();
+        state.add_queries(job, query_terms, d_out_terms, n, end, head, is_prefix);
     }
-    UNROLL
-    for (int i = 0; i < own::COUNT; i++)
-        if (first + own::row(i) < job.N && own::column() < job.D)
-            job.d_q[((first + own::row(i)) * job.H + head) * job.D + own::column()] = sum[i];
 }
 
-template <int D_PAD>
-static __global__ void __launch_bounds__(THREADS) backward_keys(const struct backward_job job)
+template <int D_PAD, int TERMS>
+static __global__ void __launch_bounds__(ATTEND_THREADS)
+    backward_keys(const struct attention_job job)
 {
-    DECLARE_TILES(D_PAD);
-    using own = kept<D_PAD>;
-    int64_t first = (int64_t)blockIdx.x * SIDE, kv_head = blockIdx.y, group = job.H / job.K;
-    float sum_k[own::COUNT] = {0}, sum_v[own::COUNT] = {0};
+    SHARED(uint16_t, query_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    SHARED(uint16_t, d_out_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    int64_t block_row = (int64_t)blockIdx.x * BLOCK_ROWS, block_end = block_row + BLOCK_ROWS;
+    struct key_slopes<D_PAD, TERMS> state;
+    const float *k[2], *v[2], factor[2] = {1, 1};
+    float *d_k[2], *d_v[2];
 
-    for (int64_t mine = find_segment(job.segments, job.S, first);
-         mine < job.S && job.segments[mine] < first + SIDE; mine++) {
-        int64_t key = first > job.segments[mine] ? first : job.segments[mine];
-        int64_t bound = job.segments[mine + 1];
-        int64_t key_end = first + SIDE < bound ? first + SIDE : bound;
-        for (int64_t s = mine; s < job.S && key < key_end; s++) {
-            if (s != mine && (!job.prefixes || job.prefixes[s] != mine))
-                continue;
-            int64_t start = s == mine ? key : job.segments[s], end = job.segments[s + 1];
-            for (int64_t i = 0; i < ((end - start + SIDE - 1) / SIDE) * group; i++) {
-                int64_t row = start + i / group * SIDE, head = kv_head * group + i % group;
-                __syncthreads();
-                tile.load_queries(job, row, end, head);
-                tile.load_keys(job, key, key_end, kv_head);
-                __syncthreads();
-                tile.weigh(job, row, end, key, key_end, head, s != mine);
-                __syncthreads();
-                UNROLL
-                for (int x = 0; x < own::COUNT; x++) {
-                    int j = own::row(x) - (int)(key - first);
-                    for (int r = 0; r < SIDE && j >= 0; r++) {
-                        sum_v[x] = fmaf(tile.p[r][j], tile.d_out[r][own::column()], sum_v[x]);
-                        sum_k[x] = fmaf(tile.ds[r][j], tile.q[r][own::column()], sum_k[x]);
-                    }
-                }
-            }
-        }
+    state.row = block_row + threadIdx.x / WARP_SIZE * ATTEND_ROWS + threadIdx.x % WARP_SIZE / 4;
+    for (int half = 0; half < 2; half++) {
+        int64_t n = state.row + 8 * half, at = (n * job.K + blockIdx.y) * job.D;
+        k[half] = n < job.N ? job.k + at : nullptr;
+        v[half] = n < job.N ? job.v + at : nullptr;
+        d_k[half] = n < job.N ? job.d_k + at : nullptr;
+        d_v[half] = n < job.N ? job.d_v + at : nullptr;
     }
-    UNROLL
-    for (int i = 0; i < own::COUNT; i++)
-        if (first + own::row(i) < job.N && own::column() < job.D) {
-            int64_t at = ((first + own::row(i)) * job.K + kv_head) * job.D + own::column();
-            job.d_k[at] = sum_k[i];
-            job.d_v[at] = sum_v[i];
-        }
+    state.k.start(k, job.D);
+    state.v.start(v, job.D);
+    state.d_k.clear();
+    state.d_v.clear();
+    for (int64_t mine = find_segment(job.segments, job.S, block_row);
+         mine < job.S && job.segments[mine] < block_end; mine++) {
+        state.first = block_row > job.segments[mine] ? block_row : job.segments[mine];
+        state.last = block_end < job.segments[mine + 1] ? block_end : job.segments[mine + 1];
+        if (state.first >= state.last)
+            continue;
+        walk_queries(state, job, mine, state.first, false, query_terms, d_out_terms);
+        for (int64_t s = mine + 1; job.prefixes && s < job.S; s++)
+            if (job.prefixes[s] == mine)
+                walk_queries(state, job, s, job.segments[s], true, query_terms, d_out_terms);
+    }
+    state.d_k.store(d_k, factor, job.D);
+    state.d_v.store(d_v, factor, job.D);
 }
 
-template <int D_PAD> static void run_backward(struct cuda *cuda, const struct backward_job *job)
+template <int D_PAD, int TERMS>
+static void run_backward(struct cuda *cuda, const struct attention_job *job)
 {
-    unsigned tiles = (unsigned)divide_up(job->N, SIDE);
+    unsigned blocks = (unsigned)divide_up(job->N, BLOCK_ROWS);
 
-    RUN(cuda, row_delta, (unsigned)divide_up(job->N * job->H, THREADS / WARP_SIZE), THREADS, *job);
-    RUN(cuda, (backward_queries<D_PAD>), dim3(tiles, (unsigned)job->H), THREADS, *job);
-    RUN(cuda, (backward_keys<D_PAD>), dim3(tiles, (unsigned)job->K), THREADS, *job);
+    RUN(cuda, (backward_queries<D_PAD, TERMS>), dim3(blocks, (unsigned)job->H), ATTEND_THREADS,
+        *job);
+    RUN(cuda, (backward_keys<D_PAD, TERMS>), dim3(blocks, (unsigned)job->K), ATTEND_THREADS, *job);
+}
+
+template <int D_PAD> static void run_width(struct cuda *cuda, const struct attention_job *job)
+{
+    if (cuda->terms == 1)
+        run_backward<D_PAD, 1>(cuda, job);
+    else
+        run_backward<D_PAD, 3>(cuda, job);
 }
 
 void cuda_attention_backward(void *context, struct tensor *d_q, struct tensor *d_k,
@@ -208,35 +196,22 @@ void cuda_attention_backward(void *context, struct tensor *d_q, struct tensor *d
                              const struct tensor *prefixes)
 {
     struct cuda *cuda = (struct cuda *)context;
-    int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2];
-    void *delta = cuda_scratch(cuda, CUDA_SCRATCH_SUMS, (size_t)(N * H) * sizeof(float));
+    struct attention_job job = attention_job_of(out, lse, q, k, v, segments, prefixes);
+    size_t bytes = (size_t)(job.N * job.H) * sizeof(float);
 
-    if (!delta || !cuda_head_fits(cuda, D))
+    job.delta = (float *)cuda_scratch(cuda, CUDA_SCRATCH_SUMS, bytes);
+    if (!job.delta || !cuda_head_fits(cuda, job.D))
         return;
-    const struct backward_job job = {
-        .d_q = tensor_f32(d_q),
-        .d_k = tensor_f32(d_k),
-        .d_v = tensor_f32(d_v),
-        .delta = (float *)delta,
-        .d_out = tensor_f32(d_out),
-        .q = tensor_f32(q),
-        .k = tensor_f32(k),
-        .v = tensor_f32(v),
-        .out = tensor_f32(out),
-        .lse = tensor_f32(lse),
-        .segments = (const int32_t *)segments->data,
-        .prefixes = prefixes ? (const int32_t *)prefixes->data : nullptr,
-        .N = N,
-        .H = H,
-        .K = k->shape[1],
-        .S = segments->shape[0] - 1,
-        .D = (int)D,
-        .scale = 1 / sqrtf((float)D),
-    };
-    if (D <= 32)
-        run_backward<32>(cuda, &job);
-    else if (D <= 64)
-        run_backward<64>(cuda, &job);
+    job.d_out = tensor_f32(d_out);
+    job.d_q = tensor_f32(d_q);
+    job.d_k = tensor_f32(d_k);
+    job.d_v = tensor_f32(d_v);
+    job.by_four = job.by_four && lies_by_four(q->data, d_out->data, job.D);
+    RUN(cuda, row_delta, (unsigned)divide_up(job.N * job.H, ATTEND_WARPS), ATTEND_THREADS, job);
+    if (job.D <= 32)
+        run_width<32>(cuda, &job);
+    else if (job.D <= 64)
+        run_width<64>(cuda, &job);
     else
-        run_backward<128>(cuda, &job);
+        run_width<128>(cuda, &job);
 }
