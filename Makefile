@@ -283,6 +283,16 @@ $(OUT)/tests/parity_%: tests/parity/parity_%.c $(EMULATED) $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+# The whole program whose "cuda" is the emulated GPU, for integration_cuda alone.
+$(OUT)/emulated/backend_as_cuda.o: ops/cuda/backend_cuda.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) -Iops/cuda/native $(CFLAGS) -c $< -o $@
+$(OUT)/tests/hone_emulated: $(patsubst %.c,$(OUT)/%.o,$(wildcard cmd/*.c)) $(OUT)/emulated/backend_as_cuda.o $(filter-out %/backend_cuda.o,$(EMULATED)) $(OUT)/libhone.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(LDLIBS)
+$(OUT)/tests/integration_cuda: $(OUT)/tests/hone_emulated
 $(OUT)/tests/integration_%: tests/integration/integration_%.c $(OUT)/tests/integration/support.o $(OUT)/libhone.a | $(OUT)/hone $(PLUGINS)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
