@@ -39,13 +39,44 @@ endif
 HAS_FLINT := $(filter-out 0,$(FLINT))
 override LDLIBS := $(HAS_FLINT) $(LDLIBS)
 
+# CUDA's compiler makes the GPU's backend; without it, or with CUDA=0, the rest still works. The
+# fat binary holds code for these cards, and PTX of the last one that this toolkit knows.
+CUDA_CARDS ?= 80 90 100
+ifneq ($(filter-out deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(origin CUDA),undefined)
+CUDA     := $(shell tools/find_cuda)
+endif
+endif
+ifneq ($(CUDA),)
+export CUDA
+endif
+HAS_CUDA := $(filter-out 0,$(CUDA))
+ifneq ($(HAS_CUDA),)
+KNOWN    := $(patsubst compute_%,%,$(shell $(CUDA)/bin/nvcc --list-gpu-arch))
+CARDS    := $(filter $(KNOWN),$(CUDA_CARDS))
+NVCCFLAGS = -std=c++20 -O3 -fmad=false -ccbin $(CXX) -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics -I. -Iops/cuda/native \
+            $(foreach c,$(CARDS),-gencode arch=compute_$(c),code=sm_$(c)) \
+            -gencode arch=compute_$(lastword $(CARDS)),code=compute_$(lastword $(CARDS)) $(if $(WERROR),-Werror all-warnings)
+override LDLIBS += $(addprefix -L,$(wildcard $(CUDA)/lib64 $(CUDA)/lib/$(shell uname -m)-linux-gnu)) -lcudart_static -lrt -lpthread -ldl
+endif
+# The same kernels as C++, for the tests.
+ifeq ($(origin CXX),default)
+CXX      := $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC)),g++)
+endif
+CXXFLAGS_release = -O2
+CXXFLAGS_debug   = -O0
+CXXFLAGS_asan    = $(CFLAGS_asan)
+CXXFLAGS_fuzz    = -O1
+CXXFLAGS_tsan    = -O1
+override CXXFLAGS += -std=c++20 -g $(CXXFLAGS_$(MODE)) -ffp-contract=off -fno-exceptions -fno-rtti -Wall -Wextra -Wshadow $(WERROR)
+
 # One line per folder; a new file needs no edit here. FOLDERS=... builds a part alone.
 FOLDERS  ?= common ops wire sandbox model tasks math reward rollout learner pipeline
 LIB_C    := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 ifneq ($(filter ops,$(FOLDERS)),)
 LIB_C    += $(wildcard ops/reference/*.c) ops/cpu/$(if $(filter x86_64,$(ARCH)),dispatch_x86_64.c,dispatch_other.c)
 LIB_C    += $(filter-out ops/cpu/kernels_%.c ops/cpu/dispatch_%.c,$(wildcard ops/cpu/*.c))
-LIB_C    += ops/cuda/backend_absent.c
+LIB_C    += ops/cuda/backend_$(if $(HAS_CUDA),cuda,absent).c
 endif
 ifneq ($(filter reward,$(FOLDERS)),)
 LIB_C    += $(wildcard reward/verifiers/*.c)
@@ -54,6 +85,13 @@ ifneq ($(filter math,$(FOLDERS)),)
 LIB_C    := $(filter-out $(if $(HAS_FLINT),math/%_absent.c,math/%_flint.c),$(LIB_C))
 endif
 LIB_O    := $(LIB_C:%.c=$(OUT)/%.o)
+CUDA_CU  := $(wildcard ops/cuda/*.cu)
+ifneq ($(filter ops,$(FOLDERS)),)
+LIB_O    += $(if $(HAS_CUDA),$(CUDA_CU:%.cu=$(OUT)/%.o))
+endif
+EMULATED := $(CUDA_CU:%.cu=$(OUT)/emulated/%.o) $(OUT)/emulated/ops/cuda/backend_cuda.o
+EMULATED += $(patsubst %.cc,$(OUT)/emulated/%.o,$(addprefix ops/cuda/emulation/,grid.cc memory.cc \
+            $(if $(filter x86_64,$(ARCH)),fiber_x86_64.cc,fiber_other.cc)))
 
 # The hot loops are compiled once per instruction set, and chosen at start-up.
 ifneq ($(filter ops,$(FOLDERS)),)
@@ -71,15 +109,16 @@ ISA_avx512   = -DKERNEL_ISA=avx512 -DVECTOR_BYTES=64 -mavx512f -mavx512bw -mavx5
 
 TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_*.c))
 TESTS    += $(patsubst tests/parity/%.c,$(OUT)/tests/%,$(wildcard tests/parity/parity_*.c))
+TESTS    += $(OUT)/tests/parity_emulation
 TESTS    += $(patsubst tests/integration/%.c,$(OUT)/tests/%,$(wildcard tests/integration/integration_*.c))
-BENCHES  := $(patsubst bench/%.c,$(OUT)/bench/%,$(wildcard bench/bench_*.c))
+BENCHES  := $(patsubst bench/%.c,$(OUT)/bench/%,$(filter-out bench/bench_gpu.c,$(wildcard bench/bench_*.c)))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
 SHIMS    := $(patsubst tests/shim/%.c,$(OUT)/shim/%.so,$(wildcard tests/shim/*.c))
 SUPPORT_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/integration/support*.c))
 
 .SECONDARY:
-.PHONY: all demo test check chaos bench bench-record bench-verify bench-sandbox lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check chaos bench bench-record bench-verify bench-sandbox gpu-check cuda-ptxas lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -117,6 +156,16 @@ bench: $(BENCHES)   ## speed of the arithmetic and of the engine, beside the mac
 
 bench-record: $(OUT)/bench/bench_model   ## the engine's rows, appended to bench/history.tsv
 	@for d in f32 bf16; do $< --dtype $$d --tsv bench/history.tsv || exit 1; done
+
+# Without the emulation these programs look for a real card.
+GPU_TESTS := parity_devices parity_cuda test_model_golden test_model_precision test_model_decode
+gpu-check:   ## with an NVIDIA card: parity, exactness, a GRPO run beside the CPU's, kernels and roofline
+	@$(if $(HAS_CUDA),,echo "gpu-check: no CUDA toolkit found (tools/find_cuda); install it or set CUDA_HOME"; exit 1;) \
+	$(MAKE) --no-print-directory all $(GPU_TESTS:%=$(OUT)/gpu/%) $(OUT)/bench/bench_gpu && \
+	tools/gpu_check $(OUT)
+
+cuda-ptxas:   ## docs/ptxas.md: registers and spills of every kernel, as ptxas reports them
+	@$(if $(HAS_CUDA),,echo "cuda-ptxas: no CUDA toolkit found"; exit 1;) tools/list_ptxas $(CUDA) $(CUDA_CARDS) > docs/ptxas.md.tmp && mv docs/ptxas.md.tmp docs/ptxas.md
 
 bench-verify: $(OUT)/bench/bench_verify   ## speed of the maths verifier: verdicts a second, each kind, the worst
 	@$<
@@ -196,6 +245,23 @@ $(OUT)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c $< -o $@
+$(OUT)/ops/cuda/backend_cuda.o: override CPPFLAGS += -Iops/cuda/native
+$(OUT)/ops/cuda/%.o: ops/cuda/%.cu
+	@mkdir -p $(@D)
+	$(call say,NVCC,$@)
+	$(Q)$(CUDA)/bin/nvcc $(NVCCFLAGS) -MD -MF $(@:.o=.d) -c $< -o $@
+$(OUT)/emulated/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) -Iops/cuda/emulation $(CFLAGS) -c $< -o $@
+$(OUT)/emulated/%.o: %.cu
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CPPFLAGS) -Iops/cuda/emulation $(CXXFLAGS) -x c++ -c $< -o $@
+$(OUT)/emulated/%.o: %.cc
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) $(CPPFLAGS) -Iops/cuda/emulation $(CXXFLAGS) -c $< -o $@
 define kernel_rule
 $(OUT)/ops/cpu/%_$(1).o: ops/cpu/%.c
 	@mkdir -p $$(@D)
@@ -206,17 +272,41 @@ $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 $(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
-$(OUT)/tests/parity_%: tests/parity/parity_%.c $(OUT)/libhone.a
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c,$^) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+$(OUT)/gpu/%: tests/parity/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+$(OUT)/gpu/%: tests/unit/%.c $(OUT)/libhone.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+# These also compute on the emulated GPU.
+$(addprefix $(OUT)/tests/test_model_,golden precision decode): $(EMULATED)
+$(OUT)/tests/parity_emulation: $(OUT)/emulated/tests/parity/parity_emulation.o $(filter $(OUT)/emulated/ops/cuda/emulation/%,$(EMULATED))
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(shell pkg-config --libs cmocka)
+$(OUT)/tests/parity_%: tests/parity/parity_%.c $(EMULATED) $(OUT)/libhone.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+# The whole program whose "cuda" is the emulated GPU, for integration_cuda alone.
+$(OUT)/emulated/backend_as_cuda.o: ops/cuda/backend_cuda.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) -Iops/cuda/native $(CFLAGS) -c $< -o $@
+$(OUT)/tests/hone_emulated: $(patsubst %.c,$(OUT)/%.o,$(wildcard cmd/*.c)) $(OUT)/emulated/backend_as_cuda.o $(filter-out %/backend_cuda.o,$(EMULATED)) $(OUT)/libhone.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(LDLIBS)
+$(OUT)/tests/integration_cuda: $(OUT)/tests/hone_emulated
 $(OUT)/tests/integration_%: tests/integration/integration_%.c $(SUPPORT_O) $(OUT)/libhone.a | $(OUT)/hone $(PLUGINS) $(SHIMS)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/tests/integration_chaos $(OUT)/tests/integration_keys: $(OUT)/tests/integration/support_link.o
-$(OUT)/bench/bench_model: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/model_*.c))
+$(OUT)/bench/bench_model $(OUT)/bench/bench_gpu: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/model_*.c))
 $(OUT)/bench/bench_%: bench/bench_%.c $(OUT)/bench/bench.o $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
@@ -234,4 +324,4 @@ $(OUT)/plugin/%.so: tests/plugin/%.c
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fvisibility=hidden -fPIC -shared $< -o $@
 
--include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d)
+-include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d $(OUT)/*/*/*/*.d $(OUT)/*/*/*/*/*.d)

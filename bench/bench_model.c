@@ -25,34 +25,6 @@
 #define DRAM_BYTES ((size_t)512 << 20)
 #define L3_BYTES ((size_t)8 << 20)
 
-static const struct model_shape tiny = {.family = MODEL_QWEN2,
-                                        .n_layers = 6,
-                                        .n_heads = 8,
-                                        .n_kv_heads = 4,
-                                        .head_dim = 32,
-                                        .channels = 256,
-                                        .hidden_channels = 1024,
-                                        .vocab_size = 1024,
-                                        .max_positions = 32768,
-                                        .qkv_bias = 1,
-                                        .tied_head = 1,
-                                        .rope_base = 10000,
-                                        .norm_eps = 1e-6};
-/* Qwen2.5-0.5B. */
-static const struct model_shape half_billion = {.family = MODEL_QWEN2,
-                                                .n_layers = 24,
-                                                .n_heads = 14,
-                                                .n_kv_heads = 2,
-                                                .head_dim = 64,
-                                                .channels = 896,
-                                                .hidden_channels = 4864,
-                                                .vocab_size = 151936,
-                                                .max_positions = 32768,
-                                                .qkv_bias = 1,
-                                                .tied_head = 1,
-                                                .rope_base = 1000000,
-                                                .norm_eps = 1e-6};
-
 struct row_kind {
     const char *name;
     int (*run)(struct model_bench *bench);
@@ -63,16 +35,6 @@ static const struct row_kind kinds[] = {
     {"grpo", bench_grpo, 1},     {"sweep", bench_sweep, 0},
 };
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
-
-void print_bench_row(const struct model_bench *bench, const char *name, const char *unit,
-                     const char *limit, double limit_value, struct bench_samples *samples)
-{
-    char full[96];
-    struct bench_row row = {full, unit, limit, limit_value};
-
-    snprintf(full, sizeof(full), "%s %s %s", bench->shape_name, bench->bf16 ? "bf16" : "f32", name);
-    bench_print_row(&bench->report, &row, samples);
-}
 
 static int usage(void)
 {
@@ -155,7 +117,8 @@ static int open_bench(struct model_bench *bench, const struct choices *choices)
     struct random_stream stream = {.seed = 7};
 
     bench->shape_name = choices->shape;
-    bench->shape = strcmp(choices->shape, "tiny") == 0 ? tiny : half_billion;
+    bench->shape =
+        strcmp(choices->shape, "tiny") == 0 ? bench_shape_tiny : bench_shape_half_billion;
     bench->bf16 = strcmp(choices->dtype, "bf16") == 0;
     bench->repeats = choices->repeats;
     bench->peak = NAN;

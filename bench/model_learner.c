@@ -54,6 +54,22 @@ static int run_train_row(struct model_bench *bench, struct learner *learner, int
     return STATUS_OK;
 }
 
+int bench_train_batch(struct model_bench *bench)
+{
+    struct model_options options = {.trainable = 1, .bf16 = bench->bf16};
+    struct model *model = NULL;
+    struct learner *learner = NULL;
+    int status;
+
+    TRY_OUT(model_create(&model, bench->ops, &bench->shape, &options, 1));
+    TRY_OUT(learner_create(&learner, model, NULL, &grpo_defaults, &optimizer_defaults, 1000));
+    TRY_OUT(run_train_row(bench, learner, 16, 1024));
+out:
+    learner_destroy(&learner);
+    model_destroy(&model);
+    return status;
+}
+
 int bench_train(struct model_bench *bench)
 {
     struct model_options options = {.trainable = 1, .bf16 = bench->bf16};

@@ -147,7 +147,9 @@ static int run_decode_row(struct model_bench *bench, struct model *model,
         TRY_OUT(time_generation(bench, rollout, &row->g, (uint64_t)i + 1, &samples));
     if (n == 1) {
         double bytes = (double)model_shape_parameters(shape) * (bench->bf16 ? 2 : 4);
-        double rate = bench_measure_read((size_t)bytes, bench->report.n_threads);
+        double rate = bench->on_device
+                          ? bench->dram
+                          : bench_measure_read((size_t)bytes, bench->report.n_threads);
         print_bench_row(bench, row->name, "tok/s", "a read of the weights", rate / bytes, &samples);
     } else {
         double flops = decode_token_flops(shape, row->g.n_prompt + 0.5 * row->g.n_new);
@@ -155,6 +157,21 @@ static int run_decode_row(struct model_bench *bench, struct model *model,
     }
 out:
     rollout_destroy(&rollout);
+    return status;
+}
+
+static int run_decode_rows(struct model_bench *bench, const struct decode_row *rows, size_t n_rows)
+{
+    struct model_options options = {.bf16 = bench->bf16};
+    struct model *model = NULL;
+    int status;
+
+    TRY_OUT(model_create(&model, bench->ops, &bench->shape, &options, 1));
+    for (size_t i = 0; i < n_rows; i++)
+        if (!bench->only || strstr(rows[i].name, bench->only))
+            TRY_OUT(run_decode_row(bench, model, &rows[i]));
+out:
+    model_destroy(&model);
     return status;
 }
 
@@ -167,17 +184,21 @@ int bench_decode(struct model_bench *bench)
         {"decode B=64", {64, 1, 224, 32}},
         {"decode B=64, 8 groups of 8", {8, 8, 224, 32}},
     };
-    struct model_options options = {.bf16 = bench->bf16};
-    struct model *model = NULL;
-    int status;
 
-    TRY_OUT(model_create(&model, bench->ops, &bench->shape, &options, 1));
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (!bench->only || strstr(rows[i].name, bench->only))
-            TRY_OUT(run_decode_row(bench, model, &rows[i]));
-out:
-    model_destroy(&model);
-    return status;
+    return run_decode_rows(bench, rows, sizeof(rows) / sizeof(rows[0]));
+}
+
+int bench_decode_batches(struct model_bench *bench)
+{
+    static const struct decode_row rows[] = {
+        {"decode B=1, context 512", {1, 1, 512, 32}},
+        {"decode B=64, context 512", {64, 1, 512, 32}},
+        {"decode B=256, context 512", {256, 1, 512, 32}},
+        {"decode B=1024, context 512", {1024, 1, 512, 32}},
+        {"decode B=1024, 64 groups of 16", {64, 16, 512, 32}},
+    };
+
+    return run_decode_rows(bench, rows, sizeof(rows) / sizeof(rows[0]));
 }
 
 static int run_prefill_row(struct model_bench *bench, struct model *model, int n_tokens)

@@ -18,10 +18,13 @@ struct model_bench {
     const char *only;                 /* text in the names of rows; NULL: all */
     struct bench_report report;
     double peak, dram;                /* flops and bytes a second of this machine, now */
+    int on_device;                    /* weights lie where `dram` was measured, not with the CPU */
     struct arena arena;
     int32_t *tokens;                  /* random ones, BENCH_TOKENS */
 };
 #define BENCH_TOKENS 65536
+
+extern const struct model_shape bench_shape_tiny, bench_shape_half_billion, bench_shape_1_5_billion;
 
 int open_bench_tokenizer(struct tokenizer **out);
 void print_bench_row(const struct model_bench *bench, const char *name, const char *unit,
@@ -40,8 +43,10 @@ int submit_generation(struct rollout *rollout, const struct generation *g, uint6
                       uint32_t version);
 
 int bench_decode(struct model_bench *bench);
+int bench_decode_batches(struct model_bench *bench);   /* 1 to 1024 sequences, 512 of context */
 int bench_prefill(struct model_bench *bench);
 int bench_train(struct model_bench *bench);
+int bench_train_batch(struct model_bench *bench);      /* 16 sequences of 1024 */
 int bench_grpo(struct model_bench *bench);
 int bench_sweep(struct model_bench *bench);
 

@@ -18,6 +18,7 @@
 #include <zmq.h>
 
 #include "cmd/cmd.h"
+#include "cmd/doctor.h"
 #include "common/config.h"
 #include "common/files.h"
 #include "common/status.h"
@@ -93,6 +94,10 @@ static void examine_processor(struct findings *findings)
     note(findings, "cuda", status == STATUS_OK ? ops_name(ops) : status_reason());
     if (status == STATUS_OK)
         ops_destroy(&ops);
+    doctor_find_toolkit(text, sizeof(text));
+    note(findings, "nvcc", text);
+    doctor_find_nccl(text, sizeof(text));
+    note(findings, "nccl", text);
 }
 
 /* What a container may use; 0 when there is no limit. */

@@ -2,7 +2,7 @@
 
 #include "rollout/rollout.h"
 
-const char *const rollout_devices[] = {"cpu", "reference", "cuda", NULL};
+const char *const rollout_devices[] = {"cpu", "reference", "cuda", "cuda:bf16", NULL};
 
 #define AT(field) offsetof(struct rollout_config, field)
 

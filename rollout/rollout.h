@@ -24,7 +24,7 @@ struct rollout_config {
     int device;                      /* index of rollout_devices[] */
 };
 extern const struct config_section rollout_config_section;   /* section "rollout" */
-extern const char *const rollout_devices[];                  /* "cpu", "reference", "cuda" */
+extern const char *const rollout_devices[];                  /* "cpu", "reference", "cuda", ... */
 
 struct rollout;
 struct rollout_limits {

@@ -500,7 +500,8 @@ static const struct row {
 static const struct {
     const char *name;
     int n_threads;
-} devices[] = {{"cpu:baseline", 1}, {"cpu:avx2", 2}, {"cpu:avx512", 2}, {"cpu", 3}, {"cuda:0", 0}};
+} devices[] = {{"cpu:baseline", 1}, {"cpu:avx2", 2}, {"cpu:avx512", 2}, {"cpu", 3},
+             {"cuda:0", 0},       {"cuda-emulated:0", 0}};
 
 /* Runs the row on a device; the outputs, one behind the other, in host memory to be freed. */
 static float *run_on(const struct row *row, const char *device, int n_threads, struct trial *t)
@@ -567,7 +568,7 @@ static void device_agrees_with_reference(void **state)
 
 int main(void)
 {
-    static int numbers[] = {0, 1, 2, 3, 4};
+    static int numbers[] = {0, 1, 2, 3, 4, 5};
     struct CMUnitTest tests[sizeof(devices) / sizeof(devices[0])];
 
     for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)

@@ -146,11 +146,11 @@ static void check_greedy(struct golden *golden)
 
 static void for_each_model(void (*check)(struct golden *))
 {
-    static const char *const devices[] = {"cpu", "reference"};
+    static const char *const devices[] = {"cpu", "reference", "cuda-emulated"};
     static const char *const directories[] = {"tests/golden/llama", "tests/golden/qwen2",
                                               "tests/golden/qwen3", "tests/golden/mistral"};
 
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < 12; i++) {
         struct golden golden;
         open_golden(&golden, devices[i / 4], directories[i % 4], &model_trainable);
         check(&golden);

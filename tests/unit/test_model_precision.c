@@ -91,14 +91,16 @@ static void check_gradients(struct golden *golden, const char *prefix)
     }
 }
 
+static const char *const devices[] = {"cpu", "reference", "cuda-emulated"};
+
 static void bf16_logits_and_gradients_are_those_of_transformers(void **state)
 {
     const struct model_options options = {.trainable = 1, .bf16 = 1};
 
     (void)state;
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < 12; i++) {
         struct golden golden;
-        open_precision(&golden, i / 4 ? "reference" : "cpu", i % 4, &options);
+        open_precision(&golden, devices[i / 4], i % 4, &options);
         check_logits(&golden, "rounded.logits", EXACT);
         check_gradients(&golden, "rounded.grad.");
         shrink(&golden);
@@ -110,11 +112,11 @@ static void bf16_logits_and_gradients_are_those_of_transformers(void **state)
 static void adapters_have_the_logits_and_gradients_of_peft(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < 12; i++) {
         struct model_options options = {.trainable = 1,
                                         .lora = {4, 6.0, bits_of(targets[i % 4]), 1}};
         struct golden golden;
-        open_precision(&golden, i / 4 ? "reference" : "cpu", i % 4, &options);
+        open_precision(&golden, devices[i / 4], i % 4, &options);
         check_logits(&golden, "lora.logits", EXACT);
         check_gradients(&golden, "lora.grad.");
         close_golden(&golden);

@@ -1,0 +1,154 @@
+/* Decoding. The cache holds keys [n_rows,K,D], then values. A block has one key head and the query
+ * heads that share it, of one row of the batch or of neighbours that only look at the same run. */
+#include "common/status.h"
+#include "ops/cuda/cuda_attention.cuh"
+
+#define THREADS 256
+#define BLOCK_QUERIES (ATTEND_WARPS * ATTEND_ROWS)
+#define MOST_TOGETHER 16   /* rows of the batch in one block */
+
+struct decode_job {
+    float *out;
+    const float *q, *k, *v;
+    const int32_t *runs;
+    int64_t N, H, K;
+    int D, together;
+    float scale;
+    bool by_four;
+};
+
+static __global__ void store_rows(float *keys, float *values, const float *k, const float *v,
+                                  const int32_t *rows, int64_t width, int64_t count)
+{
+    FOR_EACH(i, count)
+    {
+        int64_t at = rows[i / width] * width + i % width;
+        keys[at] = k[i];
+        values[at] = v[i];
+    }
+}
+
+/* Tokens of one prompt: the same first run, and no second one. */
+static __device__ __forceinline__ bool looks_alike(const int32_t *a, const int32_t *b)
+{
+    return a[0] == b[0] && !a[3] && !b[3];
+}
+
+/* Rows that row n computes: 0 when the one before it does so. */
+static __device__ __forceinline__ int rows_together(const struct decode_job &job, int64_t n)
+{
+    const int32_t *run = job.runs + 4 * n;
+    int rows = 1;
+
+    if (n % job.together && looks_alike(run - 4, run))
+        return 0;
+    while ((n + rows) % job.together && n + rows < job.N && looks_alike(run, run + 4 * rows))
+        rows++;
+    return rows;
+}
+
+template <int D_PAD, int TERMS>
+static __global__ void __launch_bounds__(ATTEND_THREADS) decode(const struct decode_job job)
+{
+    SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    int64_t group = job.H / job.K, step = job.K * job.D, row = blockIdx.x;
+    int rows = rows_together(job, row);
+    const int32_t *run = job.runs + 4 * row;
+    struct attend<D_PAD, TERMS> state;
+    const float *q[2];
+    float *out[2], *const lse[2] = {nullptr, nullptr};
+    int64_t n_keys[2];
+
+    if (!rows)
+        return;
+    int64_t first_query = (int64_t)blockIdx.z * BLOCK_QUERIES +
+                          threadIdx.x / WARP_SIZE * ATTEND_ROWS + threadIdx.x % WARP_SIZE / 4;
+    for (int half = 0; half < 2; half++) {
+        int64_t query = first_query + 8 * half, n = query / group;
+        int64_t at = ((row + n) * job.H + blockIdx.y * group + query % group) * job.D;
+        q[half] = n < rows ? job.q + at : nullptr;
+        out[half] = n < rows ? job.out + at : nullptr;
+        n_keys[half] = n < rows ? (int64_t)run[4 * n + 1] + run[4 * n + 3] : 0;
+    }
+    state.start(q, job.D);
+    int64_t n_first = run[1], at[2] = {run[0] * step + (int64_t)blockIdx.y * job.D,
+                                       run[2] * step + (int64_t)blockIdx.y * job.D};
+    for (int n = 1; n < rows; n++)
+        n_first = run[4 * n + 1] > n_first ? run[4 * n + 1] : n_first;
+    struct key_runs keys = {{job.k + at[0], job.k + at[1]}, {job.v + at[0], job.v + at[1]},
+                            {n_first, run[3]}, step};
+    for (int64_t first = 0; first < keys.n[0] + keys.n[1]; first += KEY_BLOCK) {
+        __syncthreads();
+        key_tile<D_PAD, TERMS>::load(key_terms, keys.k, keys, first, job.D, job.by_four);
+        key_tile<D_PAD, TERMS>::load(value_terms, keys.v, keys, first, job.D, job.by_four);
+        __syncthreads();
+        int visible[2] = {(int)(n_keys[0] - first), (int)(n_keys[1] - first)};
+        if (__any_sync(FULL_WARP, visible[0] > 0 || visible[1] > 0))
+            state.add_keys(key_terms, value_terms, visible, job.scale);
+    }
+    state.finish(out, lse, job.D);
+}
+
+bool cuda_head_fits(struct cuda *cuda, int64_t D)
+{
+    if (D > ATTEND_WIDEST && cuda->status == 0)
+        cuda->status = status_fail(STATUS_UNSUPPORTED, "%s: heads of %lld, at most %d; use \"cpu\"",
+                                   cuda_backend_name, (long long)D, ATTEND_WIDEST);
+    return cuda->status == 0;
+}
+
+template <int D_PAD>
+static void run_decode(struct cuda *cuda, const struct decode_job *job)
+{
+    dim3 grid((unsigned)job->N, (unsigned)job->K,
+              (unsigned)divide_up(job->H / job->K, BLOCK_QUERIES));
+
+    if (cuda->terms == 1)
+        RUN(cuda, (decode<D_PAD, 1>), grid, ATTEND_THREADS, *job);
+    else
+        RUN(cuda, (decode<D_PAD, 3>), grid, ATTEND_THREADS, *job);
+}
+
+void cuda_attention_decode(void *context, struct tensor *out, const struct tensor *q,
+                           const struct kv_cache *cache, const struct tensor *runs)
+{
+    struct cuda *cuda = (struct cuda *)context;
+    int64_t D = cache->D, group = q->shape[1] / cache->K, together = BLOCK_QUERIES / group;
+    const float *keys = (const float *)cache->data;
+    const float *values = keys + cache->n_rows * cache->K * D;
+    const struct decode_job job = {
+        .out = tensor_f32(out),
+        .q = tensor_f32(q),
+        .k = keys,
+        .v = values,
+        .runs = (const int32_t *)runs->data,
+        .N = q->shape[0],
+        .H = q->shape[1],
+        .K = cache->K,
+        .D = (int)D,
+        .together = (int)(together < 1 ? 1 : together < MOST_TOGETHER ? together : MOST_TOGETHER),
+        .scale = 1 / sqrtf((float)D),
+        .by_four = lies_by_four(keys, values, D),
+    };
+
+    if (!cuda_head_fits(cuda, D))
+        return;
+    if (D <= 32)
+        run_decode<32>(cuda, &job);
+    else if (D <= 64)
+        run_decode<64>(cuda, &job);
+    else
+        run_decode<128>(cuda, &job);
+}
+
+void cuda_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,
+                      const struct tensor *v, const struct tensor *rows)
+{
+    int64_t width = cache->K * cache->D, count = k->shape[0] * width;
+    float *keys = (float *)cache->data;
+
+    RUN((struct cuda *)context, store_rows, loop_blocks(count, THREADS), THREADS, keys,
+        keys + cache->n_rows * width, tensor_f32(k), tensor_f32(v), (const int32_t *)rows->data,
+        width, count);
+}

@@ -1,0 +1,6 @@
+#ifndef HONE_OPS_CUDA_EMULATION_BACKEND_NAME_H
+#define HONE_OPS_CUDA_EMULATION_BACKEND_NAME_H
+
+#define CUDA_BACKEND_NAME "cuda-emulated"
+
+#endif
