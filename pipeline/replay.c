@@ -245,7 +245,7 @@ static int run_again(struct replay *replay, const struct pipeline_options *given
     if (status == STATUS_OK)
         status = pipeline_run(&options);
     mem_free(list);
-    if (status == STATUS_INTERRUPTED && !*given->stop)
+    if (status == STATUS_INTERRUPTED && !(given->stop && *given->stop))
         status = STATUS_OK;   /* it came to the last step */
     TRY(status);
     TRY(file_join(path, replay->replayed_run, "run.db"));

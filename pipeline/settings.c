@@ -24,7 +24,7 @@ static const struct config_field run_fields[] = {
         "threads of the learner; 0: one per core. Never changes a result"),
     RUN(save_steps, CONFIG_INT, "20", 1, 100000000, NULL, "steps between checkpoints"),
     RUN(save_total_limit, CONFIG_INT, "2", 1, 1000000, NULL,
-        "checkpoints kept per stage; older ones are removed, but for those of the next two"),
+        "checkpoints kept per stage; older ones are removed, unless the next two keep them"),
     RUN(keep_every_steps, CONFIG_INT, "0", 0, 100000000, NULL,
         "checkpoints of steps that are a multiple of it stay as well; 0: none"),
     RUN(metric_for_best_model, CONFIG_STRING, "", 0, 0, NULL,

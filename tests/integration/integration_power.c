@@ -63,7 +63,7 @@ static void no_checkpoint_is_removed_before_a_newer_one_is_durable(void **state)
     (void)state;
     if (!shims_work())
         skip();
-    for (size_t n = 0; n <= trace.n; n += 7) {
+    for (size_t n = 0; n <= trace.n; n += 20) {
         assert_int_equal(file_remove_tree(in_place(&place, "run/names")), STATUS_OK);
         crash_write(&trace, n, CRASH_NAMES, 0, in_place(&place, "run/names"));
         assert_newest_checkpoints_are_there("run/names");

@@ -2,7 +2,7 @@
  * Each allocation, file call and start of a process fails once, in turn, in the coordinator and in
  * the workers: no crash, no hang, one line, and the run goes on to the same bytes.
  *
- *     integration_torture [SHARE [SEED]]      one of SHARE calls is struck; 1: all; default 250, 1
+ *     integration_torture [SHARE [SEED]]      one of SHARE calls is struck; 1: all; default 400, 1
  */
 #include <signal.h>
 #include <sys/resource.h>
@@ -14,7 +14,7 @@
 #define N_CALLS 9
 
 static struct place place;
-static long share = 250;
+static long share = 400;
 static uint64_t seed = 1;
 static const char *const who[N_WHO] = {"hone", "rollout-0", "reward-0"};
 static const char *const calls[N_CALLS] = {"alloc", "map",  "open",  "read",  "write",

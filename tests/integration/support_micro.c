@@ -60,5 +60,8 @@ int shims_work(void)
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
     self[n > 0 ? n : 0] = '\0';
-    return !strstr(self, "/asan/") && !strstr(self, "/tsan/");
+    int they_do = !strstr(self, "/asan/") && !strstr(self, "/tsan/");
+    if (!they_do)
+        print_message("skipped: a sanitizer wants to be the first library\n");
+    return they_do;
 }
