@@ -31,12 +31,15 @@ static void decoded_logprobs_equal_packed_ones_to_the_bit_on_the_reference(void 
 }
 
 /* More rows with logits than one chunk of the head has. */
-static void decoded_logprobs_equal_packed_ones_to_the_bit_on_an_emulated_gpu(void **state)
+static void decoded_logprobs_equal_packed_ones_to_the_bit_on_the_gpu(void **state)
 {
+    char device[64];
+
     (void)state;
-    for (uint64_t seed = 1; seed <= 3; seed++)
-        play(seed == 3 ? "cuda-emulated:bf16" : "cuda-emulated", (enum model_family)(seed % 3),
-             seed);
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        snprintf(device, sizeof(device), "%s%s", gpu_device(), seed == 3 ? ":bf16" : "");
+        play(device, (enum model_family)(seed % 3), seed);
+    }
 }
 
 static void draws_of_more_than_one_chunk_are_those_of_each_alone(void **state)
@@ -110,7 +113,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decoded_logprobs_equal_packed_ones_to_the_bit_on_the_cpu),
         cmocka_unit_test(decoded_logprobs_equal_packed_ones_to_the_bit_on_the_reference),
-        cmocka_unit_test(decoded_logprobs_equal_packed_ones_to_the_bit_on_an_emulated_gpu),
+        cmocka_unit_test(decoded_logprobs_equal_packed_ones_to_the_bit_on_the_gpu),
         cmocka_unit_test(draws_of_more_than_one_chunk_are_those_of_each_alone),
         cmocka_unit_test(tokens_and_positions_out_of_range_are_refused),
     };

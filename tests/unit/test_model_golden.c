@@ -146,7 +146,7 @@ static void check_greedy(struct golden *golden)
 
 static void for_each_model(void (*check)(struct golden *))
 {
-    static const char *const devices[] = {"cpu", "reference", "cuda-emulated"};
+    const char *const devices[] = {"cpu", "reference", gpu_device()};
     static const char *const directories[] = {"tests/golden/llama", "tests/golden/qwen2",
                                               "tests/golden/qwen3", "tests/golden/mistral"};
 

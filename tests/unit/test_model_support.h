@@ -15,12 +15,19 @@
 #include "common/random.h"
 #include "common/status.h"
 #include "model/internal.h"
+#include "ops/backend.h"
 
 #define REQUIRE_OK(call)                                                                           \
     do {                                                                                           \
         if ((call) < 0)                                                                            \
             fail_msg("%s: %s", #call, status_reason());                                            \
     } while (0)
+
+/* The GPU that this program is linked with: the emulated one, or a card in `make gpu-check`. */
+static inline const char *gpu_device(void)
+{
+    return ops_table_cuda->name;
+}
 
 static inline struct ops *open_device(const char *device)
 {
