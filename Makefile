@@ -267,6 +267,10 @@ $(OUT)/ops/cpu/%_$(1).o: ops/cpu/%.c
 	@mkdir -p $$(@D)
 	$$(call say,CC,$$@)
 	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(ISA_$(1)) -ffp-contract=fast -fno-math-errno -c $$< -o $$@
+$(OUT)/bench/%_$(1).o: bench/%.c
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$@)
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(ISA_$(1)) -ffp-contract=fast -fno-math-errno -c $$< -o $$@
 endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 $(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libhone.a
@@ -307,6 +311,7 @@ $(OUT)/tests/integration_%: tests/integration/integration_%.c $(SUPPORT_O) $(OUT
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/tests/integration_chaos $(OUT)/tests/integration_keys: $(OUT)/tests/integration/support_link.o
 $(OUT)/bench/bench_model $(OUT)/bench/bench_gpu: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/model_*.c))
+$(OUT)/bench/bench_exactness: $(ISAS:%=$(OUT)/bench/free_product_%.o)
 $(OUT)/bench/bench_%: bench/bench_%.c $(OUT)/bench/bench.o $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

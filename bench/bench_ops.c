@@ -5,7 +5,9 @@
  * peak: independent chains of multiply-adds on as many threads, measured by this program just
  * before. Ops that move memory print GB/s instead, beside a plain copy.
  *
- *     bench_ops [device] [threads] [text that a row's name must contain]
+ *     bench_ops [device] [threads] [text that a row's name must contain] [table]
+ *
+ * Each row's name and median, in GFLOP/s or GB/s, are appended to the table.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -311,9 +313,13 @@ static const struct row rows[] = {
     PRODUCT("matmul", run_matmul, 1024, 1024, 1024),
     PRODUCT("matmul of rows", run_matmul_rows, 1024, 256, 1024),
     PRODUCT("matmul of rows", run_matmul_rows, 1024, 1024, 256),
+    PRODUCT("backward_input", run_backward_input, 1024, 256, 1024),
+    PRODUCT("backward_input", run_backward_input, 1024, 1024, 256),
     PRODUCT("backward_input", run_backward_input, 1024, 96, 256),
     PRODUCT("backward_input", run_backward_input, 1024, 256, 768),
     PRODUCT("backward_input", run_backward_input, 4000, 768, 256),
+    PRODUCT("backward_weight", run_backward_weight, 1024, 256, 1024),
+    PRODUCT("backward_weight", run_backward_weight, 1024, 1024, 256),
     PRODUCT("backward_weight", run_backward_weight, 1024, 96, 256),
     PRODUCT("backward_weight", run_backward_weight, 1024, 256, 768),
     PRODUCT("backward_weight", run_backward_weight, 4000, 768, 256),
@@ -353,7 +359,7 @@ static const struct row rows[] = {
     {"adamw 8388608", run_adamw, bytes_7, {8388608}, 1},
 };
 
-static void bench_row(struct operands *o, const struct row *row, double peak)
+static void bench_row(struct operands *o, const struct row *row, double peak, FILE *table)
 {
     static double seconds[MOST_REPEATS];
     int n = 0;
@@ -375,6 +381,8 @@ static void bench_row(struct operands *o, const struct row *row, double peak)
         printf(" %3.0f %%", 100 * median / peak);
     printf("\n");
     fflush(stdout);
+    if (table)
+        fprintf(table, "%s\t%.4g\n", row->name, 1e-9 * median);
 }
 
 static void make_operands(struct operands *o)
@@ -403,13 +411,20 @@ int main(int argc, char **argv)
         fprintf(stderr, "bench_ops: %s\n", status_reason());
         return 1;
     }
+    FILE *table = argc > 4 ? fopen(argv[4], "a") : NULL;
+    if (argc > 4 && !table) {
+        fprintf(stderr, "bench_ops: %s cannot be written\n", argv[4]);
+        return 1;
+    }
     make_operands(&o);
     double peak = bench_measure_peak(ops_name(o.ops), n_threads);
     printf("%s: peak of multiply-adds %.1f GFLOP/s\n", ops_name(o.ops), 1e-9 * peak);
     printf("%-48s %12s %12s %8s %8s         share\n", "op", "median", "best", "median", "best");
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (argc < 4 || strstr(rows[i].name, argv[3]))
-            bench_row(&o, &rows[i], peak);
+            bench_row(&o, &rows[i], peak, table);
+    if (table)
+        fclose(table);
     ops_destroy(&o.ops);
     for (int i = 0; i < 8; i++)
         free(o.x[i]);

@@ -92,9 +92,10 @@ void KERNEL(product)(const struct product *product, int64_t first_row, int64_t l
                      int64_t first_panel, int64_t last_panel)
 {
     const struct product *x = product;
+    int64_t together = last_row - first_row <= FEW_ROWS ? last_panel - first_panel : TILE_PANELS;
 
-    for (int64_t p = first_panel; p < last_panel; p += TILE_PANELS) {
-        int64_t end_panel = min_i64(p + TILE_PANELS, last_panel);
+    for (int64_t p = first_panel; p < last_panel; p += together) {
+        int64_t end_panel = min_i64(p + together, last_panel);
         int64_t n_columns = min_i64(end_panel * LANES, x->n_columns) - p * LANES;
         for (int64_t row = first_row; row < last_row; row += TILE_ROWS) {
             struct tile tile;

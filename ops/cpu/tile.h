@@ -13,7 +13,10 @@
 /* As many accumulators as the registers hold. */
 enum {
     TILE_ROWS = VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 6 : 2,
-    TILE_PANELS = VECTOR_BYTES == 64 ? 2 : 1
+    TILE_PANELS = VECTOR_BYTES == 64 ? 2 : 1,
+    /* Few rows take more panels: a multiply-add waits four cycles for the one before it. */
+    FEW_ROWS = 2,
+    FEW_PANELS = VECTOR_BYTES == 64 ? 4 : VECTOR_BYTES == 32 ? 2 : 1
 };
 
 struct tile {
@@ -130,6 +133,21 @@ static void (*const tile_functions[2][2][8])(const struct tile *tile) = {
     {TILE_TABLE(_bf16), TILE_TABLE(_bf16_whole)},
 };
 
+#define FEW_FUNCTION(rows, is_bf16, suffix)                                                        \
+    static __attribute__((noinline)) void tile_##rows##suffix##_few(const struct tile *tile)       \
+    {                                                                                              \
+        tile_run(tile, rows, FEW_PANELS, is_bf16);                                                 \
+    }
+FEW_FUNCTION(1, 0, )
+FEW_FUNCTION(2, 0, )
+FEW_FUNCTION(1, 1, _bf16)
+FEW_FUNCTION(2, 1, _bf16)
+/* [bf16][rows - 1] */
+static void (*const few_functions[2][FEW_ROWS])(const struct tile *tile) = {
+    {tile_1_few, tile_2_few},
+    {tile_1_bf16_few, tile_2_bf16_few},
+};
+
 /* The last panel, of which n < 16 columns exist: through a copy. */
 static __attribute__((unused, noinline)) void tile_part(struct tile *tile, int64_t n_rows,
                                                         int64_t n)
@@ -166,7 +184,12 @@ static __attribute__((unused, noinline)) void tile_multiply(struct tile *tile, i
 
     while (left >= LANES) {
         int64_t n_panels = min_i64(TILE_PANELS, left / LANES);
-        tile_functions[tile->b_bf16 != NULL][n_panels == TILE_PANELS][n_rows - 1](tile);
+        if (n_rows <= FEW_ROWS && left >= FEW_PANELS * LANES) {
+            n_panels = FEW_PANELS;
+            few_functions[tile->b_bf16 != NULL][n_rows - 1](tile);
+        } else {
+            tile_functions[tile->b_bf16 != NULL][n_panels == TILE_PANELS][n_rows - 1](tile);
+        }
         left -= n_panels * LANES;
         if (tile->b_bf16)
             tile->b_bf16 += n_panels * tile->b_panel;

@@ -2,19 +2,27 @@
 """hone beside llama.cpp, PyTorch and TRL on this machine: rows in turn, ratios of medians.
 
     HONE_BENCH=build/release/bench/bench_model LLAMA_DIR=.../llama.cpp/build/bin \\
-    PYTHON=.../venv/bin/python WORK=/tmp/bench_peers tools/bench_peers/run.py [--page docs/performance.md] [GROUP...]
+    PYTHON=.../venv/bin/python WORK=/tmp/bench_peers tools/bench_peers/run.py \\
+    [--page docs/performance.md] [GROUP...]
 
-Groups with peers: decode (tiny, float32), large (0.5b, bf16), prefill, train, grpo, trl. Of hone
-alone: shares (each row beside the machine's limits), sweep (context and batch), profile (where
-processor time goes; needs perf). None: all. --page writes each group's table into its place in a
-page, between "<!-- GROUP -->" and "<!-- end -->". A peer whose variable is not set is left out and
-named. ROUNDS (5) alternations of everything in a group;
-THREADS (2); PRELOAD is an allocator for PyTorch (libjemalloc.so.2); LOCK is a file that is locked
-around each command. Programs that hand equal shares to their threads collapse beside other work: a
-command is run again, up to ATTEMPTS (3) times, when others took more than MOST_LOAD (0.05) of the
-cores meanwhile. PROCESSOR_TIME=1 with THREADS=1 counts the seconds that a program had a core: for
-hone beside PyTorch and TRL on a busy machine. The table goes to standard output as Markdown, with the load that was left; every
-sample goes to WORK/samples.tsv.
+Groups with peers: decode (tiny, float32), large (0.5b, bf16), prefill, train, grpo, trl, products
+(single products, beside PyTorch's library, which may split sums). Of hone alone: exactness (its own
+kernels freed to split sums), shares (each row beside the machine's limits), sweep (context and
+batch), profile (where processor time goes; needs perf). None: all. --page writes each group's table
+into its place in a page, between "<!-- GROUP -->" and "<!-- end -->". A peer whose variable is not
+set is left out and named.
+
+ROUNDS (5) alternations of everything in a group; THREADS (2); PRELOAD is an allocator for PyTorch
+(libjemalloc.so.2); LLAMA_FMA_DIR is a second build of llama.cpp without AVX512_BF16, for the ratio
+on equal instructions; LOCK is a file that is locked around each command. PROCESSOR_TIME=1 with
+THREADS=1 counts the seconds that a program had a core: for hone beside PyTorch and TRL on a busy
+machine. The table goes to standard output as Markdown, with the load that was left; every sample
+goes to WORK/samples.tsv.
+
+Programs that hand equal shares to their threads collapse beside other work: a command is run again,
+up to ATTEMPTS (3) times, when others took more than MOST_LOAD (0.05) of the cores meanwhile.
+Programs of low priority (nice) are not counted: all commands inherit the priority of this one, so
+on a shared machine run it as root under `nice -n -20`.
 """
 import datetime
 import fcntl
@@ -31,6 +39,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 WORK = os.environ.get("WORK", os.path.join(tempfile.gettempdir(), "bench_peers"))
 HONE = os.environ.get("HONE_BENCH", os.path.join(HERE, "../../build/release/bench/bench_model"))
 LLAMA = os.environ.get("LLAMA_DIR")
+LLAMA_FMA = os.environ.get("LLAMA_FMA_DIR")
 PYTHON = os.environ.get("PYTHON")
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 THREADS = os.environ.get("THREADS", "2")
@@ -44,9 +53,9 @@ MALLOC_CONF = ("oversize_threshold:1,metadata_thp:auto,thp:always,"
 
 
 def processor_seconds():
-    """Busy seconds of all cores so far, and of this program's finished children."""
-    fields = [int(x) for x in open("/proc/stat").readline().split()[1:9]]
-    busy = sum(fields) - fields[3] - fields[4]
+    """Busy seconds of all cores so far, nice programs left out, and of this one's children."""
+    user, _, system, _, _, *interrupts = map(int, open("/proc/stat").readline().split()[1:9])
+    busy = user + system + sum(interrupts)
     own = resource.getrusage(resource.RUSAGE_CHILDREN)
     return busy / os.sysconf("SC_CLK_TCK"), own.ru_utime + own.ru_stime
 
@@ -87,19 +96,43 @@ def hone(shape, dtype, *arguments):
     return rows
 
 
-def llama_batched(shape, dtype, n_new, batches, shared):
-    out = execute([os.path.join(LLAMA, "llama-batched-bench"), "-m",
+def hone_ops(*texts):
+    """Rows of bench_ops whose names contain one of the texts."""
+    table = os.path.join(WORK, "ops.tsv")
+    if os.path.exists(table):
+        os.remove(table)
+    for text in texts:
+        execute([os.path.join(os.path.dirname(HONE), "bench_ops"), "cpu", THREADS, text, table])
+    return {name: float(value) for name, value in (line.split("\t") for line in open(table))}
+
+
+def llama_program(folder, name, *arguments):
+    return execute([os.path.join(folder, name), *arguments], {"LD_LIBRARY_PATH": folder})
+
+
+def llama_features(folder):
+    """The instructions that a build uses, by its own word."""
+    code = ("import ctypes, sys; info = ctypes.CDLL(sys.argv[1]).llama_print_system_info;"
+            "info.restype = ctypes.c_char_p; print(info().decode())")
+    out = execute([sys.executable, "-c", code, os.path.join(folder, "libllama.so")],
+                  {"LD_LIBRARY_PATH": folder})
+    names = [field.split("=")[0].split(":")[-1].strip() for field in out.split("|")
+             if field.strip().endswith("= 1")]
+    return " ".join(names)
+
+
+def llama_batched(folder, shape, dtype, n_new, batches, shared):
+    out = llama_program(folder, "llama-batched-bench", "-m",
                    os.path.join(WORK, f"{shape}-{dtype}.gguf"), "-t", THREADS, "-tb", THREADS,
                    "-c", "32768", "-b", "2048", "-ub", "512", "-npp", "224", "-ntg", str(n_new),
-                   "-npl", batches, "--output-format", "jsonl"] + (["-pps"] if shared else []))
+                   "-npl", batches, "--output-format", "jsonl", *(["-pps"] if shared else []))
     rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     return {f"decode B={r['pl']}" + (" -pps" if shared else ""): r["speed_tg"] for r in rows}
 
 
-def llama_bench(shape, dtype, prompts):
-    out = execute([os.path.join(LLAMA, "llama-bench"), "-m",
-                   os.path.join(WORK, f"{shape}-{dtype}.gguf"), "-t", THREADS, "-p", prompts,
-                   "-n", "0", "-r", "5", "-o", "jsonl"])
+def llama_bench(folder, shape, dtype, prompts):
+    out = llama_program(folder, "llama-bench", "-m", os.path.join(WORK, f"{shape}-{dtype}.gguf"),
+                        "-t", THREADS, "-p", prompts, "-n", "0", "-r", "5", "-o", "jsonl")
     rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     return {f"prefill {r['n_prompt']}": statistics.median(r["samples_ts"]) for r in rows}
 
@@ -129,8 +162,8 @@ def decode_group():
         if not LLAMA:
             break
         dtype = name.split()[-1].lower()
-        jobs[name] = lambda d=dtype: llama_batched("tiny", d, 32, "1,8,16,64", False)
-        jobs[name + " -pps"] = lambda d=dtype: llama_batched("tiny", d, 32, "64", True)
+        jobs[name] = lambda d=dtype: llama_batched(LLAMA, "tiny", d, 32, "1,8,16,64", False)
+        jobs[name + " -pps"] = lambda d=dtype: llama_batched(LLAMA, "tiny", d, 32, "64", True)
         for b, goal in (1, 2), (8, 2), (16, 2), (64, 2):
             pairs.append((mine, f"decode B={b}", name, [f"decode B={b}"],
                           goal if mine == "hone" else None))
@@ -150,12 +183,14 @@ def large_group():
         **hone("0.5b", "bf16", "--row", "decode", "--repeat", "1", "--only", "groups"),
         **hone("0.5b", "bf16", "--row", "decode", "--repeat", "1", "--only", "B=1"),
         **hone("0.5b", "bf16", "--row", "prefill", "--repeat", "1", "--only", "256")}
-    for name, goal in ("llama.cpp BF16", 1.6), ("llama.cpp F16", 1.1):
-        if not LLAMA:
-            break
-        dtype = name.split()[-1].lower()
-        jobs[name] = lambda d=dtype: {**llama_batched("0.5b", d, 8, "1,64", True),
-                                      **llama_bench("0.5b", d, "256")}
+    for name, folder, goal in (("llama.cpp BF16", LLAMA, 1.6), ("llama.cpp F16", LLAMA, 1.1),
+                               ("llama.cpp BF16, float32 FMA", LLAMA_FMA, 1.6)):
+        if not folder:
+            continue
+        dtype = name.split(",")[0].split()[-1].lower()
+        jobs[name] = lambda d=dtype, f=folder: {**llama_batched(f, "0.5b", d, 8, "1,64", True),
+                                                **llama_bench(f, "0.5b", d, "256")}
+        notes[name] = f"{name}: {llama_features(folder)}"
         pairs += [("hone", "decode B=64, 8 groups of 8", name, ["decode B=64 -pps"], goal),
                   ("hone", "decode B=1", name, ["decode B=1 -pps"], None),
                   ("hone", "prefill 256", name, ["prefill 256"], None)]
@@ -166,7 +201,7 @@ def prefill_group():
     jobs = {"hone": lambda: hone("tiny", "f32", "--row", "prefill")}
     pairs = []
     if LLAMA:
-        jobs["llama.cpp F32"] = lambda: llama_bench("tiny", "f32", "256,1024")
+        jobs["llama.cpp F32"] = lambda: llama_bench(LLAMA, "tiny", "f32", "256,1024")
         pairs += [("hone", f"prefill {n}", "llama.cpp F32", [f"prefill {n}"],
                    1.5 if n == 256 else None) for n in (256, 1024)]
     if PYTHON:
@@ -204,13 +239,31 @@ def trl_group():
     jobs = {"hone": lambda: hone("tiny", "f32", "--row", "grpo", "--repeat", "3")}
     if PYTHON:
         jobs["TRL"] = lambda: python("trl_peer.py", "--repeat", "1")
-    return jobs, [("hone", GRPO, "TRL", ["grpo"], 5)] if PYTHON else []
+        jobs["TRL, as it comes"] = lambda: python("trl_peer.py", "--repeat", "1", "--as-it-comes")
+    return jobs, [("hone", GRPO, name, ["grpo"], 5) for name in jobs if name != "hone"]
+
+
+PRODUCTS = [(row, row.replace("matmul of rows", "forward").replace("matmul", "forward")
+             .replace(",", " "))
+            for row in ("matmul of rows 1024,256,1024", "matmul of rows 1024,1024,256",
+                        "matmul 8,256,1024", "matmul 64,256,1024", "matmul 1024,1024,1024",
+                        "backward_input 1024,256,1024", "backward_input 1024,1024,256",
+                        "backward_weight 1024,256,1024", "backward_weight 1024,1024,256")]
+
+
+def products_group():
+    jobs = {"hone": lambda: hone_ops("matmul", "backward_input", "backward_weight")}
+    if PYTHON:
+        jobs["PyTorch"] = lambda: torch(*(theirs for _, theirs in PRODUCTS))
+    return jobs, [("hone", ours, "PyTorch", [theirs], None)
+                  for ours, theirs in PRODUCTS] if PYTHON else []
 
 
 GROUPS = {"decode": decode_group, "large": large_group, "prefill": prefill_group,
-          "train": train_group, "grpo": grpo_group, "trl": trl_group}
+          "train": train_group, "grpo": grpo_group, "trl": trl_group,
+          "products": products_group}
 
-
+notes = {}   # of a program, for the foot of its table
 loads = []   # what other programs took of the cores during each command
 
 
@@ -239,12 +292,13 @@ def run_group(name):
         verdict = "" if goal is None else f"{goal:g} {'met' if ratio >= goal else 'missed'}"
         lines.append(f"| {mine}, {row} | {peer} | {a:.4g} | {b:.4g} | {ratio:.2f} "
                      f"| {ratio_best:.2f} | {verdict} |")
-    return lines + ["", load_line(len(samples) and ROUNDS)]
+    foot = "; ".join(notes[program] for program in jobs if program in notes)
+    return lines + ["", *([foot + ".", ""] if foot else []), load_line(len(samples) and ROUNDS)]
 
 
 def load_line(rounds):
-    return (f"{datetime.date.today()}, {hone_version()}, {rounds} rounds; other programs took "
-            f"{100 * statistics.median(loads):.0f} % of the cores in the median, "
+    return (f"{datetime.date.today()}, {hone_version()}, {rounds} rounds; other programs, nice ones "
+            f"apart, took {100 * statistics.median(loads):.0f} % of the cores in the median, "
             f"{100 * max(loads):.0f} % at most.")
 
 
@@ -275,6 +329,12 @@ def sweep():
     loads.clear()
     out = execute([HONE, "--row", "sweep", "--threads", THREADS])
     return ["```", out[out.index("a prompt of 240"):].rstrip(), "```", load_line(1)]
+
+
+def exactness():
+    loads.clear()
+    out = execute([os.path.join(os.path.dirname(HONE), "bench_exactness"), THREADS])
+    return ["```", out.rstrip(), "```", load_line(1)]
 
 
 def profile():
@@ -336,7 +396,7 @@ def main():
 
 HEAD = ("| row | peer | hone | peer | ratio of medians | ratio of bests | goal |\n"
         "|---|---|---|---|---|---|---|")
-ALONE = {"shares": shares, "sweep": sweep, "profile": profile}
+ALONE = {"shares": shares, "exactness": exactness, "sweep": sweep, "profile": profile}
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,8 @@ that is allocated once, sampling with log-probabilities, AdamW fused. It answers
 a line, with one JSON line each, so that a driver can alternate it with other programs:
 
     torch_peer.py [--shape tiny|0.5b] [--threads N] [--compile] [--processor-time]
-    rows: train B T | decode B | prefill T | grpo
+    rows: train B T | decode B | prefill T | grpo | forward N C M | backward_input N C M |
+          backward_weight N C M
 """
 import argparse
 import json
@@ -146,6 +147,35 @@ class Peer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0, foreach=True)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=False)
+
+    # ---- Products of x [N,C] and w [M,C], GFLOP/s; outputs are allocated once.
+    def product(self, n_multiplied, *ways):
+        """The best of the ways to write it, each for a fifth of a second."""
+        medians = []
+        for way in ways:
+            seconds, begin = [], now()
+            while len(seconds) < 3 or now() - begin < 0.2:
+                start = now()
+                way()
+                seconds.append(now() - start)
+            medians.append(statistics.median(seconds))
+        return 2e-9 * n_multiplied / min(medians)
+
+    @torch.inference_mode()
+    def forward(self, N, C, M):
+        x, w, out = torch.randn(N, C), torch.randn(M, C), torch.empty(N, M)
+        return self.product(N * C * M, lambda: F.linear(x, w),
+                            lambda: torch.mm(x, w.t(), out=out))
+
+    @torch.inference_mode()
+    def backward_input(self, N, C, M):
+        d_out, w, d_in = torch.randn(N, M), torch.randn(M, C), torch.empty(N, C)
+        return self.product(N * C * M, lambda: torch.mm(d_out, w, out=d_in))
+
+    @torch.inference_mode()
+    def backward_weight(self, N, C, M):
+        d_out, x, d_w = torch.randn(N, M), torch.randn(N, C), torch.zeros(M, C)
+        return self.product(N * C * M, lambda: torch.mm(d_out.t(), x, out=d_w))
 
     def train(self, B, T):
         tokens = self.tokens(B, T)

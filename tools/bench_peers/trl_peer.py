@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """TRL's GRPOTrainer on the tiny shape of bench_model, on the CPU: seconds of a whole step.
 
-    trl_peer.py [--threads N] [--repeat N]      one JSON line; needs torch, transformers, trl
+    trl_peer.py [--threads N] [--repeat N] [--as-it-comes]      one JSON line; needs torch,
+                                                                transformers, trl
 
 The step is that of `bench_model --row grpo`: 8 prompts of 64 tokens, 8 completions of 128 each, one
 optimizer step, beta 0, no old log-probabilities beyond what TRL computes by itself. Completions
-always have 128 tokens and every reward is the same: the work does not depend on it.
+always have 128 tokens and every reward is the same: the work does not depend on it. Settings are
+the fastest for the CPU; --as-it-comes keeps TRL's own: bfloat16 autocast, recomputed activations,
+8 completions at a time.
 """
 import argparse
 import json
@@ -28,6 +31,9 @@ import transformers
 import trl
 
 VOCAB = 1024
+TUNED = dict(bf16=False, gradient_checkpointing=False, per_device_train_batch_size=64,
+             generation_batch_size=64)
+AS_IT_COMES = dict(per_device_train_batch_size=8, gradient_accumulation_steps=8)
 now = time.perf_counter
 
 
@@ -61,6 +67,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--processor-time", action="store_true")
+    parser.add_argument("--as-it-comes", action="store_true")
     args = parser.parse_args()
     global now
     if args.processor_time:
@@ -74,11 +81,10 @@ def main():
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         config = trl.GRPOConfig(
-            output_dir=folder, use_cpu=True, bf16=False, per_device_train_batch_size=64,
-            generation_batch_size=64, num_generations=8, max_completion_length=128, beta=0.0,
-            max_steps=args.repeat + 1, learning_rate=1e-6, gradient_checkpointing=False,
-            logging_steps=1000, save_strategy="no", report_to="none", disable_tqdm=True,
-            generation_kwargs={"min_new_tokens": 128})
+            output_dir=folder, use_cpu=True, num_generations=8, max_completion_length=128, beta=0.0,
+            max_steps=args.repeat + 1, learning_rate=1e-6, logging_steps=1000, save_strategy="no",
+            report_to="none", disable_tqdm=True, generation_kwargs={"min_new_tokens": 128},
+            **(AS_IT_COMES if args.as_it_comes else TUNED))
         trainer = trl.GRPOTrainer(
             model=make_model(), reward_funcs=lambda completions, **_: [1.0] * len(completions),
             args=config, train_dataset=datasets.Dataset.from_dict({"prompt": prompts}),
