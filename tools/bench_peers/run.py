@@ -292,8 +292,8 @@ def run_group(name):
         verdict = "" if goal is None else f"{goal:g} {'met' if ratio >= goal else 'missed'}"
         lines.append(f"| {mine}, {row} | {peer} | {a:.4g} | {b:.4g} | {ratio:.2f} "
                      f"| {ratio_best:.2f} | {verdict} |")
-    foot = "; ".join(notes[program] for program in jobs if program in notes)
-    return lines + ["", *([foot + ".", ""] if foot else []), load_line(len(samples) and ROUNDS)]
+    foot = [f"- {notes[program]}" for program in jobs if program in notes]
+    return lines + ["", *foot, *([""] if foot else []), load_line(len(samples) and ROUNDS)]
 
 
 def load_line(rounds):
