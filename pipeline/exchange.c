@@ -162,6 +162,9 @@ static int hand_out_all(struct work *work)
     while (work->first_waiting < work->job->n_tasks &&
            work->slots[work->first_waiting].state != GROUP_WAITING)
         work->first_waiting++;
+    for (int p = 0; p < exchange->n_peers; p++)
+        if (exchange->peers[p]->is_ready && exchange->peers[p]->is_receiving)
+            TRY(peer_bring_up_to_date(exchange, exchange->peers[p]));
     for (size_t i = work->first_waiting; i < work->job->n_tasks; i++) {
         if (work->slots[i].state != GROUP_WAITING)
             continue;
@@ -173,7 +176,10 @@ static int hand_out_all(struct work *work)
         if (!peer)
             break;
         TRY(peer_bring_up_to_date(exchange, peer));
-        TRY(hand_out(work, i, peer));
+        if (peer->is_receiving)
+            i--;   /* another has it now */
+        else
+            TRY(hand_out(work, i, peer));
     }
     for (size_t i = 0; i < work->job->n_tasks; i++) {
         if (work->slots[i].state != GROUP_SAMPLED)
@@ -360,7 +366,8 @@ static int check_silence(struct work *work, int64_t now)
         struct peer *peer = exchange->peers[i];
         int64_t since = peer->heard_ms > exchange->wait_started_ms ? peer->heard_ms
                                                                    : exchange->wait_started_ms;
-        if (!peer->n_leases || now - since < silent_ms)
+        if ((!peer->n_leases && !(peer->is_ready && peer->is_receiving)) ||
+            now - since < silent_ms)
             continue;
         snprintf(why, sizeof(why), "silent for %lld ms (run.silent_ms)",
                  (long long)silent_ms);
