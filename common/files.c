@@ -109,6 +109,23 @@ int file_sink_open(struct file_sink *sink, const char *path)
     return STATUS_OK;
 }
 
+int file_sink_open_nameless(struct file_sink *sink)
+{
+    const char *directory = getenv("TMPDIR");
+
+    sink->fd = -1;
+    if (!directory || directory[0] != '/')
+        directory = "/var/tmp";
+    TRY(file_join(sink->temporary, directory, "hone-XXXXXX"));
+    snprintf(sink->path, sizeof(sink->path), "a temporary file in %s", directory);
+    sink->fd = mkostemp(sink->temporary, O_CLOEXEC);
+    if (sink->fd < 0)
+        return status_fail(STATUS_IO, "cannot create %s: %s; TMPDIR names another directory",
+                           sink->temporary, strerror(errno));
+    unlink(sink->temporary);
+    return STATUS_OK;
+}
+
 int file_sink_put(struct file_sink *sink, const void *bytes, size_t n)
 {
     if (write_all(sink->fd, bytes, n))
@@ -204,15 +221,11 @@ int file_sync_directory(const char *path)
     return sync_path(path, O_DIRECTORY);
 }
 
-int file_map_open(struct file_map *map, const char *path)
+/* Takes the descriptor over. */
+static int map_descriptor(struct file_map *map, int fd, const char *path)
 {
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-    map->bytes = NULL;
-    map->n = 0;
-    if (fd < 0)
-        return status_fail(STATUS_IO, "cannot open %s: %s", path, strerror(errno));
     if (fstat(fd, &info) || !S_ISREG(info.st_mode)) {
         close(fd);
         return status_fail(STATUS_IO, "%s is not a regular file", path);
@@ -229,6 +242,29 @@ int file_map_open(struct file_map *map, const char *path)
     }
     close(fd);
     return STATUS_OK;
+}
+
+int file_map_open(struct file_map *map, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    map->bytes = NULL;
+    map->n = 0;
+    if (fd < 0)
+        return status_fail(STATUS_IO, "cannot open %s: %s", path, strerror(errno));
+    return map_descriptor(map, fd, path);
+}
+
+int file_sink_map(struct file_sink *sink, int status, struct file_map *map)
+{
+    int fd = sink->fd;
+
+    map->bytes = NULL;
+    map->n = 0;
+    sink->fd = -1;
+    if (status < 0 && fd >= 0)
+        close(fd);
+    return status < 0 ? status : map_descriptor(map, fd, sink->path);
 }
 
 void file_map_forget(const struct file_map *map)
@@ -283,18 +319,24 @@ void digest_of(struct digest *digest, const void *bytes, size_t n)
 
 #define DIGEST_PIECE ((size_t)32 << 20)
 
+void digest_of_map(struct digest *digest, const struct file_map *map)
+{
+    struct digest_state *state = digest_begin();
+
+    for (size_t at = 0; at < map->n; at += DIGEST_PIECE) {
+        size_t n = map->n - at < DIGEST_PIECE ? map->n - at : DIGEST_PIECE;
+        digest_add(state, map->bytes + at, n);
+        file_map_forget(map);
+    }
+    digest_end(state, digest);
+}
+
 int digest_of_file(struct digest *digest, const char *path)
 {
     struct file_map map;
 
     TRY(file_map_open(&map, path));
-    struct digest_state *state = digest_begin();
-    for (size_t at = 0; at < map.n; at += DIGEST_PIECE) {
-        size_t n = map.n - at < DIGEST_PIECE ? map.n - at : DIGEST_PIECE;
-        digest_add(state, map.bytes + at, n);
-        file_map_forget(&map);
-    }
-    digest_end(state, digest);
+    digest_of_map(digest, &map);
     file_map_close(&map);
     return STATUS_OK;
 }

@@ -34,6 +34,9 @@ struct file_sink {
 int file_sink_open(struct file_sink *sink, const char *path);
 int file_sink_put(struct file_sink *sink, const void *bytes, size_t n);
 int file_sink_close(struct file_sink *sink, int status);
+/* A file without a name in TMPDIR, else in /var/tmp, which unlike /tmp is on a disk: for what shall
+ * not lie in memory. file_sink_map() ends it; it is gone with the map, or with the process. */
+int file_sink_open_nameless(struct file_sink *sink);
 
 /* From 1 to 0, what this thread writes is whole but not on the disk yet: somebody calls file_sync()
  * on each file before it counts. */
@@ -50,6 +53,8 @@ struct file_map {
     size_t n;
 };
 int file_map_open(struct file_map *map, const char *path);
+/* Of a sink without a name. With a failure as `status` nothing is left, and it is returned. */
+int file_sink_map(struct file_sink *sink, int status, struct file_map *map);
 void file_map_close(struct file_map *map);
 /* What was read of it no longer counts as this process's memory; it can be read again. */
 void file_map_forget(const struct file_map *map);
@@ -60,6 +65,7 @@ struct digest {
 };
 #define DIGEST_HEX_BYTES 65
 void digest_of(struct digest *digest, const void *bytes, size_t n);
+void digest_of_map(struct digest *digest, const struct file_map *map);   /* forgets behind itself */
 int digest_of_file(struct digest *digest, const char *path);
 void digest_hex(const struct digest *digest, char out[DIGEST_HEX_BYTES]);
 

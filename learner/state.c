@@ -54,7 +54,7 @@ static int read_optimizer(struct learner *learner, const struct file_map *map, c
 
 static int read_reference(struct learner *learner, const struct file_map *map, const char *path)
 {
-    return model_read_weights(learner->reference, map->bytes, map->n, path);
+    return model_read_map(learner->reference, map, path);
 }
 
 static int read_adapters(struct learner *learner, const struct file_map *map, const char *path)

@@ -103,6 +103,8 @@ struct weight_files;
 int weight_files_open(struct weight_files **out, const char *directory);
 int weight_files_open_memory(struct weight_files **out, const void *bytes, size_t n,
                              const char *where);
+int weight_files_open_map(struct weight_files **out, const struct file_map *map,
+                          const char *where);   /* stays the caller's */
 void weight_files_close(struct weight_files **files);
 /* All that can be wrong with names, dtypes and shapes: each weight of the model is there and fits,
  * and nothing is there that has no place. */

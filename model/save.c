@@ -147,6 +147,17 @@ int model_save_weights(const struct model *model, const char *path)
     return write_file(&source, seen_dtype(model), path);
 }
 
+int model_map_weights(const struct model *model, struct file_map *image)
+{
+    const struct source source = {.model = model};
+    struct file_sink file;
+    int status = file_sink_open_nameless(&file);
+
+    if (status == STATUS_OK)
+        status = write_content(&source, seen_dtype(model), &file);
+    return file_sink_map(&file, status, image);
+}
+
 /* The tensors' bytes through one piece of host memory. */
 static int put_tensors(struct ops *ops, const struct named_tensor *tensors, size_t n,
                        struct file_sink *file)

@@ -29,6 +29,7 @@ struct weight_files {
     struct shard *shards;
     size_t n;
     size_t n_read;            /* bytes of the maps, since they were last forgotten */
+    int is_borrowed;          /* the map is the caller's */
 };
 
 /* ---- The index. */
@@ -209,6 +210,14 @@ int weight_files_open_memory(struct weight_files **out, const void *bytes, size_
     return status;
 }
 
+int weight_files_open_map(struct weight_files **out, const struct file_map *map, const char *where)
+{
+    TRY(weight_files_open_memory(out, map->bytes, map->n, where));
+    (*out)->shards[0].map = *map;
+    (*out)->is_borrowed = 1;
+    return STATUS_OK;
+}
+
 static void forget(struct weight_files *files)
 {
     for (size_t i = 0; i < files->n; i++)
@@ -224,7 +233,8 @@ void weight_files_close(struct weight_files **out)
         return;
     for (size_t i = 0; i < files->n; i++) {
         safetensors_close(&files->shards[i].file);
-        file_map_close(&files->shards[i].map);
+        if (!files->is_borrowed)
+            file_map_close(&files->shards[i].map);
     }
     shard_list_release(&files->list);
     mem_free(files->index);

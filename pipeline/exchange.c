@@ -164,6 +164,9 @@ static int hand_out_all(struct work *work)
     while (work->first_waiting < work->job->n_tasks &&
            work->slots[work->first_waiting].state != GROUP_WAITING)
         work->first_waiting++;
+    for (int p = 0; p < exchange->n_peers; p++)
+        if (exchange->peers[p]->is_ready && exchange->peers[p]->is_receiving)
+            TRY(peer_bring_up_to_date(exchange, exchange->peers[p]));
     for (size_t i = work->first_waiting; i < work->job->n_tasks; i++) {
         if (work->slots[i].state != GROUP_WAITING)
             continue;
@@ -175,7 +178,10 @@ static int hand_out_all(struct work *work)
         if (!peer)
             break;
         TRY(peer_bring_up_to_date(exchange, peer));
-        TRY(hand_out(work, i, peer));
+        if (peer->is_receiving)
+            i--;   /* another has it now */
+        else
+            TRY(hand_out(work, i, peer));
     }
     for (size_t i = 0; i < work->job->n_tasks; i++) {
         if (work->slots[i].state != GROUP_SAMPLED)
@@ -376,7 +382,8 @@ static int check_silence(struct work *work, int64_t now)
         int64_t since = peer->heard_ms > exchange->wait_started_ms ? peer->heard_ms
                                                                    : exchange->wait_started_ms;
         int64_t limit_ms = peer->is_ready || silent_ms < GONE_MS ? silent_ms : GONE_MS;
-        if (!peer->n_leases || now - since < limit_ms)
+        int is_awaited = peer->n_leases || (peer->is_ready && peer->is_receiving);
+        if (!is_awaited || now - since < limit_ms)
             continue;
         snprintf(why, sizeof(why), "silent for %lld ms (%s)", (long long)limit_ms,
                  limit_ms == silent_ms ? "run.silent_ms" : "and its connection is gone");

@@ -36,11 +36,11 @@ void exchange_destroy(struct exchange **exchange);   /* stops the workers */
 int exchange_set_workers(struct exchange *exchange, const char *stage, const char *settings_hash,
                          int n_rollout, int n_reward);
 
-/* The model that is sampled (copied), and its weights: a safetensors image, which the exchange
- * takes over (*image is empty afterwards). Sent to each rollout worker before its first lease of
- * that version; a model that is the same as before is not sent again. */
+/* The model that is sampled (copied), and its weights: a safetensors image in a file, which the
+ * exchange takes over (*image is empty afterwards). Sent to each rollout worker before its first
+ * lease of that version; a model that is the same as before is not sent again. */
 int exchange_set_model(struct exchange *exchange, const struct wire_model *model);
-int exchange_publish(struct exchange *exchange, uint32_t version, struct text *image);
+int exchange_publish(struct exchange *exchange, uint32_t version, struct file_map *image);
 
 struct exchange_job {
     const char *label;                     /* for the progress line */

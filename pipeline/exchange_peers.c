@@ -64,7 +64,7 @@ void exchange_destroy(struct exchange **exchange)
     text_release(&old->frame);
     text_release(&old->inbox);
     text_release(&old->model);
-    text_release(&old->image);
+    file_map_close(&old->image);
     mem_free(old);
 }
 
@@ -116,12 +116,12 @@ int exchange_set_model(struct exchange *exchange, const struct wire_model *model
     return STATUS_OK;
 }
 
-int exchange_publish(struct exchange *exchange, uint32_t version, struct text *image)
+int exchange_publish(struct exchange *exchange, uint32_t version, struct file_map *image)
 {
-    text_release(&exchange->image);
+    file_map_close(&exchange->image);
     exchange->image = *image;
-    *image = (struct text){0};
-    digest_of(&exchange->image_digest, exchange->image.data, exchange->image.length);
+    *image = (struct file_map){0};
+    digest_of_map(&exchange->image_digest, &exchange->image);
     exchange->version = version;
     for (int i = 0; i < exchange->n_peers; i++)
         exchange->peers[i]->n_refusals = 0;
@@ -134,6 +134,11 @@ struct peer *peer_find(struct exchange *exchange, const char *name)
         if (strcmp(exchange->peers[i]->name, name) == 0)
             return exchange->peers[i];
     return NULL;
+}
+
+static void forget_weights(struct peer *peer)
+{
+    peer->has_version = peer->has_acked = peer->is_receiving = 0;
 }
 
 int peer_hello(struct exchange *exchange, const char *name, const struct text *frame)
@@ -165,9 +170,9 @@ int peer_hello(struct exchange *exchange, const char *name, const struct text *f
     peer->is_ready = 1;
     peer->n_leases = 0;
     peer->model_serial = 0;
-    peer->has_version = 0;
+    forget_weights(peer);
     peer->n_refusals = 0;
-    peer->has_acked = peer->is_alone = 0;
+    peer->is_alone = 0;
     memset(&peer->beat, 0, sizeof(peer->beat));
     peer->heard_ms = peer->beat_ms = clock_ms();
     message_note(exchange, 0, name, WIRE_HELLO, 0);
@@ -179,7 +184,7 @@ void peer_is_back(struct peer *peer)
 {
     peer->is_ready = 1;
     peer->model_serial = 0;
-    peer->has_version = peer->has_acked = 0;
+    forget_weights(peer);
 }
 
 int peer_heartbeat(struct exchange *exchange, struct peer *peer, const struct text *frame)
@@ -234,8 +239,8 @@ struct peer *peer_least_loaded(struct exchange *exchange, enum worker_role role,
 
     for (int i = 0; i < exchange->n_peers; i++) {
         struct peer *peer = exchange->peers[i];
-        if (peer->role == role && peer->is_ready && !peer->is_alone && peer->n_leases < most &&
-            (!best || peer->n_leases < best->n_leases))
+        if (peer->role == role && peer->is_ready && !peer->is_alone && !peer->is_receiving &&
+            peer->n_leases < most && (!best || peer->n_leases < best->n_leases))
             best = peer;
     }
     return best;
@@ -251,27 +256,41 @@ static int send_model(struct exchange *exchange, struct peer *peer)
     TRY(peer_send(exchange, peer, &exchange->model));
     message_note(exchange, 1, peer->name, WIRE_MODEL, exchange->model_serial);
     peer->model_serial = exchange->model_serial;
-    peer->has_version = peer->has_acked = 0;
+    forget_weights(peer);
+    return STATUS_OK;
+}
+
+static int send_part(struct exchange *exchange, struct peer *peer)
+{
+    uint64_t total = exchange->image.n, offset = peer->bytes_sent;
+    uint64_t n = total - offset < PART_BYTES ? total - offset : PART_BYTES;
+    const struct wire_weights_part part = {
+        exchange->version, offset, total, exchange->image_digest,
+        {(const char *)exchange->image.bytes + offset, (uint32_t)n}};
+
+    text_clear(&exchange->frame);
+    TRY(wire_encode_weights_part(&part, &exchange->frame));
+    file_map_forget(&exchange->image);
+    TRY(peer_send(exchange, peer, &exchange->frame));
+    peer->bytes_sent += n;
     return STATUS_OK;
 }
 
 static int send_weights(struct exchange *exchange, struct peer *peer)
 {
-    size_t total = exchange->image.length;
-
-    for (size_t offset = 0; offset < total; offset += PART_BYTES) {
-        size_t n = total - offset < PART_BYTES ? total - offset : PART_BYTES;
-        const struct wire_weights_part part = {exchange->version, offset, total,
-                                               exchange->image_digest,
-                                               {exchange->image.data + offset, (uint32_t)n}};
-        text_clear(&exchange->frame);
-        TRY(wire_encode_weights_part(&part, &exchange->frame));
-        TRY(peer_send(exchange, peer, &exchange->frame));
+    if (!peer->has_version || peer->version_sent != exchange->version) {
+        peer->version_sent = exchange->version;
+        peer->has_version = peer->is_receiving = 1;
+        peer->has_acked = 0;
+        peer->bytes_sent = peer->beat.weights_bytes = 0;
     }
-    message_note(exchange, 1, peer->name, WIRE_WEIGHTS, exchange->version);
-    peer->has_acked = 0;
-    peer->version_sent = exchange->version;
-    peer->has_version = 1;
+    while (peer->bytes_sent < exchange->image.n &&
+           peer->bytes_sent < peer->beat.weights_bytes + WIRE_WEIGHTS_WINDOW)
+        TRY(send_part(exchange, peer));
+    if (peer->is_receiving && peer->bytes_sent == exchange->image.n) {
+        message_note(exchange, 1, peer->name, WIRE_WEIGHTS, exchange->version);
+        peer->is_receiving = 0;
+    }
     return STATUS_OK;
 }
 
@@ -281,7 +300,7 @@ int peer_bring_up_to_date(struct exchange *exchange, struct peer *peer)
 
     if (peer->model_serial != exchange->model_serial)
         status = send_model(exchange, peer);
-    if (status == STATUS_OK && (!peer->has_version || peer->version_sent != exchange->version))
+    if (status == STATUS_OK)
         status = send_weights(exchange, peer);
     if (status == STATUS_CLOSED || status == STATUS_TIMEOUT) {
         peer->is_ready = 0;   /* reaping or its return will tell */
@@ -310,11 +329,11 @@ int peer_weights_state(struct exchange *exchange, struct peer *peer, const struc
     } else if (status == STATUS_OK && message.accepted) {
         log_warning("%s has taken over weights %u that are not those of the run: they do not count",
                     peer->name, message.version);
-        peer->has_version = peer->has_acked = 0;
+        forget_weights(peer);
     } else if (status == STATUS_OK && message.version == exchange->version) {
         log_warning("%s refused weights %u: %.*s; they are sent again", peer->name, message.version,
                     (int)message.reason.bytes, message.reason.data);
-        peer->has_version = 0;
+        forget_weights(peer);
         if (++peer->n_refusals >= MAX_REFUSALS)
             status = status_fail(STATUS_FAILED, "%s refused weights %u %d times: %.*s", peer->name,
                                  message.version, MAX_REFUSALS, (int)message.reason.bytes,

@@ -17,6 +17,8 @@ struct peer {
     uint32_t model_serial;     /* of the model it was sent; 0: none */
     uint32_t version_sent;     /* of that model's weights */
     int has_version;           /* version_sent means something */
+    uint64_t bytes_sent;       /* of the image of that version */
+    int is_receiving;          /* not all of them yet; gets no lease */
     int n_refusals;            /* of weights, one after another */
     uint32_t version_acked;    /* taken over, with the right digest */
     int has_acked;
@@ -55,7 +57,7 @@ struct exchange {
 
     uint32_t model_serial;
     struct text model;         /* the frame that announces it */
-    struct text image;
+    struct file_map image;     /* what was read of it is forgotten at once */
     struct digest image_digest;
     uint32_t version;
 };
@@ -71,7 +73,8 @@ struct peer *peer_least_loaded(struct exchange *exchange, enum worker_role role,
 
 int peer_send(struct exchange *exchange, struct peer *peer, const struct text *frame);
 
-/* Sends the model and the weights that it lacks. */
+/* Sends the model and what the window allows of the weights that it lacks; is_receiving says
+ * whether more must follow. */
 int peer_bring_up_to_date(struct exchange *exchange, struct peer *peer);
 int peer_weights_state(struct exchange *exchange, struct peer *peer, const struct text *frame);
 

@@ -15,7 +15,7 @@ enum {
     PART_ACTIVATIONS,    /* and scratch */
     PART_REFERENCE,      /* weights and activations */
     PART_CACHE,          /* keys and values */
-    PART_TRANSIT,        /* images of weights on their way */
+    PART_TRANSIT,        /* weights that wait in queues */
     PART_GROUPS,         /* samples of one step */
     N_PARTS
 };

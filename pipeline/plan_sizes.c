@@ -132,12 +132,6 @@ static int micro_batch_tokens(const struct stage *stage)
         (int64_t)fmax(longest, fmin(step, (double)settings->optimizer.micro_batch_tokens)));
 }
 
-/* Of an image of all weights. */
-static double image_bytes(const struct stage *stage, const struct stage_plan *plan)
-{
-    return (stage->settings.optimizer.bf16 ? 2.0 : 4.0) * (double)plan->parameters;
-}
-
 static void size_learner(const struct stage *stage, struct stage_plan *plan)
 {
     const struct stage_settings *settings = &stage->settings;
@@ -159,7 +153,7 @@ static void size_learner(const struct stage *stage, struct stage_plan *plan)
     parts[PART_ACTIVATIONS] = (double)bytes.activations;
     parts[PART_REFERENCE] = (double)bytes.reference;
     if (plan->n_rollout)
-        parts[PART_TRANSIT] = image_bytes(stage, plan);
+        parts[PART_TRANSIT] = (double)WIRE_WEIGHTS_WINDOW;
     if (is_rl)
         parts[PART_GROUPS] = (double)(settings->grpo.tasks_per_step *
                                       settings->rollout.num_generations) *
@@ -180,7 +174,7 @@ static void size_rollout(const struct stage *stage, struct stage_plan *plan)
 
     model_size(&plan->shape, &options, &bytes);
     parts[PART_WEIGHTS] = (double)bytes.weights;
-    parts[PART_TRANSIT] = image_bytes(stage, plan);
+    parts[PART_TRANSIT] = (double)WIRE_WEIGHTS_WINDOW;
     parts[PART_CACHE] = 2.0 * 4.0 * rows * plan->shape.n_layers * plan->shape.n_kv_heads *
                         plan->shape.head_dim;
     int64_t n_tokens = rollout->max_num_batched_tokens > rollout->max_sequences

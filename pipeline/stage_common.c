@@ -8,7 +8,6 @@
 #include "pipeline/internal.h"
 
 #define VERSION_BITS 20   /* steps below, the stage's index above */
-#define IMAGE_MAX_BYTES ((size_t)1 << 40)
 
 uint64_t stage_seed(const struct stage_run *run, enum seed_use use)
 {
@@ -363,7 +362,7 @@ int stage_start_workers(struct stage_run *run)
 
 /* Takes the image over. */
 static int publish(struct stage_run *run, const struct text *config,
-                   struct model_notes *notes, struct text *image, uint32_t version)
+                   struct model_notes *notes, struct file_map *image, uint32_t version)
 {
     const char *tokenizer;
     size_t n_tokenizer;
@@ -378,20 +377,21 @@ static int publish(struct stage_run *run, const struct text *config,
 
 int stage_publish_policy(struct stage_run *run, uint32_t version)
 {
-    struct text image = {.maximum = IMAGE_MAX_BYTES}, config = {0};
-    int status = model_write_weights(run->policy, &image);
+    struct file_map image;
+    struct text config = {0};
+    int status = model_map_weights(run->policy, &image);
 
     model_shape_print(model_shape(run->policy), -1, tokenizer_eos(run->tokenizer), &config);
     if (status == STATUS_OK)
         status = publish(run, &config, &run->notes, &image, version);
-    text_release(&image);
+    file_map_close(&image);
     text_release(&config);
     return status;
 }
 
 int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint32_t version)
 {
-    struct text image = {.maximum = IMAGE_MAX_BYTES};
+    struct file_map image = {0};
     struct model *model = NULL;
     struct model_notes notes;
     int status;
@@ -401,12 +401,12 @@ int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint3
     /* As its stage saw it: masters are rounded, shards and halves become one image. */
     const struct model_options options = {.bf16 = notes.is_bf16};
     TRY_OUT(model_load(&model, run->pipeline->ops, directory, &options));
-    TRY_OUT(model_write_weights(model, &image));
+    TRY_OUT(model_map_weights(model, &image));
     model_destroy(&model);
     status = publish(run, &notes.config, &notes, &image, version);
 out:
     model_destroy(&model);
-    text_release(&image);
+    file_map_close(&image);
     model_notes_release(&notes);
     return status;
 }

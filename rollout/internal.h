@@ -61,8 +61,9 @@ struct policy {
     int32_t next_stops[WIRE_MAX_STOPS];
     size_t n_next_stops;
 
-    unsigned char *image;          /* [image_total], of which image_bytes are there */
-    uint64_t image_bytes, image_total;
+    struct file_sink spool;        /* of the image, while it arrives; fd -1: none */
+    struct file_map image;         /* once it is complete */
+    uint64_t image_bytes, image_total;   /* that are there, that it has; 0, 0: no image */
     uint32_t image_version;
     struct digest image_digest;
     struct digest_state *digest;

@@ -1,4 +1,3 @@
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -10,6 +9,7 @@
 int policy_open(struct policy *policy, const struct rollout_options *options)
 {
     memset(policy, 0, sizeof(*policy));
+    policy->spool.fd = -1;
     policy->options = options;
     return ops_create(&policy->ops, options->device, options->threads);
 }
@@ -47,8 +47,9 @@ void policy_drop_image(struct policy *policy)
     if (policy->digest)
         digest_end(policy->digest, &unused);
     policy->digest = NULL;
-    free(policy->image);
-    policy->image = NULL;
+    if (policy->spool.fd >= 0)
+        file_sink_map(&policy->spool, STATUS_CLOSED, &policy->image);
+    file_map_close(&policy->image);
     policy->image_bytes = policy->image_total = 0;
     policy->image_complete = 0;
 }
@@ -59,10 +60,7 @@ static int begin_image(struct policy *policy, const struct wire_weights_part *pa
     if (part->total == 0 || part->total > IMAGE_MAX_BYTES)
         return status_fail(STATUS_FORMAT, "weights of %llu bytes: wanted 1 to %llu",
                            (unsigned long long)part->total, (unsigned long long)IMAGE_MAX_BYTES);
-    policy->image = malloc(part->total);
-    if (!policy->image)
-        return status_fail(STATUS_NOMEM, "weights of %llu bytes do not fit into memory",
-                           (unsigned long long)part->total);
+    TRY(file_sink_open_nameless(&policy->spool));
     policy->image_total = part->total;
     policy->image_version = part->version;
     policy->image_digest = part->digest;
@@ -98,12 +96,13 @@ static int add_bytes(struct policy *policy, const struct wire_weights_part *part
                            "weights of version %u: a part at byte %llu came where byte %llu was "
                            "due", part->version, (unsigned long long)part->offset,
                            (unsigned long long)policy->image_bytes);
-    memcpy(policy->image + part->offset, part->data.data, part->data.bytes);
+    TRY(file_sink_put(&policy->spool, part->data.data, part->data.bytes));
     digest_add(policy->digest, part->data.data, part->data.bytes);
     policy->image_bytes += part->data.bytes;
     if (policy->image_bytes < policy->image_total)
         return STATUS_OK;
     TRY(check_digest(policy));
+    TRY(file_sink_map(&policy->spool, STATUS_OK, &policy->image));
     policy->image_complete = 1;
     return STATUS_OK;
 }
@@ -137,9 +136,8 @@ static int build_policy(struct policy *policy)
 
     TRY_OUT(tokenizer_parse(&tokenizer, policy->next_tokenizer.data,
                             policy->next_tokenizer.length, "tokenizer.json of the coordinator"));
-    TRY_OUT(model_load_memory(&model, policy->ops, policy->next_config.data,
-                              policy->next_config.length, policy->image, policy->image_total,
-                              &model_frozen));
+    TRY_OUT(model_load_map(&model, policy->ops, policy->next_config.data,
+                           policy->next_config.length, &policy->image, &model_frozen));
     TRY_OUT(rollout_create(&rollout, model, tokenizer, policy->image_version, &options->limits));
     TRY_OUT(rollout_set_stops(rollout, policy->next_stops, policy->n_next_stops));
     rollout_destroy(&policy->rollout);
@@ -163,8 +161,7 @@ static int read_weights(struct policy *policy)
     if (!policy->model)
         return status_fail(STATUS_FORMAT, "weights of version %u came before their model",
                            policy->image_version);
-    TRY(model_read_weights(policy->model, policy->image, policy->image_total,
-                           "weights of the coordinator"));
+    TRY(model_read_map(policy->model, &policy->image, "weights of the coordinator"));
     return rollout_set_version(policy->rollout, policy->image_version);
 }
 

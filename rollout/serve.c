@@ -14,6 +14,7 @@
 #define HEARTBEAT_MS 1000
 #define IDLE_WAIT_MS 200              /* also how late a signal between two waits is seen */
 #define SEND_MS 1000
+#define REPORT_BYTES (WIRE_WEIGHTS_WINDOW / 4)
 #define ARENA_BYTES (4 * WIRE_MAX_FRAME)
 #define GROUP_ARENA_BYTES ((size_t)1 << 30)
 
@@ -58,6 +59,42 @@ static int send_hello(struct server *server)
 
     memcpy(hello.name, server->options->name, strnlen(server->options->name, WIRE_NAME_BYTES - 1));
     return send_out(server, wire_encode_hello(&hello, &server->out));
+}
+
+static void note_doing(struct server *server, int64_t now_ms)
+{
+    int doing = server->n_running            ? DECODING
+                : server->policy.image_total ? RECEIVING
+                                             : IDLE;
+
+    if (!server->doing_since_ms || doing != (int)server->doing)
+        server->doing_since_ms = now_ms;
+    server->doing = doing;
+}
+
+static int send_heartbeat(struct server *server)
+{
+    int64_t now_ms = clock_ms();
+
+    note_doing(server, now_ms);
+    server->heartbeat_ms = now_ms;
+    struct wire_heartbeat beat = {
+        .since_ms = (uint64_t)(now_ms - server->doing_since_ms),
+        .weight_version = server->policy.version,
+        .n_leases = server->n_leases,
+        .weights_bytes = server->policy.image_bytes,
+    };
+
+    if (server->doing == DECODING)
+        snprintf(beat.doing, sizeof(beat.doing), "decodes %d samples", server->n_running);
+    else if (server->doing == RECEIVING)
+        snprintf(beat.doing, sizeof(beat.doing), "waits for WEIGHTS %u of the coordinator, has "
+                 "%llu of %llu bytes", server->policy.image_version,
+                 (unsigned long long)server->policy.image_bytes,
+                 (unsigned long long)server->policy.image_total);
+    else
+        snprintf(beat.doing, sizeof(beat.doing), "waits for SAMPLE of the coordinator");
+    return send_out(server, wire_encode_heartbeat(&beat, &server->out));
 }
 
 static int send_failed(struct server *server, uint64_t lease, const char *reason)
@@ -150,8 +187,11 @@ static int take_weights_part(struct server *server)
     TRY(wire_decode_weights_part(server->in.data, server->in.length, &server->arena, &part));
     if (part.offset == 0)
         TRY(supersede_image(server));
+    uint64_t before = server->policy.image_bytes / REPORT_BYTES;
     int status = policy_add_part(&server->policy, &part);
-    return status < 0 ? send_weights_state(server, part.version, status) : STATUS_OK;
+    if (status < 0)
+        return send_weights_state(server, part.version, status);
+    return server->policy.image_bytes / REPORT_BYTES > before ? send_heartbeat(server) : STATUS_OK;
 }
 
 static int take_model(struct server *server)
@@ -209,37 +249,6 @@ static int take_frames(struct server *server)
 
 /* ---- The loop. */
 
-static void note_doing(struct server *server, int64_t now_ms)
-{
-    int doing = server->n_running        ? DECODING
-                : server->policy.image   ? RECEIVING
-                                         : IDLE;
-
-    if (!server->doing_since_ms || doing != (int)server->doing)
-        server->doing_since_ms = now_ms;
-    server->doing = doing;
-}
-
-static int send_heartbeat(struct server *server, int64_t now_ms)
-{
-    struct wire_heartbeat beat = {
-        .since_ms = (uint64_t)(now_ms - server->doing_since_ms),
-        .weight_version = server->policy.version,
-        .n_leases = server->n_leases,
-    };
-
-    if (server->doing == DECODING)
-        snprintf(beat.doing, sizeof(beat.doing), "decodes %d samples", server->n_running);
-    else if (server->doing == RECEIVING)
-        snprintf(beat.doing, sizeof(beat.doing), "waits for WEIGHTS %u of the coordinator, has "
-                 "%llu of %llu bytes", server->policy.image_version,
-                 (unsigned long long)server->policy.image_bytes,
-                 (unsigned long long)server->policy.image_total);
-    else
-        snprintf(beat.doing, sizeof(beat.doing), "waits for SAMPLE of the coordinator");
-    return send_out(server, wire_encode_heartbeat(&beat, &server->out));
-}
-
 static int keep_in_touch(struct server *server)
 {
     uint64_t n_connections = wire_link_connections(server->link);
@@ -256,8 +265,7 @@ static int keep_in_touch(struct server *server)
     }
     if (now_ms - server->heartbeat_ms < HEARTBEAT_MS)
         return STATUS_OK;
-    server->heartbeat_ms = now_ms;
-    return send_heartbeat(server, now_ms);
+    return send_heartbeat(server);
 }
 
 static int decode(struct server *server)

@@ -394,6 +394,7 @@ int wire_encode_heartbeat(const struct wire_heartbeat *message, struct text *out
     writer_u64(&writer, message->since_ms);
     writer_u32(&writer, message->weight_version);
     writer_u32(&writer, message->n_leases);
+    writer_u64(&writer, message->weights_bytes);
     return writer_end(&writer);
 }
 
@@ -408,5 +409,6 @@ int wire_decode_heartbeat(const void *frame, size_t n, struct arena *arena,
     message->since_ms = reader_u64(&reader);
     message->weight_version = reader_u32(&reader);
     message->n_leases = reader_u32(&reader);
+    message->weights_bytes = reader_u64(&reader);
     return reader_end(&reader);
 }

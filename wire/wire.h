@@ -17,7 +17,7 @@
 #include "common/files.h"
 #include "common/memory.h"
 
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 #define WIRE_NAME_BYTES 32
 #define WIRE_DETAIL_BYTES 96
 #define WIRE_MAX_FRAME ((size_t)64 << 20)   /* larger things travel in parts */
@@ -169,7 +169,11 @@ struct wire_heartbeat {              /* that it lives, and what it is at */
     uint64_t since_ms;               /* for so long */
     uint32_t weight_version;         /* that it has; 0: none */
     uint32_t n_leases;               /* in hand */
+    uint64_t weights_bytes;          /* taken of an image that arrives; 0: none does */
 };
+/* A hub sends so much of an image beyond the weights_bytes that it knows of, and waits; a worker
+ * says them every quarter of it. What waits in queues is memory. */
+#define WIRE_WEIGHTS_WINDOW ((uint64_t)32 << 20)
 
 /* Encoders append one whole frame to `out`; STATUS_FORMAT when over WIRE_MAX_FRAME. Decoders check
  * the header's kind too; what they give lives in the arena. */

@@ -69,18 +69,20 @@ static int run_job(struct fixture *f)
 {
     const struct wire_model model = {{"{}", 2}, {"{}", 2}, 0, NULL};
     struct exchange *exchange;
-    struct text image = {0};
+    struct file_map image = {0};
+    struct file_sink sink;
     int status;
 
     TRY(exchange_create(&exchange, &f->config));
-    text_append(&image, f->image, sizeof(f->image));
+    TRY_OUT(file_sink_open_nameless(&sink));
+    TRY_OUT(file_sink_map(&sink, file_sink_put(&sink, f->image, sizeof(f->image)), &image));
     TRY_OUT(exchange_set_workers(exchange, "rl", "hash", 0, 0));
     TRY_OUT(exchange_set_model(exchange, &model));
     TRY_OUT(exchange_publish(exchange, VERSION, &image));
     status = exchange_run(exchange, &f->job);
 out:
     snprintf(f->reason, sizeof(f->reason), "%s", status_reason());
-    text_release(&image);
+    file_map_close(&image);
     exchange_destroy(&exchange);
     return status;
 }

@@ -144,7 +144,8 @@ static union message full_message(enum wire_kind kind)
         m.judge_lease = (struct wire_judge_lease){11, full_group()};
         break;
     case WIRE_HEARTBEAT:
-        m.heartbeat = (struct wire_heartbeat){"decodes 3 samples", 12345678901u, 7, 2};
+        m.heartbeat = (struct wire_heartbeat){"decodes 3 samples", 12345678901u, 7, 2,
+                                               98765432109u};
         break;
     case WIRE_GROUP:
         m.group = (struct wire_group){12, full_group()};
