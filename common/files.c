@@ -133,6 +133,23 @@ int file_sink_put(struct file_sink *sink, const void *bytes, size_t n)
     return STATUS_OK;
 }
 
+int file_sink_put_at(struct file_sink *sink, uint64_t offset, const void *bytes, size_t n)
+{
+    const char *at = bytes;
+
+    while (n > 0) {
+        ssize_t wrote = pwrite(sink->fd, at, n, (off_t)offset);
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        if (wrote < 0)
+            return status_fail(STATUS_IO, "cannot write %s: %s", sink->path, strerror(errno));
+        at += wrote;
+        n -= (size_t)wrote;
+        offset += (uint64_t)wrote;
+    }
+    return STATUS_OK;
+}
+
 int file_sink_close(struct file_sink *sink, int status)
 {
     if (sink->fd < 0)
@@ -221,26 +238,20 @@ int file_sync_directory(const char *path)
     return sync_path(path, O_DIRECTORY);
 }
 
-/* Takes the descriptor over. */
 static int map_descriptor(struct file_map *map, int fd, const char *path)
 {
     struct stat info;
 
-    if (fstat(fd, &info) || !S_ISREG(info.st_mode)) {
-        close(fd);
+    *map = (struct file_map){0};
+    if (fstat(fd, &info) || !S_ISREG(info.st_mode))
         return status_fail(STATUS_IO, "%s is not a regular file", path);
-    }
-    if (info.st_size > 0) {
-        void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        int error = errno;
-        if (memory == MAP_FAILED) {
-            close(fd);
-            return status_fail(STATUS_IO, "cannot map %s: %s", path, strerror(error));
-        }
-        map->bytes = memory;
-        map->n = (size_t)info.st_size;
-    }
-    close(fd);
+    if (!info.st_size)
+        return STATUS_OK;
+    void *memory = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (memory == MAP_FAILED)
+        return status_fail(STATUS_IO, "cannot map %s: %s", path, strerror(errno));
+    map->bytes = memory;
+    map->n = (size_t)info.st_size;
     return STATUS_OK;
 }
 
@@ -248,23 +259,60 @@ int file_map_open(struct file_map *map, const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-    map->bytes = NULL;
-    map->n = 0;
+    *map = (struct file_map){0};
     if (fd < 0)
         return status_fail(STATUS_IO, "cannot open %s: %s", path, strerror(errno));
-    return map_descriptor(map, fd, path);
+    int status = map_descriptor(map, fd, path);
+    close(fd);
+    return status;
+}
+
+int file_map_open_same(struct file_map *map, const char *path, uint64_t device, uint64_t inode)
+{
+    struct stat info;
+
+    *map = (struct file_map){0};
+    /* It may mean a device or a pipe by now, whose opening would wait. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return status_fail(STATUS_IO, "cannot open %s: %s", path, strerror(errno));
+    int status = fstat(fd, &info) || info.st_dev != device || info.st_ino != inode
+                     ? status_fail(STATUS_IO, "%s is another file", path)
+                     : map_descriptor(map, fd, path);
+    close(fd);
+    return status;
+}
+
+int file_map_name(const struct file_map *map, char path[64], uint64_t *device, uint64_t *inode)
+{
+    struct stat info;
+
+    if (!map->has_descriptor || fstat(map->descriptor, &info))
+        return status_fail(STATUS_UNSUPPORTED, "a file that others cannot open");
+    snprintf(path, 64, "/proc/%ld/fd/%d", (long)getpid(), map->descriptor);
+    *device = info.st_dev;
+    *inode = info.st_ino;
+    return STATUS_OK;
 }
 
 int file_sink_map(struct file_sink *sink, int status, struct file_map *map)
 {
     int fd = sink->fd;
 
-    map->bytes = NULL;
-    map->n = 0;
+    *map = (struct file_map){0};
     sink->fd = -1;
+    if (status == STATUS_OK)
+        status = map_descriptor(map, fd, sink->path);
     if (status < 0 && fd >= 0)
         close(fd);
-    return status < 0 ? status : map_descriptor(map, fd, sink->path);
+    map->has_descriptor = status == STATUS_OK;
+    map->descriptor = fd;
+    return status;
+}
+
+int file_sink_view(const struct file_sink *sink, struct file_map *map)
+{
+    return map_descriptor(map, sink->fd, sink->path);
 }
 
 void file_map_forget(const struct file_map *map)
@@ -277,8 +325,9 @@ void file_map_close(struct file_map *map)
 {
     if (map->bytes)
         munmap((void *)(uintptr_t)map->bytes, map->n);
-    map->bytes = NULL;
-    map->n = 0;
+    if (map->has_descriptor)
+        close(map->descriptor);
+    *map = (struct file_map){0};
 }
 
 struct digest_state {

@@ -33,6 +33,7 @@ struct file_sink {
 };
 int file_sink_open(struct file_sink *sink, const char *path);
 int file_sink_put(struct file_sink *sink, const void *bytes, size_t n);
+int file_sink_put_at(struct file_sink *sink, uint64_t offset, const void *bytes, size_t n);
 int file_sink_close(struct file_sink *sink, int status);
 /* A file without a name in TMPDIR, else in /var/tmp, which unlike /tmp is on a disk: for what shall
  * not lie in memory. file_sink_map() ends it; it is gone with the map, or with the process. */
@@ -51,10 +52,17 @@ int file_sync_directory(const char *path);       /* makes renames inside durable
 struct file_map {
     const unsigned char *bytes;
     size_t n;
+    int has_descriptor, descriptor;   /* of a file without a name: file_map_name() */
 };
 int file_map_open(struct file_map *map, const char *path);
 /* Of a sink without a name. With a failure as `status` nothing is left, and it is returned. */
 int file_sink_map(struct file_sink *sink, int status, struct file_map *map);
+int file_sink_view(const struct file_sink *sink, struct file_map *map);   /* the sink stays */
+/* A path by which this user's processes on this host open a file without a name while its map is
+ * there, and which file that is; STATUS_UNSUPPORTED for another map. A path may mean another file
+ * by then: file_map_open_same() refuses it. */
+int file_map_name(const struct file_map *map, char path[64], uint64_t *device, uint64_t *inode);
+int file_map_open_same(struct file_map *map, const char *path, uint64_t device, uint64_t inode);
 void file_map_close(struct file_map *map);
 /* What was read of it no longer counts as this process's memory; it can be read again. */
 void file_map_forget(const struct file_map *map);

@@ -154,6 +154,9 @@ int safetensors_open(struct safetensors **out, const void *bytes, size_t n, cons
 int safetensors_get(const struct safetensors *file, const char *name, const struct tensor *like,
                     const unsigned char **data);
 void safetensors_close(struct safetensors **file);
+/* Where the header and each tensor end, in the order of their bytes; the caller frees *ends. */
+int safetensors_ends(const void *bytes, size_t n, const char *where, uint64_t **ends,
+                     size_t *n_ends);
 
 /* ---- Whole sequences: N packed tokens in S segments that do not see each other, but that those
  * which share a prefix (the prompt of a group) see its tokens first. */

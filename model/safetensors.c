@@ -233,6 +233,30 @@ static const struct entry *find_entry(const struct safetensors *file, const char
     return bsearch(&key, file->entries, file->n_entries, sizeof(key), compare_names);
 }
 
+static int compare_ends(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+int safetensors_ends(const void *bytes, size_t n, const char *where, uint64_t **ends,
+                     size_t *n_ends)
+{
+    struct safetensors *file;
+
+    TRY(safetensors_open(&file, bytes, n, where));
+    uint64_t start = (uint64_t)(file->data - (const unsigned char *)bytes);
+    *n_ends = file->n_entries + 1;
+    *ends = mem_alloc(*n_ends, sizeof(**ends));
+    (*ends)[0] = start;
+    for (size_t i = 0; i < file->n_entries; i++)
+        (*ends)[i + 1] = start + file->entries[i].to;
+    qsort(*ends, *n_ends, sizeof(**ends), compare_ends);
+    safetensors_close(&file);
+    return STATUS_OK;
+}
+
 int safetensors_has(const struct safetensors *file, const char *name)
 {
     return find_entry(file, name) != NULL;

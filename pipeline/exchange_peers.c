@@ -7,8 +7,6 @@
 #include "common/status.h"
 
 #define SEND_MS 30000
-#define PART_BYTES ((size_t)4 << 20)
-#define MAX_REFUSALS 3
 #define BEAT_MS 1000
 #define HELLO_ARENA_BYTES ((size_t)1 << 20)
 
@@ -63,8 +61,7 @@ void exchange_destroy(struct exchange **exchange)
         mem_free(old->peers[i]);
     text_release(&old->frame);
     text_release(&old->inbox);
-    text_release(&old->model);
-    file_map_close(&old->image);
+    weights_release(old);
     mem_free(old);
 }
 
@@ -100,34 +97,6 @@ int exchange_set_workers(struct exchange *exchange, const char *stage, const cha
     return STATUS_OK;
 }
 
-int exchange_set_model(struct exchange *exchange, const struct wire_model *model)
-{
-    struct text frame = {.maximum = WIRE_MAX_FRAME + 4096};
-    int status = wire_encode_model(model, &frame);
-
-    if (status < 0 || (frame.length == exchange->model.length &&
-                       memcmp(frame.data, exchange->model.data, frame.length) == 0)) {
-        text_release(&frame);
-        return status;   /* the workers have it */
-    }
-    text_release(&exchange->model);
-    exchange->model = frame;
-    exchange->model_serial++;
-    return STATUS_OK;
-}
-
-int exchange_publish(struct exchange *exchange, uint32_t version, struct file_map *image)
-{
-    file_map_close(&exchange->image);
-    exchange->image = *image;
-    *image = (struct file_map){0};
-    digest_of_map(&exchange->image_digest, &exchange->image);
-    exchange->version = version;
-    for (int i = 0; i < exchange->n_peers; i++)
-        exchange->peers[i]->n_refusals = 0;
-    return STATUS_OK;
-}
-
 struct peer *peer_find(struct exchange *exchange, const char *name)
 {
     for (int i = 0; i < exchange->n_peers; i++)
@@ -136,20 +105,18 @@ struct peer *peer_find(struct exchange *exchange, const char *name)
     return NULL;
 }
 
-static void forget_weights(struct peer *peer)
-{
-    peer->has_version = peer->has_acked = peer->is_receiving = 0;
-}
-
 int peer_hello(struct exchange *exchange, const char *name, const struct text *frame)
 {
     struct peer *peer = peer_find(exchange, name);
     struct wire_hello hello;
+    char host[WIRE_NAME_BYTES * 2];
     struct arena arena;
 
     arena_init(&arena, HELLO_ARENA_BYTES);
     int status = wire_decode_hello(frame->data, frame->length, &arena, &hello);
     uint64_t pid = status < 0 ? 0 : hello.pid;
+    int shares_files = status == STATUS_OK && hello.host.bytes &&
+                       strcmp(hello.host.data, wire_host_id(host)) == 0;
     int role = status < 0 ? -1
                : strcmp(hello.role, "rollout") == 0 ? WORKER_ROLLOUT
                : strcmp(hello.role, "reward") == 0  ? WORKER_REWARD
@@ -170,7 +137,9 @@ int peer_hello(struct exchange *exchange, const char *name, const struct text *f
     peer->is_ready = 1;
     peer->n_leases = 0;
     peer->model_serial = 0;
-    forget_weights(peer);
+    peer_forget_weights(peer);
+    peer->held = hello.held;
+    peer->shares_files = shares_files;
     peer->n_refusals = 0;
     peer->is_alone = 0;
     memset(&peer->beat, 0, sizeof(peer->beat));
@@ -184,7 +153,7 @@ void peer_is_back(struct peer *peer)
 {
     peer->is_ready = 1;
     peer->model_serial = 0;
-    forget_weights(peer);
+    peer_forget_weights(peer);
 }
 
 int peer_heartbeat(struct exchange *exchange, struct peer *peer, const struct text *frame)
@@ -228,11 +197,6 @@ int peers_beat(struct exchange *exchange, const char *doing, int64_t since_ms)
     return STATUS_OK;
 }
 
-int peer_has_weights(const struct exchange *exchange, const struct peer *peer)
-{
-    return peer->has_acked && peer->version_acked == exchange->version;
-}
-
 struct peer *peer_least_loaded(struct exchange *exchange, enum worker_role role, int most)
 {
     struct peer *best = NULL;
@@ -249,101 +213,6 @@ struct peer *peer_least_loaded(struct exchange *exchange, enum worker_role role,
 int peer_send(struct exchange *exchange, struct peer *peer, const struct text *frame)
 {
     return wire_hub_send(exchange->hub, peer->name, frame, SEND_MS);
-}
-
-static int send_model(struct exchange *exchange, struct peer *peer)
-{
-    TRY(peer_send(exchange, peer, &exchange->model));
-    message_note(exchange, 1, peer->name, WIRE_MODEL, exchange->model_serial);
-    peer->model_serial = exchange->model_serial;
-    forget_weights(peer);
-    return STATUS_OK;
-}
-
-static int send_part(struct exchange *exchange, struct peer *peer)
-{
-    uint64_t total = exchange->image.n, offset = peer->bytes_sent;
-    uint64_t n = total - offset < PART_BYTES ? total - offset : PART_BYTES;
-    const struct wire_weights_part part = {
-        exchange->version, offset, total, exchange->image_digest,
-        {(const char *)exchange->image.bytes + offset, (uint32_t)n}};
-
-    text_clear(&exchange->frame);
-    TRY(wire_encode_weights_part(&part, &exchange->frame));
-    file_map_forget(&exchange->image);
-    TRY(peer_send(exchange, peer, &exchange->frame));
-    peer->bytes_sent += n;
-    return STATUS_OK;
-}
-
-static int send_weights(struct exchange *exchange, struct peer *peer)
-{
-    if (!peer->has_version || peer->version_sent != exchange->version) {
-        peer->version_sent = exchange->version;
-        peer->has_version = peer->is_receiving = 1;
-        peer->has_acked = 0;
-        peer->bytes_sent = peer->beat.weights_bytes = 0;
-    }
-    while (peer->bytes_sent < exchange->image.n &&
-           peer->bytes_sent < peer->beat.weights_bytes + WIRE_WEIGHTS_WINDOW)
-        TRY(send_part(exchange, peer));
-    if (peer->is_receiving && peer->bytes_sent == exchange->image.n) {
-        message_note(exchange, 1, peer->name, WIRE_WEIGHTS, exchange->version);
-        peer->is_receiving = 0;
-    }
-    return STATUS_OK;
-}
-
-int peer_bring_up_to_date(struct exchange *exchange, struct peer *peer)
-{
-    int status = STATUS_OK;
-
-    if (peer->model_serial != exchange->model_serial)
-        status = send_model(exchange, peer);
-    if (status == STATUS_OK)
-        status = send_weights(exchange, peer);
-    if (status == STATUS_CLOSED || status == STATUS_TIMEOUT) {
-        peer->is_ready = 0;   /* reaping or its return will tell */
-        return STATUS_OK;
-    }
-    return status;
-}
-
-int peer_weights_state(struct exchange *exchange, struct peer *peer, const struct text *frame)
-{
-    struct wire_weights_state message;
-    struct arena arena;
-    int status;
-
-    arena_init(&arena, HELLO_ARENA_BYTES);
-    status = wire_decode_weights_state(frame->data, frame->length, &arena, &message);
-    if (status == STATUS_OK)
-        message_note(exchange, 0, peer->name, WIRE_WEIGHTS_STATE, message.version);
-    int is_right = status == STATUS_OK && message.version == exchange->version &&
-                   memcmp(message.digest.bytes, exchange->image_digest.bytes,
-                          sizeof(message.digest.bytes)) == 0;
-    if (status == STATUS_OK && message.accepted && is_right) {
-        peer->n_refusals = 0;
-        peer->has_acked = 1;
-        peer->version_acked = message.version;
-    } else if (status == STATUS_OK && message.accepted) {
-        log_warning("%s has taken over weights %u that are not those of the run: they do not count",
-                    peer->name, message.version);
-        forget_weights(peer);
-    } else if (status == STATUS_OK && message.version == exchange->version) {
-        log_warning("%s refused weights %u: %.*s; they are sent again", peer->name, message.version,
-                    (int)message.reason.bytes, message.reason.data);
-        forget_weights(peer);
-        if (++peer->n_refusals >= MAX_REFUSALS)
-            status = status_fail(STATUS_FAILED, "%s refused weights %u %d times: %.*s", peer->name,
-                                 message.version, MAX_REFUSALS, (int)message.reason.bytes,
-                                 message.reason.data);
-    } else if (status < 0) {
-        log_warning("a message from %s is dropped: %s", peer->name, status_reason());
-        status = STATUS_OK;
-    }
-    arena_release(&arena);
-    return status;
 }
 
 void peer_begin_wait(struct exchange *exchange)

@@ -17,8 +17,14 @@ struct peer {
     uint32_t model_serial;     /* of the model it was sent; 0: none */
     uint32_t version_sent;     /* of that model's weights */
     int has_version;           /* version_sent means something */
-    uint64_t bytes_sent;       /* of the image of that version */
-    int is_receiving;          /* not all of them yet; gets no lease */
+    struct digest held;        /* the image that it keeps; zeros: none, or not known */
+    int shares_files;          /* of this host: takes the image's file */
+    int takes_file;            /* that is what it was sent */
+    const struct wire_pieces *base;   /* what it keeps of the pieces; NULL: nothing */
+    uint32_t next_piece;
+    uint64_t offset;           /* of that piece */
+    uint64_t bytes_sent;       /* of WEIGHTS of that version */
+    int is_receiving;          /* not all of them yet, or not taken from the file; gets no lease */
     int n_refusals;            /* of weights, one after another */
     uint32_t version_acked;    /* taken over, with the right digest */
     int has_acked;
@@ -27,6 +33,13 @@ struct peer {
     size_t oldest;
     struct wire_heartbeat beat;
     int64_t beat_ms;           /* when that came */
+};
+
+/* The pieces of an image that was published, and of those before it that workers may keep. */
+#define N_IMAGES 4
+struct image_pieces {
+    struct wire_pieces pieces;
+    struct digest digest;
 };
 
 struct message_note {
@@ -58,8 +71,9 @@ struct exchange {
     uint32_t model_serial;
     struct text model;         /* the frame that announces it */
     struct file_map image;     /* what was read of it is forgotten at once */
-    struct digest image_digest;
+    struct image_pieces images[N_IMAGES];   /* the newest first */
     uint32_t version;
+    uint64_t weights_bytes;    /* of WEIGHTS sent, to all workers */
 };
 
 struct peer *peer_find(struct exchange *exchange, const char *name);
@@ -73,15 +87,19 @@ struct peer *peer_least_loaded(struct exchange *exchange, enum worker_role role,
 
 int peer_send(struct exchange *exchange, struct peer *peer, const struct text *frame);
 
+/* ---- exchange_weights.c */
 /* Sends the model and what the window allows of the weights that it lacks; is_receiving says
  * whether more must follow. */
 int peer_bring_up_to_date(struct exchange *exchange, struct peer *peer);
 int peer_weights_state(struct exchange *exchange, struct peer *peer, const struct text *frame);
+int peer_has_weights(const struct exchange *exchange, const struct peer *peer);
+/* What it was sent counts no more. */
+void peer_forget_weights(struct peer *peer);
+void weights_release(struct exchange *exchange);
 
 int peer_heartbeat(struct exchange *exchange, struct peer *peer, const struct text *frame);
 /* Tells every peer once a second that the coordinator lives, and what it is at. */
 int peers_beat(struct exchange *exchange, const char *doing, int64_t since_ms);
-int peer_has_weights(const struct exchange *exchange, const struct peer *peer);
 
 /* What the coordinator waits for, in words; `work` NULL: nothing. */
 struct work;

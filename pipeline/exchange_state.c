@@ -20,6 +20,7 @@ static const char *const kind_names[] = {
     [WIRE_SAMPLE] = "SAMPLE", [WIRE_JUDGE] = "JUDGE",
     [WIRE_GROUP] = "GROUP",   [WIRE_FAILED] = "FAILED",
     [WIRE_HEARTBEAT] = "HEARTBEAT", [WIRE_STOP] = "STOP",
+    [WIRE_IMAGE] = "IMAGE",
 };
 
 void message_note(struct exchange *exchange, int is_out, const char *peer, enum wire_kind kind,
@@ -110,7 +111,7 @@ static void print_state(struct text *out, struct exchange *exchange, const struc
 
     count_leases(exchange, work);
     gethostname(host, sizeof(host) - 1);
-    digest_hex(&exchange->image_digest, digest);
+    digest_hex(&exchange->images[0].digest, digest);
     exchange_describe(exchange, work, doing);
     text_print(out, "{\"unix_ms\":%lld,\"pid\":%ld,", (long long)clock_unix_ms(), (long)getpid());
     put_text(out, "host", host);

@@ -46,7 +46,32 @@ int group_fill(struct running_group *group, uint64_t lease, const struct task *t
 int group_result(const struct running_group *group, const struct tokenizer *tokenizer,
                  struct text *decoded, struct arena *arena, struct sample_group *out);
 
-/* ---- The policy of a worker, and the image of the next one, which arrives in parts. */
+/* ---- image.c: weights on their way in. What came over the connection is kept in a file without a
+ * name, so that of the next image only the pieces that differ must come. A coordinator of this host
+ * has such a file itself, which is then mapped and hashed; nothing is kept of it. */
+struct image {
+    enum { IMAGE_NONE, IMAGE_ARRIVES, IMAGE_IS_HASHED, IMAGE_COMPLETE } state;
+    uint32_t version;
+    struct digest digest;          /* that it must have */
+    struct wire_pieces pieces;     /* of the file */
+    struct file_sink spool;        /* what came; fd -1: none */
+    struct digest held;            /* of what the spool holds whole; zeros: nothing */
+    struct file_map map;           /* once complete; the coordinator's file earlier */
+    uint32_t next;                 /* piece: what came before it is hashed */
+    uint64_t offset;               /* of that piece */
+    uint32_t n_follow;             /* parts that are missing */
+    uint64_t bytes_taken;          /* of parts of this image */
+    int wants_bytes;               /* the coordinator's file cannot be opened here */
+};
+void image_init(struct image *image);
+void image_close(struct image *image);
+/* A failure is the refusal of the image; what follows of it is ignored. */
+int image_begin(struct image *image, const struct wire_image *message);
+int image_add(struct image *image, const struct wire_weights_part *part);
+int image_hash_some(struct image *image);    /* of IMAGE_IS_HASHED */
+void image_end(struct image *image);         /* it was used, or gives way; what came is kept */
+
+/* ---- The policy of a worker, and the image of the next one. */
 struct policy {
     const struct rollout_options *options;
     struct ops *ops;
@@ -61,22 +86,12 @@ struct policy {
     int32_t next_stops[WIRE_MAX_STOPS];
     size_t n_next_stops;
 
-    struct file_sink spool;        /* of the image, while it arrives; fd -1: none */
-    struct file_map image;         /* once it is complete */
-    uint64_t image_bytes, image_total;   /* that are there, that it has; 0, 0: no image */
-    uint32_t image_version;
-    struct digest image_digest;
-    struct digest_state *digest;
-    int image_complete;            /* its SHA-256 is right; waits until no group runs */
+    struct image image;            /* complete: waits until no group runs */
 };
 int policy_open(struct policy *policy, const struct rollout_options *options);
 void policy_close(struct policy *policy);
 int policy_announce(struct policy *policy, const struct wire_model *model);
-/* A failure is the refusal of the image that the part belongs to; the image is dropped. A part of
- * an image that was refused before is ignored. */
-int policy_add_part(struct policy *policy, const struct wire_weights_part *part);
-/* Takes the complete image over, or refuses it and keeps the old policy. The image is dropped. */
+/* Takes the complete image over, or refuses it and keeps the old policy. */
 int policy_apply_image(struct policy *policy);
-void policy_drop_image(struct policy *policy);
 
 #endif

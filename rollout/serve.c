@@ -51,21 +51,25 @@ static int send_out(struct server *server, int status)
 
 static int send_hello(struct server *server)
 {
+    char host[WIRE_NAME_BYTES * 2];
     struct wire_hello hello = {
         .role = "rollout",
         .pid = (uint64_t)getpid(),
         .version = {hone_version, (uint32_t)strlen(hone_version)},
+        .held = server->policy.image.held,
     };
 
+    hello.host.data = wire_host_id(host);
+    hello.host.bytes = (uint32_t)strlen(host);
     memcpy(hello.name, server->options->name, strnlen(server->options->name, WIRE_NAME_BYTES - 1));
     return send_out(server, wire_encode_hello(&hello, &server->out));
 }
 
 static void note_doing(struct server *server, int64_t now_ms)
 {
-    int doing = server->n_running            ? DECODING
-                : server->policy.image_total ? RECEIVING
-                                             : IDLE;
+    int doing = server->n_running                           ? DECODING
+                : server->policy.image.state != IMAGE_NONE ? RECEIVING
+                                                            : IDLE;
 
     if (!server->doing_since_ms || doing != (int)server->doing)
         server->doing_since_ms = now_ms;
@@ -82,16 +86,16 @@ static int send_heartbeat(struct server *server)
         .since_ms = (uint64_t)(now_ms - server->doing_since_ms),
         .weight_version = server->policy.version,
         .n_leases = server->n_leases,
-        .weights_bytes = server->policy.image_bytes,
+        .weights_bytes = server->policy.image.bytes_taken,
     };
 
     if (server->doing == DECODING)
         snprintf(beat.doing, sizeof(beat.doing), "decodes %d samples", server->n_running);
     else if (server->doing == RECEIVING)
-        snprintf(beat.doing, sizeof(beat.doing), "waits for WEIGHTS %u of the coordinator, has "
-                 "%llu of %llu bytes", server->policy.image_version,
-                 (unsigned long long)server->policy.image_bytes,
-                 (unsigned long long)server->policy.image_total);
+        snprintf(beat.doing, sizeof(beat.doing), "%s WEIGHTS %u of the coordinator, is at %llu of "
+                 "%llu bytes", server->policy.image.state == IMAGE_ARRIVES ? "waits for" : "takes",
+                 server->policy.image.version, (unsigned long long)server->policy.image.offset,
+                 (unsigned long long)server->policy.image.pieces.total);
     else
         snprintf(beat.doing, sizeof(beat.doing), "waits for SAMPLE of the coordinator");
     return send_out(server, wire_encode_heartbeat(&beat, &server->out));
@@ -111,11 +115,12 @@ static int send_weights_state(struct server *server, uint32_t version, int verdi
     struct wire_weights_state state = {
         .version = version,
         .accepted = verdict == STATUS_OK,
-        .digest = server->policy.image_digest,
+        .wants_bytes = verdict < 0 && server->policy.image.wants_bytes,
+        .digest = server->policy.image.digest,
         .reason = {reason, (uint32_t)strlen(reason)},
     };
 
-    if (verdict < 0)
+    if (verdict < 0 && !state.wants_bytes)
         log_warning("weights of version %u refused: %s", version, reason);
     return send_out(server, wire_encode_weights_state(&state, &server->out));
 }
@@ -142,9 +147,15 @@ static int send_finished(struct server *server)
 
 static int apply_weights(struct server *server)
 {
-    uint32_t version = server->policy.image_version;
+    struct image *image = &server->policy.image;
+    uint32_t version = image->version;
 
-    if (!server->policy.image_complete || server->n_running)
+    if (image->state == IMAGE_IS_HASHED) {
+        int hashed = image_hash_some(image);
+        if (hashed < 0)
+            return send_weights_state(server, version, hashed);
+    }
+    if (image->state != IMAGE_COMPLETE || server->n_running)
         return STATUS_OK;
     int status = policy_apply_image(&server->policy);
     if (status == STATUS_DEVICE)
@@ -172,26 +183,35 @@ static int take_lease(struct server *server)
 /* A complete image that still waits gives way to what is newer. */
 static int supersede_image(struct server *server)
 {
-    if (!server->policy.image_complete)
+    if (server->policy.image.state != IMAGE_COMPLETE)
         return STATUS_OK;
-    uint32_t version = server->policy.image_version;
-    policy_drop_image(&server->policy);
+    uint32_t version = server->policy.image.version;
+    image_end(&server->policy.image);
     return send_weights_state(server, version,
                               status_fail(STATUS_CLOSED, "newer ones came before they were used"));
 }
 
+static int take_image(struct server *server)
+{
+    struct wire_image message;
+
+    TRY(wire_decode_image(server->in.data, server->in.length, &server->arena, &message));
+    TRY(supersede_image(server));
+    int status = image_begin(&server->policy.image, &message);
+    return status < 0 ? send_weights_state(server, message.version, status) : STATUS_OK;
+}
+
 static int take_weights_part(struct server *server)
 {
+    struct image *image = &server->policy.image;
     struct wire_weights_part part;
 
     TRY(wire_decode_weights_part(server->in.data, server->in.length, &server->arena, &part));
-    if (part.offset == 0)
-        TRY(supersede_image(server));
-    uint64_t before = server->policy.image_bytes / REPORT_BYTES;
-    int status = policy_add_part(&server->policy, &part);
+    uint64_t before = image->bytes_taken / REPORT_BYTES;
+    int status = image_add(image, &part);
     if (status < 0)
         return send_weights_state(server, part.version, status);
-    return server->policy.image_bytes / REPORT_BYTES > before ? send_heartbeat(server) : STATUS_OK;
+    return image->bytes_taken / REPORT_BYTES > before ? send_heartbeat(server) : STATUS_OK;
 }
 
 static int take_model(struct server *server)
@@ -212,6 +232,8 @@ static int take_frame(struct server *server)
     switch (kind) {
     case WIRE_MODEL:
         return take_model(server);
+    case WIRE_IMAGE:
+        return take_image(server);
     case WIRE_WEIGHTS:
         return take_weights_part(server);
     case WIRE_SAMPLE:
@@ -229,7 +251,9 @@ static int take_frame(struct server *server)
 /* All frames that wait; blocks for the first one only, and only when nothing runs. */
 static int take_frames(struct server *server)
 {
-    int wait_ms = server->n_running || server->policy.image_complete ? 0 : IDLE_WAIT_MS;
+    int is_busy = server->n_running || server->policy.image.state == IMAGE_IS_HASHED ||
+                  server->policy.image.state == IMAGE_COMPLETE;
+    int wait_ms = is_busy ? 0 : IDLE_WAIT_MS;
 
     for (;;) {
         int status = wire_link_receive(server->link, &server->in, wait_ms);

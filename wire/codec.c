@@ -219,6 +219,8 @@ int wire_encode_hello(const struct wire_hello *message, struct text *out)
     writer_fixed(&writer, message->name, WIRE_NAME_BYTES, "hello.name has no end");
     writer_u64(&writer, message->pid);
     writer_text(&writer, &message->version, "hello.version is missing");
+    writer_text(&writer, &message->host, "hello.host is missing");
+    writer_bytes(&writer, message->held.bytes, sizeof(message->held.bytes));
     return writer_end(&writer);
 }
 
@@ -232,6 +234,8 @@ int wire_decode_hello(const void *frame, size_t n, struct arena *arena, struct w
     reader_fixed(&reader, message->name, WIRE_NAME_BYTES, "hello.name has no end");
     message->pid = reader_u64(&reader);
     reader_text(&reader, &message->version);
+    reader_text(&reader, &message->host);
+    reader_bytes(&reader, message->held.bytes, sizeof(message->held.bytes));
     return reader_end(&reader);
 }
 
@@ -262,15 +266,50 @@ int wire_decode_model(const void *frame, size_t n, struct arena *arena, struct w
     return reader_end(&reader);
 }
 
+int wire_encode_image(const struct wire_image *message, struct text *out)
+{
+    struct writer writer;
+
+    TRY(writer_begin(&writer, out, WIRE_IMAGE));
+    writer_u32(&writer, message->version);
+    writer_bytes(&writer, message->digest.bytes, sizeof(message->digest.bytes));
+    writer_bytes(&writer, message->base.bytes, sizeof(message->base.bytes));
+    writer_u32(&writer, message->n_follow);
+    writer_u64(&writer, message->device);
+    writer_u64(&writer, message->inode);
+    writer_text(&writer, &message->path, "image.path is missing");
+    writer_count(&writer, message->n_pieces, WIRE_MAX_PIECES, "image.n_pieces is too large");
+    writer_u32s(&writer, message->piece_bytes, message->n_pieces, "image.piece_bytes is missing");
+    return writer_end(&writer);
+}
+
+int wire_decode_image(const void *frame, size_t n, struct arena *arena, struct wire_image *message)
+{
+    struct reader reader;
+
+    memset(message, 0, sizeof(*message));
+    TRY(reader_begin(&reader, frame, n, arena, WIRE_IMAGE));
+    message->version = reader_u32(&reader);
+    reader_bytes(&reader, message->digest.bytes, sizeof(message->digest.bytes));
+    reader_bytes(&reader, message->base.bytes, sizeof(message->base.bytes));
+    message->n_follow = reader_u32(&reader);
+    message->device = reader_u64(&reader);
+    message->inode = reader_u64(&reader);
+    reader_text(&reader, &message->path);
+    message->n_pieces = reader_count(&reader, WIRE_MAX_PIECES, 4, "image.n_pieces is too large");
+    message->piece_bytes = reader_u32s(&reader, message->n_pieces);
+    if (message->n_follow > message->n_pieces)
+        reader_fail(&reader, "more weights follow than the image has pieces");
+    return reader_end(&reader);
+}
+
 int wire_encode_weights_part(const struct wire_weights_part *message, struct text *out)
 {
     struct writer writer;
 
     TRY(writer_begin(&writer, out, WIRE_WEIGHTS));
     writer_u32(&writer, message->version);
-    writer_u64(&writer, message->offset);
-    writer_u64(&writer, message->total);
-    writer_bytes(&writer, message->digest.bytes, sizeof(message->digest.bytes));
+    writer_u32(&writer, message->piece);
     writer_text(&writer, &message->data, "weights_part.data is missing");
     return writer_end(&writer);
 }
@@ -283,12 +322,8 @@ int wire_decode_weights_part(const void *frame, size_t n, struct arena *arena,
     memset(message, 0, sizeof(*message));
     TRY(reader_begin(&reader, frame, n, arena, WIRE_WEIGHTS));
     message->version = reader_u32(&reader);
-    message->offset = reader_u64(&reader);
-    message->total = reader_u64(&reader);
-    reader_bytes(&reader, message->digest.bytes, sizeof(message->digest.bytes));
+    message->piece = reader_u32(&reader);
     reader_text(&reader, &message->data);
-    if (message->offset > message->total || message->data.bytes > message->total - message->offset)
-        reader_fail(&reader, "a part of the weights lies beyond their end");
     return reader_end(&reader);
 }
 
@@ -299,6 +334,7 @@ int wire_encode_weights_state(const struct wire_weights_state *message, struct t
     TRY(writer_begin(&writer, out, WIRE_WEIGHTS_STATE));
     writer_u32(&writer, message->version);
     writer_count(&writer, message->accepted, 1, "weights_state.accepted is neither 0 nor 1");
+    writer_count(&writer, message->wants_bytes, 1, "weights_state.wants_bytes is neither 0 nor 1");
     writer_bytes(&writer, message->digest.bytes, sizeof(message->digest.bytes));
     writer_text(&writer, &message->reason, "weights_state.reason is missing");
     return writer_end(&writer);
@@ -313,6 +349,8 @@ int wire_decode_weights_state(const void *frame, size_t n, struct arena *arena,
     TRY(reader_begin(&reader, frame, n, arena, WIRE_WEIGHTS_STATE));
     message->version = reader_u32(&reader);
     message->accepted = reader_below(&reader, 2, "weights_state.accepted is neither 0 nor 1");
+    message->wants_bytes =
+        reader_below(&reader, 2, "weights_state.wants_bytes is neither 0 nor 1");
     reader_bytes(&reader, message->digest.bytes, sizeof(message->digest.bytes));
     reader_text(&reader, &message->reason);
     return reader_end(&reader);

@@ -17,11 +17,12 @@
 #include "common/files.h"
 #include "common/memory.h"
 
-#define WIRE_VERSION 4
+#define WIRE_VERSION 5
 #define WIRE_NAME_BYTES 32
 #define WIRE_DETAIL_BYTES 96
 #define WIRE_MAX_FRAME ((size_t)64 << 20)   /* larger things travel in parts */
-#define WIRE_PART_BYTES ((size_t)8 << 20)     /* a good size for a part of the weights */
+#define WIRE_PIECE_BYTES ((size_t)1 << 20)    /* of a piece of the weights, at most */
+#define WIRE_MAX_PIECES (1u << 20)
 #define WIRE_MAX_REWARDS 16
 #define WIRE_MAX_STOPS 64
 
@@ -105,14 +106,15 @@ struct sampling {
 enum wire_kind {
     WIRE_HELLO = 1,      /* worker -> hub: struct wire_hello */
     WIRE_MODEL,          /* hub -> rollout: struct wire_model; weights follow */
-    WIRE_WEIGHTS,        /* hub -> rollout: struct wire_weights_part */
+    WIRE_WEIGHTS,        /* hub -> rollout: struct wire_weights_part, announced by WIRE_IMAGE */
     WIRE_WEIGHTS_STATE,  /* rollout -> hub: struct wire_weights_state */
     WIRE_SAMPLE,         /* hub -> rollout: struct wire_sample_lease */
     WIRE_JUDGE,          /* hub -> reward: struct wire_judge_lease */
     WIRE_GROUP,          /* worker -> hub: struct wire_group: what a lease asked for */
     WIRE_FAILED,         /* worker -> hub: struct wire_failed: a lease that could not be done */
     WIRE_HEARTBEAT,      /* both ways: struct wire_heartbeat */
-    WIRE_STOP            /* hub -> worker, empty body: finish and exit 0 */
+    WIRE_STOP,           /* hub -> worker, empty body: finish and exit 0 */
+    WIRE_IMAGE           /* hub -> rollout: struct wire_image; weights follow or lie in a file */
 };
 
 struct wire_hello {
@@ -120,6 +122,8 @@ struct wire_hello {
     char name[WIRE_NAME_BYTES];      /* "rollout-1" */
     uint64_t pid;
     struct wire_text version;        /* of the program */
+    struct wire_text host;           /* whose files it can open: wire_host_id(); "" for none */
+    struct digest held;              /* of the image that it keeps; zeros: none */
 };
 
 struct wire_model {                  /* what a rollout worker must become */
@@ -129,16 +133,28 @@ struct wire_model {                  /* what a rollout worker must become */
     int32_t *stop_ids;               /* [n_stops]: a completion ends with any of them */
 };
 
-struct wire_weights_part {           /* bytes [offset, offset + data.bytes) of an image */
+/* Weights to come: a file's bytes, cut into pieces. */
+struct wire_image {
     uint32_t version;
-    uint64_t offset, total;
-    struct digest digest;            /* SHA-256 of the whole image */
+    struct digest digest;            /* of all pieces: wire_pieces_digest() */
+    struct digest base;              /* the image that has the pieces which do not follow; zeros:
+                                      * all of them follow */
+    uint32_t n_follow;               /* WEIGHTS behind this message */
+    uint32_t n_pieces;
+    uint32_t *piece_bytes;           /* [n_pieces], 1 to WIRE_PIECE_BYTES each */
+    struct wire_text path;           /* not "": nothing follows, it is this file of this host */
+    uint64_t device, inode;          /* which file that is */
+};
+
+struct wire_weights_part {           /* one piece; they come in their order */
+    uint32_t version, piece;
     struct wire_text data;
 };
 
 struct wire_weights_state {          /* taken over, or why not */
     uint32_t version;
     uint32_t accepted;
+    uint32_t wants_bytes;            /* 1, not accepted: the file cannot be opened here */
     struct digest digest;            /* of the image it speaks of */
     struct wire_text reason;
 };
@@ -169,7 +185,7 @@ struct wire_heartbeat {              /* that it lives, and what it is at */
     uint64_t since_ms;               /* for so long */
     uint32_t weight_version;         /* that it has; 0: none */
     uint32_t n_leases;               /* in hand */
-    uint64_t weights_bytes;          /* taken of an image that arrives; 0: none does */
+    uint64_t weights_bytes;          /* of WEIGHTS taken since the last IMAGE */
 };
 /* A hub sends so much of an image beyond the weights_bytes that it knows of, and waits; a worker
  * says them every quarter of it. What waits in queues is memory. */
@@ -185,6 +201,7 @@ int wire_encode_empty(enum wire_kind kind, struct text *out);
                            struct wire_##name *message);
 WIRE_CODEC(hello)
 WIRE_CODEC(model)
+WIRE_CODEC(image)
 WIRE_CODEC(weights_part)
 WIRE_CODEC(weights_state)
 WIRE_CODEC(sample_lease)
@@ -192,6 +209,24 @@ WIRE_CODEC(judge_lease)
 WIRE_CODEC(group)
 WIRE_CODEC(failed)
 WIRE_CODEC(heartbeat)
+
+/* ---- The pieces of an image, at both ends. Each is hashed once: where the image is made, and
+ * where the piece arrives. */
+struct wire_pieces {
+    uint32_t n;
+    uint32_t *bytes;                 /* [n] */
+    struct digest *digests;          /* [n] */
+    uint64_t total;
+};
+/* Room for n pieces of the lengths `bytes`, copied; STATUS_FORMAT when one is out of bounds. */
+int wire_pieces_begin(struct wire_pieces *pieces, const uint32_t *bytes, uint32_t n);
+void wire_pieces_release(struct wire_pieces *pieces);
+/* SHA-256 over { u32 bytes, SHA-256 } of each piece. */
+void wire_pieces_digest(const struct wire_pieces *pieces, struct digest *digest);
+/* The piece's bytes, hashed into its digest. */
+void wire_pieces_hash(struct wire_pieces *pieces, uint32_t piece, const void *bytes);
+/* What workers that see the same files have in common; "" when it is not known. */
+const char *wire_host_id(char out[WIRE_NAME_BYTES * 2]);
 
 /* A copy whose every pointer lives in the arena. */
 int task_copy(struct task *to, const struct task *from, struct arena *arena);

@@ -25,6 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
     }
 CHECK(hello)
 CHECK(model)
+CHECK(image)
 CHECK(weights_part)
 CHECK(weights_state)
 CHECK(sample_lease)
@@ -46,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         [WIRE_FAILED] = check_failed,
         [WIRE_HEARTBEAT] = check_heartbeat,
         [WIRE_STOP] = NULL,
+        [WIRE_IMAGE] = check_image,
     };
     struct arena arena;
     struct text out = {0};

@@ -223,17 +223,18 @@ static void fake_lease(struct fake *fake)
     }
 }
 
-static void fake_weights(struct fake *fake)
+/* Acknowledged as soon as it is announced: a small one follows in one go. */
+static void fake_image(struct fake *fake)
 {
-    struct wire_weights_part part;
+    struct wire_image image;
 
-    assert_int_equal(wire_decode_weights_part(fake->in.data, fake->in.length, &fake->arena, &part),
+    assert_int_equal(wire_decode_image(fake->in.data, fake->in.length, &fake->arena, &image),
                      STATUS_OK);
     fake->n_images++;
     if (fake->says_no_ack)
         return;
-    struct wire_weights_state message = {.version = part.version, .accepted = 1,
-                                         .digest = part.digest, .reason = {"", 0}};
+    struct wire_weights_state message = {.version = image.version, .accepted = 1,
+                                         .digest = image.digest, .reason = {"", 0}};
     message.digest.bytes[0] ^= (unsigned char)fake->wrong_digest;
     fake_send(fake, wire_encode_weights_state(&message, &fake->out));
 }
@@ -267,8 +268,8 @@ static void fake_turn(struct fixture *f, struct fake *fake)
         arena_rewind(&fake->arena);
         assert_int_equal(wire_kind_of(fake->in.data, fake->in.length, &kind), STATUS_OK);
         fake->n_beats += kind == WIRE_HEARTBEAT;
-        if (kind == WIRE_WEIGHTS)
-            fake_weights(fake);
+        if (kind == WIRE_IMAGE)
+            fake_image(fake);
         if (kind == WIRE_SAMPLE)
             fake_lease(fake);
     }

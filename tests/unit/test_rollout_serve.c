@@ -155,30 +155,52 @@ static void send_model(struct fixture *f)
     send_frame(f, wire_encode_model(&model, &f->out));
 }
 
-static void send_part(struct fixture *f, uint32_t version, const struct text *image,
-                      const struct digest *digest, size_t offset)
+/* The pieces of an image of this file, and what announces it. */
+static struct wire_image cut_image(struct fixture *f, uint32_t version, const struct text *image)
 {
-    size_t left = image->length - offset, n = left < PART_BYTES ? left : PART_BYTES;
-    struct wire_weights_part part = {.version = version,
-                                     .offset = offset,
-                                     .total = image->length,
-                                     .digest = *digest,
-                                     .data = {image->data + offset, (uint32_t)n}};
+    uint32_t n = (uint32_t)((image->length + PART_BYTES - 1) / PART_BYTES);
+    uint32_t *bytes = ARENA_NEW(&f->arena, uint32_t, n);
+    struct wire_image message = {.version = version, .n_follow = n, .n_pieces = n,
+                                 .piece_bytes = bytes, .path = {"", 0}};
+    struct wire_pieces pieces;
+
+    for (uint32_t i = 0; i < n; i++)
+        bytes[i] = i < n - 1 ? PART_BYTES : (uint32_t)(image->length - (size_t)i * PART_BYTES);
+    assert_int_equal(wire_pieces_begin(&pieces, bytes, n), STATUS_OK);
+    for (uint32_t i = 0; i < n; i++)
+        wire_pieces_hash(&pieces, i, image->data + (size_t)i * PART_BYTES);
+    wire_pieces_digest(&pieces, &message.digest);
+    wire_pieces_release(&pieces);
+    return message;
+}
+
+static void send_part(struct fixture *f, const struct wire_image *message,
+                      const struct text *image, uint32_t piece)
+{
+    struct wire_weights_part part = {message->version, piece,
+                                     {image->data + (size_t)piece * PART_BYTES,
+                                      message->piece_bytes[piece]}};
 
     send_frame(f, wire_encode_weights_part(&part, &f->out));
 }
 
-static void send_weights(struct fixture *f, uint32_t version, const struct text *image)
+static void send_image(struct fixture *f, const struct wire_image *message,
+                       const struct text *image)
 {
-    struct digest digest;
-
-    digest_of(&digest, image->data, image->length);
-    for (size_t offset = 0; offset < image->length; offset += PART_BYTES)
-        send_part(f, version, image, &digest, offset);
+    send_frame(f, wire_encode_image(message, &f->out));
+    for (uint32_t i = 0; i < message->n_follow; i++)
+        send_part(f, message, image, i);
 }
 
-static void assert_weights_state(struct fixture *f, uint32_t version, uint32_t accepted,
-                                 const char *reason)
+static void send_weights(struct fixture *f, uint32_t version, const struct text *image)
+{
+    struct wire_image message = cut_image(f, version, image);
+
+    send_image(f, &message, image);
+}
+
+static struct wire_weights_state assert_weights_state(struct fixture *f, uint32_t version,
+                                                      uint32_t accepted, const char *reason)
 {
     struct wire_weights_state weights;
 
@@ -188,6 +210,7 @@ static void assert_weights_state(struct fixture *f, uint32_t version, uint32_t a
     assert_int_equal(weights.version, version);
     assert_int_equal(weights.accepted, accepted);
     assert_non_null(strstr(weights.reason.data, reason));
+    return weights;
 }
 
 static void send_lease(struct fixture *f, uint64_t lease, uint32_t version, const char *prompt)
@@ -277,14 +300,13 @@ static void a_lease_comes_back_as_its_group(void **state)
 static void damaged_weights_are_refused_and_whole_ones_taken(void **state)
 {
     struct fixture *f = *state;
-    struct digest wrong;
+    struct wire_image wrong = cut_image(f, 1, &f->weights);
 
     start(f);
     greet(f);
     send_model(f);
-    digest_of(&wrong, "another image", 13);
-    for (size_t offset = 0; offset < f->weights.length; offset += PART_BYTES)
-        send_part(f, 1, &f->weights, &wrong, offset);
+    wrong.digest.bytes[0] ^= 1;
+    send_image(f, &wrong, &f->weights);
     assert_weights_state(f, 1, 0, "SHA-256");
     send_lease(f, 5, 1, "a");
     assert_failed(f, 5, "no policy yet");
@@ -397,16 +419,17 @@ static void a_worker_says_that_it_lives(void **state)
 static void parts_out_of_order_are_refused_once(void **state)
 {
     struct fixture *f = *state;
-    struct digest digest;
+    struct wire_image message = cut_image(f, 2, &f->weights);
 
     start_with_policy(f);
-    digest_of(&digest, f->weights.data, f->weights.length);
-    send_part(f, 2, &f->weights, &digest, 0);
-    send_part(f, 2, &f->weights, &digest, 2 * PART_BYTES);
-    send_part(f, 2, &f->weights, &digest, 3 * PART_BYTES);
-    assert_weights_state(f, 2, 0, "where byte 10000 was due");
-    send_part(f, 2, &f->weights, &digest, 0);
-    send_part(f, 3, &f->weights, &digest, PART_BYTES);
+    send_frame(f, wire_encode_image(&message, &f->out));
+    send_part(f, &message, &f->weights, 1);
+    send_part(f, &message, &f->weights, 0);
+    send_part(f, &message, &f->weights, 2);
+    assert_weights_state(f, 2, 0, "came where piece 2");
+    send_frame(f, wire_encode_image(&message, &f->out));
+    message.version = 3;
+    send_part(f, &message, &f->weights, 0);
     assert_weights_state(f, 3, 0, "came between");
     send_lease(f, 1, 1, "a");
     receive_group(f, 1);
@@ -416,15 +439,130 @@ static void parts_out_of_order_are_refused_once(void **state)
 static void weights_of_no_sensible_size_are_refused(void **state)
 {
     struct fixture *f = *state;
-    struct wire_weights_part part = {.version = 8, .total = UINT64_MAX, .data = {"x", 1}};
+    uint32_t *bytes = mem_alloc(1 << 15, sizeof(*bytes));
+    struct wire_image message = {.version = 8, .path = {"", 0}};
 
     start_with_policy(f);
-    send_frame(f, wire_encode_weights_part(&part, &f->out));
-    assert_weights_state(f, 8, 0, "wanted 1 to");
-    part.total = 0;
-    part.data.bytes = 0;
-    send_frame(f, wire_encode_weights_part(&part, &f->out));
-    assert_weights_state(f, 8, 0, "wanted 1 to");
+    send_frame(f, wire_encode_image(&message, &f->out));
+    assert_weights_state(f, 8, 0, "weights of 0 pieces");
+    for (int i = 0; i < 1 << 15; i++)
+        bytes[i] = WIRE_PIECE_BYTES;
+    message.piece_bytes = bytes;
+    message.n_follow = message.n_pieces = 1 << 15;
+    send_frame(f, wire_encode_image(&message, &f->out));
+    assert_weights_state(f, 8, 0, "wanted 1 to 17179869184");
+    bytes[7]++;
+    send_frame(f, wire_encode_image(&message, &f->out));
+    assert_weights_state(f, 8, 0, "piece 7 of the weights has 1048577 bytes");
+    mem_free(bytes);
+    stop(f);
+}
+
+/* Version 2 of one piece, the others those of version 1. */
+static struct wire_image change_piece(struct fixture *f, struct text *second, uint32_t piece)
+{
+    struct wire_image first = cut_image(f, 1, &f->weights);
+
+    text_append(second, f->weights.data, f->weights.length);
+    float *values = (float *)(void *)(second->data + second->length) - 1 -
+                    ((second->length - 1) / PART_BYTES - piece) * (PART_BYTES / sizeof(float));
+    *values = -*values;
+    struct wire_image message = cut_image(f, 2, second);
+    message.base = first.digest;
+    message.n_follow = 1;
+    return message;
+}
+
+static void of_an_image_that_is_kept_only_what_changed_must_come(void **state)
+{
+    struct fixture *f = *state;
+    struct text second = {0};
+    struct wire_image message = change_piece(f, &second, 1);
+
+    start_with_policy(f);
+    assert_true(message.n_pieces > 2);
+    send_frame(f, wire_encode_image(&message, &f->out));
+    send_part(f, &message, &second, 1);
+    assert_weights_state(f, 2, 1, "");
+    send_lease(f, 1, 2, "What is 1 + 1?");
+    struct sample_group changed = receive_group(f, 1);
+    send_weights(f, 3, &second);   /* the same, whole */
+    assert_weights_state(f, 3, 1, "");
+    send_lease(f, 2, 3, "What is 1 + 1?");
+    struct sample_group whole = receive_group(f, 2);
+    assert_true(same_tokens(&changed, &whole));
+    message = cut_image(f, 4, &second);
+    message.base = message.digest;
+    message.n_follow = 0;          /* and nothing of it */
+    send_frame(f, wire_encode_image(&message, &f->out));
+    assert_weights_state(f, 4, 1, "");
+    text_release(&second);
+    stop(f);
+}
+
+static void a_piece_that_did_not_change_as_announced_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct text second = {0};
+    struct wire_image message = change_piece(f, &second, 1);
+
+    start_with_policy(f);
+    send_frame(f, wire_encode_image(&message, &f->out));
+    send_part(f, &message, &second, 0);
+    assert_weights_state(f, 2, 0, "damaged on the way");
+    send_frame(f, wire_encode_image(&message, &f->out));   /* the base is spoilt now */
+    assert_weights_state(f, 2, 0, "not kept here");
+    text_release(&second);
+    stop(f);
+}
+
+static void changes_of_an_image_that_is_not_kept_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_image message = cut_image(f, 2, &f->weights);
+
+    start_with_policy(f);
+    message.base = message.digest;
+    message.base.bytes[0] ^= 1;
+    message.n_follow = 1;
+    send_frame(f, wire_encode_image(&message, &f->out));
+    assert_weights_state(f, 2, 0, "not kept here");
+    memset(&message.base, 0, sizeof(message.base));
+    send_frame(f, wire_encode_image(&message, &f->out));
+    assert_weights_state(f, 2, 0, "no image has the others");
+    stop(f);
+}
+
+static void weights_in_a_file_of_this_host_need_not_travel(void **state)
+{
+    struct fixture *f = *state;
+    struct wire_image message = cut_image(f, 5, &f->weights);
+    struct file_sink sink;
+    struct file_map map;
+    char path[64];
+
+    start_with_policy(f);
+    send_lease(f, 1, 1, "a");
+    struct sample_group before = receive_group(f, 1);
+    assert_int_equal(file_sink_open_nameless(&sink), STATUS_OK);
+    assert_int_equal(file_sink_map(&sink, file_sink_put(&sink, f->weights.data, f->weights.length),
+                                   &map), STATUS_OK);
+    assert_int_equal(file_map_name(&map, path, &message.device, &message.inode), STATUS_OK);
+    message.path = (struct wire_text){path, (uint32_t)strlen(path)};
+    message.n_follow = 0;
+    send_frame(f, wire_encode_image(&message, &f->out));
+    assert_weights_state(f, 5, 1, "");
+    send_lease(f, 2, 5, "a");
+    struct sample_group after = receive_group(f, 2);
+    assert_true(same_tokens(&before, &after));
+    message.digest.bytes[0] ^= 1;
+    send_frame(f, wire_encode_image(&message, &f->out));
+    assert_weights_state(f, 5, 0, "damaged on the way");
+    message.inode++;               /* the path means another file by now */
+    send_frame(f, wire_encode_image(&message, &f->out));
+    struct wire_weights_state answer = assert_weights_state(f, 5, 0, "another file");
+    assert_int_equal(answer.wants_bytes, 1);
+    file_map_close(&map);
     stop(f);
 }
 
@@ -561,6 +699,10 @@ int main(void)
         TEST(a_worker_says_that_it_lives),
         TEST(parts_out_of_order_are_refused_once),
         TEST(weights_of_no_sensible_size_are_refused),
+        TEST(of_an_image_that_is_kept_only_what_changed_must_come),
+        TEST(a_piece_that_did_not_change_as_announced_is_refused),
+        TEST(changes_of_an_image_that_is_not_kept_are_refused),
+        TEST(weights_in_a_file_of_this_host_need_not_travel),
         TEST(weights_before_their_model_are_refused),
         TEST(a_model_that_cannot_be_built_leaves_the_old_one),
         TEST(a_prompt_too_long_fails_while_others_go_on),

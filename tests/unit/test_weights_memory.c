@@ -19,7 +19,7 @@
 
 #define IMAGE_BYTES ((size_t)160 << 20)
 #define MOST_BYTES ((long)96 << 20)   /* windows and pieces of both ends: the tests run both */
-#define PART_BYTES ((size_t)4 << 20)
+#define N_PIECES (IMAGE_BYTES / WIRE_PIECE_BYTES)
 #define LONG_MS 20000
 #define NAME "rollout-7"
 #define VERSION 7u
@@ -95,12 +95,12 @@ static void assert_small_peak(long before)
 /* Zeros that are no weights. */
 static void make_image(struct fixture *f)
 {
-    unsigned char *piece = mem_alloc(PART_BYTES, 1);
+    unsigned char *piece = mem_alloc(WIRE_PIECE_BYTES, 1);
     struct file_sink sink;
 
     assert_int_equal(file_sink_open_nameless(&sink), STATUS_OK);
-    for (size_t n = 0; n < IMAGE_BYTES; n += PART_BYTES)
-        assert_int_equal(file_sink_put(&sink, piece, PART_BYTES), STATUS_OK);
+    for (size_t n = 0; n < IMAGE_BYTES; n += WIRE_PIECE_BYTES)
+        assert_int_equal(file_sink_put(&sink, piece, WIRE_PIECE_BYTES), STATUS_OK);
     assert_int_equal(file_sink_map(&sink, STATUS_OK, &f->image), STATUS_OK);
     mem_free(piece);
 }
@@ -149,16 +149,37 @@ static enum wire_kind receive(struct fixture *f, struct wire_hub *hub)
     return kind;
 }
 
-static void send_part(struct fixture *f, struct wire_hub *hub, const struct digest *digest,
-                      uint64_t offset)
+static void send_piece(struct fixture *f, struct wire_hub *hub, uint64_t offset)
 {
-    const struct wire_weights_part part = {VERSION, offset, f->image.n, *digest,
-                                           {(const char *)f->image.bytes + offset, PART_BYTES}};
+    const struct wire_weights_part part = {VERSION, (uint32_t)(offset / WIRE_PIECE_BYTES),
+                                           {(const char *)f->image.bytes + offset,
+                                            WIRE_PIECE_BYTES}};
 
     text_clear(&f->out);
     assert_int_equal(wire_encode_weights_part(&part, &f->out), STATUS_OK);
     file_map_forget(&f->image);
     assert_int_equal(wire_hub_send(hub, NAME, &f->out, LONG_MS), STATUS_OK);
+}
+
+static struct digest announce(struct fixture *f, struct wire_hub *hub)
+{
+    uint32_t bytes[N_PIECES];
+    struct wire_image message = {.version = VERSION, .n_follow = N_PIECES, .n_pieces = N_PIECES,
+                                 .piece_bytes = bytes, .path = {"", 0}};
+    struct wire_pieces pieces;
+
+    for (size_t i = 0; i < N_PIECES; i++)
+        bytes[i] = WIRE_PIECE_BYTES;
+    assert_int_equal(wire_pieces_begin(&pieces, bytes, N_PIECES), STATUS_OK);
+    for (uint32_t i = 0; i < N_PIECES; i++)
+        wire_pieces_hash(&pieces, i, f->image.bytes + i * WIRE_PIECE_BYTES);
+    wire_pieces_digest(&pieces, &message.digest);
+    wire_pieces_release(&pieces);
+    file_map_forget(&f->image);
+    text_clear(&f->out);
+    assert_int_equal(wire_encode_image(&message, &f->out), STATUS_OK);
+    assert_int_equal(wire_hub_send(hub, NAME, &f->out, LONG_MS), STATUS_OK);
+    return message.digest;
 }
 
 static void a_worker_says_what_it_took_and_keeps_none_of_it_in_memory(void **state)
@@ -172,14 +193,14 @@ static void a_worker_says_what_it_took_and_keeps_none_of_it_in_memory(void **sta
     enum wire_kind kind;
 
     make_image(f);
-    digest_of_map(&digest, &f->image);
     assert_int_equal(wire_hub_open(&hub, f->endpoint, NULL), STATUS_OK);
     assert_int_equal(pthread_create(&f->thread, NULL, run_worker, f), 0);
     assert_int_equal(receive(f, hub), WIRE_HELLO);
+    digest = announce(f, hub);
     long before = begin_peak();
     do {
-        for (; sent < f->image.n && sent < taken + WIRE_WEIGHTS_WINDOW; sent += PART_BYTES)
-            send_part(f, hub, &digest, sent);
+        for (; sent < f->image.n && sent < taken + WIRE_WEIGHTS_WINDOW; sent += WIRE_PIECE_BYTES)
+            send_piece(f, hub, sent);
         kind = receive(f, hub);
         arena_rewind(&f->arena);
         if (kind == WIRE_HEARTBEAT) {
@@ -263,7 +284,7 @@ static uint64_t take_weights(struct fixture *f, struct wire_link *link, struct a
             continue;
         assert_int_equal(wire_decode_weights_part(f->in.data, f->in.length, arena, &part),
                          STATUS_OK);
-        end = part.offset + part.data.bytes;
+        end = (uint64_t)part.piece * WIRE_PIECE_BYTES + part.data.bytes;
         const struct wire_heartbeat beat = {.doing = "takes", .weights_bytes = end};
         if (until != WIRE_HEARTBEAT)
             send_frame(f, link, wire_encode_heartbeat(&beat, &f->out));

@@ -65,6 +65,7 @@ static struct sample_group full_group(void)
 union message {
     struct wire_hello hello;
     struct wire_model model;
+    struct wire_image image;
     struct wire_weights_part weights_part;
     struct wire_weights_state weights_state;
     struct wire_sample_lease sample_lease;
@@ -91,6 +92,7 @@ struct codec {
     }
 CODEC(hello)
 CODEC(model)
+CODEC(image)
 CODEC(weights_part)
 CODEC(weights_state)
 CODEC(sample_lease)
@@ -109,6 +111,7 @@ static const struct codec codecs[] = {
     ROW(group, WIRE_GROUP),
     ROW(failed, WIRE_FAILED),
     ROW(heartbeat, WIRE_HEARTBEAT),
+    ROW(image, WIRE_IMAGE),
 };
 #define N_CODECS (sizeof(codecs) / sizeof(codecs[0]))
 
@@ -119,17 +122,21 @@ static union message full_message(enum wire_kind kind)
     memset(&m, 0, sizeof(m));
     switch (kind) {
     case WIRE_HELLO:
-        m.hello = (struct wire_hello){"rollout", "rollout-1", 4242, TEXT("1.0")};
+        m.hello = (struct wire_hello){"rollout", "rollout-1", 4242, TEXT("1.0"), TEXT("host"),
+                                       {{1, 2, 3}}};
         break;
     case WIRE_MODEL:
         m.model = (struct wire_model){TEXT("{\"a\":1}"), TEXT("{}"), 3, tokens};
         break;
     case WIRE_WEIGHTS:
-        m.weights_part = (struct wire_weights_part){.version = 3,
-                                                    .offset = (uint64_t)5 << 32,
-                                                    .total = ((uint64_t)5 << 32) + 4,
-                                                    .data = TEXT("\0\1\2\3")};
-        memset(m.weights_part.digest.bytes, 0xab, sizeof(m.weights_part.digest.bytes));
+        m.weights_part = (struct wire_weights_part){3, 70000, TEXT("\0\1\2\3")};
+        break;
+    case WIRE_IMAGE:
+        m.image = (struct wire_image){.version = 3, .digest = {{9, 8}}, .base = {{7}},
+                                      .n_follow = 2, .n_pieces = 3,
+                                      .piece_bytes = (uint32_t *)tokens,
+                                      .path = TEXT("/proc/1/fd/3"), .device = 5,
+                                      .inode = (uint64_t)5 << 40};
         break;
     case WIRE_WEIGHTS_STATE:
         m.weights_state = (struct wire_weights_state){
@@ -312,8 +319,9 @@ static void a_decoded_model_has_its_stop_ids_and_no_hostile_ones(void **state)
 static void a_frame_is_laid_out_as_drawn(void **state)
 {
     static const unsigned char drawn[] = {
-        'H', 'O', 'N', 'E', WIRE_VERSION, WIRE_WEIGHTS_STATE, 0, 0, 46, 0, 0, 0,   /* header */
+        'H', 'O', 'N', 'E', WIRE_VERSION, WIRE_WEIGHTS_STATE, 0, 0, 50, 0, 0, 0,   /* header */
         4,   3,   2,   1,   1, 0, 0, 0,                                 /* version, accepted */
+        0,   0,   0,   0,                                               /* wants_bytes */
         9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9,                 /* digest */
         9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9,
         2,   0,   0,   0,   'o', 'k',                                   /* reason */
@@ -558,11 +566,11 @@ static void a_frame_over_the_limit_is_not_written(void **state)
     struct fixture *f = *state;
     size_t n = WIRE_MAX_FRAME;
     char *big = mem_alloc(n, 1);
-    struct wire_weights_part part = {.total = n, .data = {big, (uint32_t)n}};
+    struct wire_weights_part part = {.data = {big, (uint32_t)n}};
 
     assert_int_equal(wire_encode_weights_part(&part, &f->frame), STATUS_FORMAT);
     assert_int_equal(f->frame.length, 0);
-    part.data.bytes -= 12 + 4 + 8 + 8 + 32 + 4;   /* exactly at the limit */
+    part.data.bytes -= 12 + 4 + 4 + 4;   /* exactly at the limit */
     assert_int_equal(wire_encode_weights_part(&part, &f->frame), STATUS_OK);
     assert_int_equal(f->frame.length, WIRE_MAX_FRAME);
     struct wire_weights_part back;
@@ -571,16 +579,53 @@ static void a_frame_over_the_limit_is_not_written(void **state)
     mem_free(big);
 }
 
-static void a_part_beyond_the_end_of_the_weights_is_refused(void **state)
+static void an_image_of_which_more_follows_than_it_has_is_refused(void **state)
 {
     struct fixture *f = *state;
-    struct wire_weights_part part = {.offset = UINT64_MAX - 1, .total = 2, .data = TEXT("abc")};
-    struct wire_weights_part back;
+    union message message = full_message(WIRE_IMAGE);
+    struct wire_image back;
 
-    assert_int_equal(wire_encode_weights_part(&part, &f->frame), STATUS_OK);
-    assert_int_equal(
-        wire_decode_weights_part(f->frame.data, f->frame.length, &f->arena, &back),
-        STATUS_FORMAT);
+    message.image.n_follow = message.image.n_pieces + 1;
+    assert_int_equal(wire_encode_image(&message.image, &f->frame), STATUS_OK);
+    assert_int_equal(wire_decode_image(f->frame.data, f->frame.length, &f->arena, &back),
+                     STATUS_FORMAT);
+}
+
+static const uint32_t lengths[] = {WIRE_PIECE_BYTES, 1, 3};
+
+static void pieces_of_other_lengths_make_another_digest(void **state)
+{
+    const uint32_t other[] = {WIRE_PIECE_BYTES, 2, 2};
+    struct wire_pieces one, two;
+    struct digest first, second;
+    char *bytes = mem_alloc(WIRE_PIECE_BYTES, 1);
+
+    (void)state;
+    assert_int_equal(wire_pieces_begin(&one, lengths, 3), STATUS_OK);
+    assert_int_equal(wire_pieces_begin(&two, other, 3), STATUS_OK);
+    assert_int_equal(one.total, WIRE_PIECE_BYTES + 4);
+    wire_pieces_digest(&one, &first);
+    wire_pieces_digest(&two, &second);
+    assert_memory_not_equal(first.bytes, second.bytes, sizeof(first.bytes));
+    wire_pieces_hash(&one, 2, bytes);
+    wire_pieces_digest(&one, &second);
+    assert_memory_not_equal(first.bytes, second.bytes, sizeof(first.bytes));
+    wire_pieces_release(&one);
+    wire_pieces_release(&two);
+    mem_free(bytes);
+}
+
+static void pieces_of_no_sensible_length_are_refused(void **state)
+{
+    const uint32_t wrong[] = {1, 0, WIRE_PIECE_BYTES + 1};
+    struct wire_pieces pieces;
+
+    (void)state;
+    assert_int_equal(wire_pieces_begin(&pieces, wrong, 0), STATUS_FORMAT);
+    assert_int_equal(wire_pieces_begin(&pieces, wrong, 2), STATUS_FORMAT);
+    assert_int_equal(wire_pieces_begin(&pieces, wrong + 2, 1), STATUS_FORMAT);
+    assert_int_equal(wire_pieces_begin(&pieces, wrong, 1), STATUS_OK);
+    wire_pieces_release(&pieces);
 }
 
 static void scribble_text(const struct wire_text *text)
@@ -668,7 +713,9 @@ int main(void)
         TEST(values_out_of_range_are_refused),
         TEST(a_name_without_an_end_is_refused),
         TEST(a_frame_over_the_limit_is_not_written),
-        TEST(a_part_beyond_the_end_of_the_weights_is_refused),
+        TEST(an_image_of_which_more_follows_than_it_has_is_refused),
+        TEST(pieces_of_other_lengths_make_another_digest),
+        TEST(pieces_of_no_sensible_length_are_refused),
         TEST(a_copied_group_shares_no_memory),
         TEST(a_copy_that_does_not_fit_is_out_of_memory),
         TEST(every_outcome_has_a_name),

@@ -102,14 +102,15 @@ static void frames_travel_both_ways_over_tcp(void **state)
 static void a_large_frame_arrives_whole(void **state)
 {
     struct fixture *f = *state;
-    struct wire_weights_part part = {.total = 20u << 20}, back;
+    struct wire_weights_part part = {.piece = 3}, back;
+    const uint32_t total = 20u << 20;
     char peer[WIRE_NAME_BYTES];
     struct arena arena;
-    char *data = mem_alloc(part.total, 1);
+    char *data = mem_alloc(total, 1);
 
-    for (size_t i = 0; i < part.total; i++)
+    for (size_t i = 0; i < total; i++)
         data[i] = (char)(i * 31);
-    part.data = (struct wire_text){data, (uint32_t)part.total};
+    part.data = (struct wire_text){data, total};
     arena_init(&arena, (size_t)64 << 20);
     open_both(f, f->endpoint);
     assert_talks(f);
@@ -119,7 +120,7 @@ static void a_large_frame_arrives_whole(void **state)
     assert_int_equal(wire_hub_receive(f->hub, peer, &f->got, LONG_MS), STATUS_OK);
     assert_int_equal(wire_decode_weights_part(f->got.data, f->got.length, &arena, &back),
                      STATUS_OK);
-    assert_memory_equal(back.data.data, data, part.total);
+    assert_memory_equal(back.data.data, data, total);
     arena_release(&arena);
     mem_free(data);
 }
@@ -267,7 +268,7 @@ static void the_last_frame_gets_out_before_the_hub_closes(void **state)
 
     enum { N_BEFORE = 20 };
     char *data = mem_alloc(1, 1 << 20);
-    struct wire_weights_part part = {.total = 1 << 20, .data = {data, 1 << 20}};
+    struct wire_weights_part part = {.data = {data, 1 << 20}};
 
     open_both(f, f->endpoint);
     assert_talks(f);

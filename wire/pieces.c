@@ -1,0 +1,65 @@
+/* An image of weights is a row of pieces: what both ends know of them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/status.h"
+#include "wire/internal.h"
+
+int wire_pieces_begin(struct wire_pieces *pieces, const uint32_t *bytes, uint32_t n)
+{
+    *pieces = (struct wire_pieces){0};
+    for (uint32_t i = 0; i < n; i++)
+        if (!bytes[i] || bytes[i] > WIRE_PIECE_BYTES)
+            return status_fail(STATUS_FORMAT, "piece %u of the weights has %u bytes: wanted 1 to "
+                               "%zu", i, bytes[i], WIRE_PIECE_BYTES);
+    if (!n || n > WIRE_MAX_PIECES)
+        return status_fail(STATUS_FORMAT, "weights of %u pieces: wanted 1 to %u", n,
+                           WIRE_MAX_PIECES);
+    pieces->bytes = mem_alloc(n, sizeof(*pieces->bytes));
+    pieces->digests = mem_alloc(n, sizeof(*pieces->digests));
+    pieces->n = n;
+    memcpy(pieces->bytes, bytes, n * sizeof(*bytes));
+    for (uint32_t i = 0; i < n; i++)
+        pieces->total += bytes[i];
+    return STATUS_OK;
+}
+
+void wire_pieces_release(struct wire_pieces *pieces)
+{
+    mem_free(pieces->bytes);
+    mem_free(pieces->digests);
+    *pieces = (struct wire_pieces){0};
+}
+
+void wire_pieces_digest(const struct wire_pieces *pieces, struct digest *digest)
+{
+    struct digest_state *state = digest_begin();
+
+    for (uint32_t i = 0; i < pieces->n; i++) {
+        uint32_t n = pieces->bytes[i];
+        const unsigned char bytes[4] = {(unsigned char)n, (unsigned char)(n >> 8),
+                                        (unsigned char)(n >> 16), (unsigned char)(n >> 24)};
+        digest_add(state, bytes, sizeof(bytes));
+        digest_add(state, pieces->digests[i].bytes, sizeof(pieces->digests[i].bytes));
+    }
+    digest_end(state, digest);
+}
+
+void wire_pieces_hash(struct wire_pieces *pieces, uint32_t piece, const void *bytes)
+{
+    digest_of(&pieces->digests[piece], bytes, pieces->bytes[piece]);
+}
+
+/* A kernel's boot: another machine has another one, and so has this one later. */
+const char *wire_host_id(char out[WIRE_NAME_BYTES * 2])
+{
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+    out[0] = '\0';
+    if (file && !fgets(out, WIRE_NAME_BYTES * 2, file))
+        out[0] = '\0';
+    if (file)
+        fclose(file);
+    out[strcspn(out, "\n")] = '\0';
+    return out;
+}
