@@ -39,6 +39,17 @@ endif
 HAS_FLINT := $(filter-out 0,$(FLINT))
 override LDLIBS := $(HAS_FLINT) $(LDLIBS)
 
+# MPI joins several processes to one learner. Without it, or with MPI=0, one process learns.
+ifneq ($(filter-out deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(origin MPI),undefined)
+MPI      := $(shell CC="$(CC)" tools/find_mpi)
+endif
+endif
+ifneq ($(MPI),)
+export MPI
+endif
+HAS_MPI  := $(filter-out 0,$(MPI))
+
 # CUDA's compiler makes the GPU's backend; without it, or with CUDA=0, the rest still works. The
 # fat binary holds code for these cards, and PTX of the last one that this toolkit knows.
 CUDA_CARDS ?= 80 90 100
@@ -71,7 +82,7 @@ CXXFLAGS_tsan    = -O1
 override CXXFLAGS += -std=c++20 -g $(CXXFLAGS_$(MODE)) -ffp-contract=off -fno-exceptions -fno-rtti -Wall -Wextra -Wshadow $(WERROR)
 
 # One line per folder; a new file needs no edit here. FOLDERS=... builds a part alone.
-FOLDERS  ?= common ops wire sandbox model tasks math reward rollout learner pipeline
+FOLDERS  ?= common ops wire sandbox model tasks math reward rollout ranks learner pipeline
 LIB_C    := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 ifneq ($(filter ops,$(FOLDERS)),)
 LIB_C    += $(wildcard ops/reference/*.c) ops/cpu/$(if $(filter x86_64,$(ARCH)),dispatch_x86_64.c,dispatch_other.c)
@@ -114,6 +125,7 @@ TESTS    += $(patsubst tests/integration/%.c,$(OUT)/tests/%,$(wildcard tests/int
 BENCHES  := $(patsubst bench/%.c,$(OUT)/bench/%,$(filter-out bench/bench_gpu.c,$(wildcard bench/bench_*.c)))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
+MPI_SO   := $(if $(HAS_MPI),$(OUT)/libhone_mpi.so)
 SHIMS    := $(patsubst tests/shim/%.c,$(OUT)/shim/%.so,$(wildcard tests/shim/*.c))
 SUPPORT_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/integration/support*.c))
 
@@ -128,7 +140,7 @@ $(error missing packages; install them with: apt-get install $(MISSING))
 endif
 endif
 
-all: $(OUT)/hone $(PLUGINS)   ## build the program (the default)
+all: $(OUT)/hone $(MPI_SO) $(PLUGINS)   ## build the program (the default)
 
 demo: deps   ## the whole R1 pipeline on a tiny model, on the CPU: a few minutes
 	@$(MAKE) --no-print-directory all
@@ -138,9 +150,9 @@ test: deps | $(filter lint,$(MAKECMDGOALS))   ## every test: units, parity, gold
 	@$(MAKE) --no-print-directory all tests
 	@tools/run_tests $(TESTS)
 
-tests: $(TESTS) $(PLUGINS)
+tests: $(TESTS) $(MPI_SO) $(PLUGINS)
 
-check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(PLUGINS) $(OUT)/hone   ## the same for one program: make check T=test_grpo
+check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(MPI_SO) $(PLUGINS) $(OUT)/hone   ## the same for one program: make check T=test_grpo
 	@tools/run_tests $(if $(T),$(OUT)/tests/$(T),$(TESTS))
 
 # The same with CHAOS_FAULTS=20 is in make test.
@@ -213,6 +225,7 @@ deps:   ## install the missing Debian packages (as root or with sudo)
 
 install: all   ## into PREFIX (/usr/local)
 	install -D $(OUT)/hone $(DESTDIR)$(PREFIX)/bin/hone
+	$(if $(MPI_SO),install -D $(MPI_SO) $(DESTDIR)$(PREFIX)/lib/hone/libhone_mpi.so)
 	install -D -m 644 reward/verifier_abi.h $(DESTDIR)$(PREFIX)/include/hone/verifier_abi.h
 	for f in configs/*/*.yaml; do install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/hone/$$f || exit 1; done
 
@@ -305,7 +318,7 @@ $(OUT)/tests/hone_emulated: $(patsubst %.c,$(OUT)/%.o,$(wildcard cmd/*.c)) $(OUT
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(LDLIBS)
 $(OUT)/tests/integration_cuda: $(OUT)/tests/hone_emulated
-$(OUT)/tests/integration_%: tests/integration/integration_%.c $(SUPPORT_O) $(OUT)/libhone.a | $(OUT)/hone $(PLUGINS) $(SHIMS)
+$(OUT)/tests/integration_%: tests/integration/integration_%.c $(SUPPORT_O) $(OUT)/libhone.a | $(OUT)/hone $(MPI_SO) $(PLUGINS) $(SHIMS)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
@@ -320,6 +333,10 @@ $(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fsanitize=fuzzer $(filter %.c %.o %.a,$^) -o $@ $(LDLIBS)
+$(OUT)/libhone_mpi.so: ranks/mpi/mail_mpi.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out -fsanitize%,$(CFLAGS)) -fPIC -shared $< -o $@ -MF $(@:.so=.d) $(HAS_MPI)
 $(OUT)/shim/%.so: tests/shim/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

@@ -62,7 +62,8 @@ int bench_train_batch(struct model_bench *bench)
     int status;
 
     TRY_OUT(model_create(&model, bench->ops, &bench->shape, &options, 1));
-    TRY_OUT(learner_create(&learner, model, NULL, &grpo_defaults, &optimizer_defaults, 1000));
+    TRY_OUT(learner_create(&learner, NULL, model, NULL, &grpo_defaults, &optimizer_defaults,
+                           1000));
     TRY_OUT(run_train_row(bench, learner, 16, 1024));
 out:
     learner_destroy(&learner);
@@ -78,7 +79,8 @@ int bench_train(struct model_bench *bench)
     int status;
 
     TRY_OUT(model_create(&model, bench->ops, &bench->shape, &options, 1));
-    TRY_OUT(learner_create(&learner, model, NULL, &grpo_defaults, &optimizer_defaults, 1000));
+    TRY_OUT(learner_create(&learner, NULL, model, NULL, &grpo_defaults, &optimizer_defaults,
+                           1000));
     if (strcmp(bench->shape_name, "tiny") == 0) {
         TRY_OUT(run_train_row(bench, learner, 4, 256));
         TRY_OUT(run_train_row(bench, learner, 4, 64));
@@ -182,7 +184,7 @@ int bench_grpo(struct model_bench *bench)
 
     TRY_OUT(model_create(&parts.policy, bench->ops, &bench->shape, &options, 1));
     TRY_OUT(model_create(&parts.sampler, bench->ops, &bench->shape, &frozen, 1));
-    TRY_OUT(learner_create(&parts.learner, parts.policy, NULL, &grpo_defaults,
+    TRY_OUT(learner_create(&parts.learner, NULL, parts.policy, NULL, &grpo_defaults,
                            &optimizer_defaults, 1000));
     TRY_OUT(rollout_create(&parts.rollout, parts.sampler, bench->tokenizer, 1, &limits));
     TRY_OUT(rollout_set_stops(parts.rollout, NULL, 0));

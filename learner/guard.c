@@ -151,7 +151,7 @@ int guard_load(struct guard *guard, const char *path)
 
 /* ---- Around the optimizer. */
 
-void learner_set_guard(struct learner *learner, const struct guard_config *config)
+void learner_set_guard_here(struct learner *learner, const struct guard_config *config)
 {
     learner->guard->config = *config;
 }
@@ -170,13 +170,16 @@ static int check_weights(const struct learner *learner)
     return STATUS_OK;
 }
 
-int learner_update(struct learner *learner, struct learner_totals *totals)
+int learner_update(struct learner *learner, int passed, struct learner_totals *totals)
 {
-    double loss = totals->loss_sum - totals->loss_before;
+    struct learner_totals all;
     int is_outlier;
 
-    totals->loss_before = totals->loss_sum;
-    totals->grad_norm = optimizer_grad_norm(learner->optimizer);
+    TRY(learner_merge(learner, passed, totals, &all));
+    TRY(shards_end(optimizer_shards(learner->optimizer)));
+    double loss = all.loss_sum - totals->loss_before;
+    totals->loss_before = all.loss_sum;
+    TRY(optimizer_grad_norm(learner->optimizer, &totals->grad_norm));
     TRY(guard_look(learner->guard, loss, totals->grad_norm, optimizer_updates(learner->optimizer),
                    &is_outlier));
     totals->skipped += is_outlier;

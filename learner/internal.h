@@ -4,11 +4,13 @@
 
 #include "common/arena.h"
 #include "learner/learner.h"
+#include "learner/shards.h"
 
 struct guard;
 struct optimizer;
 
 struct learner {
+    struct ranks *ranks;       /* NULL: alone */
     struct model *policy, *reference;
     struct model_tape *tape, *reference_tape;
     struct grpo_config grpo;   /* epsilon_high resolved */
@@ -43,16 +45,27 @@ struct mismatch {
 
 /* Sums over one step, from which its statistics are made. */
 struct learner_totals {
+    /* of this rank's share */
     struct mismatch mismatch;
     int mismatch_told;
-    double loss_sum, kl_sum, entropy_sum, clip_low, clip_high, grad_norm, grad_norm_sum;
-    double learning_rate, difference_sum, difference_max, ratio_sum, ratio_min, ratio_max;
-    int64_t tokens, entropy_tokens, difference_tokens, updates;
-    double loss_before;        /* of loss_sum, at the last update */
+    double loss_sum, kl_sum, entropy_sum, clip_low, clip_high;
+    double difference_sum, difference_max, ratio_sum, ratio_min, ratio_max;
+    int64_t entropy_tokens, difference_tokens;
+    /* of all */
+    double grad_norm, grad_norm_sum, learning_rate;
+    int64_t tokens, updates;
+    double loss_before;        /* of all loss_sum, at the last update */
     int64_t skipped;           /* updates */
 };
-/* guard.c: one optimizer step, unless the guard says no. */
-int learner_update(struct learner *learner, struct learner_totals *totals);
+/* ranks.c: the sums of all ranks, when the passes of all succeeded: `status` is how mine went. */
+int learner_merge(const struct learner *learner, int status, const struct learner_totals *totals,
+                  struct learner_totals *all);
+/* Of n things in order, with these costs, those of this rank: [*first, *end). */
+void learner_share(const struct learner *learner, const size_t *costs, size_t n, int rank,
+                   size_t *first, size_t *end);
+/* guard.c: one optimizer step, unless the guard says no; its figures into totals. `passed` is how
+ * the passes of this rank went. */
+int learner_update(struct learner *learner, int passed, struct learner_totals *totals);
 void learner_fill_stats(struct learner_stats *stats, const struct learner_totals *totals,
                         int64_t n_sequences);
 
@@ -64,6 +77,19 @@ void exact_measure(struct learner_totals *totals, const struct learner_batch *ba
                    const struct item *item, const float *logprob);
 int exact_judge(const struct learner *learner, const struct learner_batch *batch,
                 struct learner_totals *totals);
+
+/* What the functions of learner.h do on every rank, once rank 0 has ordered it (lead.c). */
+int learner_step_here(struct learner *learner, const struct learner_batch *batch,
+                      struct learner_stats *stats);
+int learner_train_here(struct learner *learner, const struct sequence *sequences, size_t n,
+                       struct learner_stats *stats);
+int learner_save_here(const struct learner *learner, const char *directory);   /* NULL: not rank 0 */
+int learner_load_here(struct learner *learner, const char *directory);
+int learner_create_here(struct learner **out, struct ranks *ranks, struct model *policy,
+                        struct model *reference, const struct grpo_config *grpo,
+                        const struct optimizer_config *optimizer, int64_t total_updates);
+void learner_destroy_here(struct learner **learner);
+void learner_set_guard_here(struct learner *learner, const struct guard_config *config);
 
 /* Mixes the policy into the reference when `step` (from 1) is one at which the config says so. */
 int learner_sync_reference(struct learner *learner, int64_t step);

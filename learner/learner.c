@@ -20,13 +20,14 @@ struct denominators {
     double n_completions, n_tokens;
 };
 
-int learner_create(struct learner **out, struct model *policy, struct model *reference,
-                   const struct grpo_config *grpo, const struct optimizer_config *optimizer,
-                   int64_t total_updates)
+int learner_create_here(struct learner **out, struct ranks *ranks, struct model *policy,
+                        struct model *reference, const struct grpo_config *grpo,
+                        const struct optimizer_config *optimizer, int64_t total_updates)
 {
     struct learner *learner = mem_alloc(1, sizeof(*learner));
     int status;
 
+    learner->ranks = ranks;
     learner->policy = policy;
     learner->reference = reference;
     learner->grpo = *grpo;
@@ -37,18 +38,18 @@ int learner_create(struct learner **out, struct model *policy, struct model *ref
     arena_init(&learner->arena, STEP_ARENA_BYTES);
     if (grpo->beta > 0 && !reference && (!model_has_adapters(policy) || grpo->sync_ref_model))
         BUG("learner_create: beta is %g without a reference model", grpo->beta);
-    TRY_OUT(optimizer_create(&learner->optimizer, policy, optimizer, total_updates));
+    TRY_OUT(optimizer_create(&learner->optimizer, ranks, policy, optimizer, total_updates));
     TRY_OUT(model_tape_create(&learner->tape, policy));
     if (reference)
         TRY_OUT(model_tape_create(&learner->reference_tape, reference));
 out:
     if (status < 0)
-        learner_destroy(&learner);
+        learner_destroy_here(&learner);
     *out = learner;
     return status;
 }
 
-void learner_destroy(struct learner **learner)
+void learner_destroy_here(struct learner **learner)
 {
     if (*learner) {
         model_tape_destroy(&(*learner)->tape);
@@ -66,6 +67,27 @@ static int is_trained(const struct grpo_config *grpo, const struct sample *sampl
     int truncated = grpo->mask_truncated_completions && sample->finish == SAMPLE_FINISH_LENGTH;
 
     return !sample->masked && !truncated && sample->n_tokens > 0;
+}
+
+/* Room for those of all items, one after another: ranks gather them. */
+static int make_logprobs(struct learner *learner, struct item *items, size_t n)
+{
+    size_t n_tokens = 0;
+
+    for (size_t i = 0; i < n; i++)
+        n_tokens += items[i].sample->n_tokens;
+    float *old = ARENA_NEW(&learner->arena, float, n_tokens + 1);
+    float *ref = ARENA_NEW(&learner->arena, float, n_tokens + 1);
+    if (!old || !ref)
+        return status_fail(STATUS_NOMEM, "no room for %zu log-probabilities; lower "
+                           "grpo.tasks_per_step", n_tokens);
+    for (size_t i = 0; i < n; i++) {
+        items[i].old_logprob = old;
+        items[i].ref_logprob = ref;
+        old += items[i].sample->n_tokens;
+        ref += items[i].sample->n_tokens;
+    }
+    return STATUS_OK;
 }
 
 static int collect_items(struct learner *learner, const struct learner_batch *batch,
@@ -90,15 +112,10 @@ static int collect_items(struct learner *learner, const struct learner_batch *ba
                 .sequence = {group->prompt_tokens, sample->tokens, group->n_prompt,
                              sample->n_tokens},
                 .group = group, .sample = sample, .index = i, .order = *n};
-            item->old_logprob = ARENA_NEW(&learner->arena, float, sample->n_tokens);
-            item->ref_logprob = ARENA_NEW(&learner->arena, float, sample->n_tokens);
-            if (!item->old_logprob || !item->ref_logprob)
-                return status_fail(STATUS_NOMEM, "no room for %u log-probabilities; lower "
-                                   "grpo.tasks_per_step", sample->n_tokens);
             ++*n;
         }
     }
-    return STATUS_OK;
+    return make_logprobs(learner, *items, *n);
 }
 
 /* Without a KL term a completion of advantage 0 has a loss and a gradient of 0. BNPO's weights
@@ -116,24 +133,41 @@ static int compare_order(const void *a, const void *b)
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* Of items, those that need a forward pass, packed: the sequences of micros are those of *out, in
- * the order before any shuffle, so that those of a group share the rows of their prompt. */
+/* Of items, those that need a forward pass: a list of its own, in the order before any shuffle, so
+ * that those of a group share the rows of their prompt. */
+static int list_computed(struct learner *learner, const struct item *items, size_t n,
+                         struct item **out, size_t *n_out)
+{
+    *n_out = 0;
+    *out = ARENA_NEW(&learner->arena, struct item, n + 1);
+    if (!*out)
+        return status_fail(STATUS_NOMEM, "no room for %zu sequences", n);
+    for (size_t i = 0; i < n; i++)
+        if (is_computed(learner, &items[i]))
+            (*out)[(*n_out)++] = items[i];
+    qsort(*out, *n_out, sizeof(**out), compare_order);
+    return STATUS_OK;
+}
+
+/* This rank's share of the items that need a forward pass, packed: the sequences of micros are
+ * those of *out. */
 static int pack_items(struct learner *learner, const struct item *items, size_t n,
                       struct item **out, struct micro_batch **micros, size_t *n_micros)
 {
     struct sequence *sequences = ARENA_NEW(&learner->arena, struct sequence, n + 1);
-    size_t n_out = 0;
+    size_t *costs = ARENA_NEW(&learner->arena, size_t, n + 1);
+    size_t n_out, first, end;
 
-    *out = ARENA_NEW(&learner->arena, struct item, n + 1);
-    if (!sequences || !*out)
+    TRY(list_computed(learner, items, n, out, &n_out));
+    if (!sequences || !costs)
         return status_fail(STATUS_NOMEM, "no room for %zu sequences", n);
-    for (size_t i = 0; i < n; i++)
-        if (is_computed(learner, &items[i]))
-            (*out)[n_out++] = items[i];
-    qsort(*out, n_out, sizeof(**out), compare_order);
-    for (size_t i = 0; i < n_out; i++)
+    for (size_t i = 0; i < n_out; i++) {
         sequences[i] = (*out)[i].sequence;
-    return batch_pack(sequences, n_out, (size_t)learner->config.micro_batch_tokens,
+        costs[i] = sequence_inputs(&sequences[i]);
+    }
+    learner_share(learner, costs, n_out, ranks_index(learner->ranks), &first, &end);
+    *out += first;
+    return batch_pack(sequences + first, end - first, (size_t)learner->config.micro_batch_tokens,
                       &learner->arena, micros, n_micros);
 }
 
@@ -182,17 +216,14 @@ static int forward_reference(struct learner *learner, const struct model_batch *
     return status;
 }
 
-/* Before the first update. */
-static int fill_old_and_reference(struct learner *learner, const struct learner_batch *batch,
-                                  const struct item *all, size_t n, enum old_source old,
-                                  struct learner_totals *totals)
+static int fill_share(struct learner *learner, const struct learner_batch *batch,
+                      const struct item *all, size_t n, enum old_source old,
+                      struct learner_totals *totals)
 {
     struct micro_batch *micros;
     struct item *items;
     size_t n_micros;
 
-    if (old != OLD_IS_COMPUTED && learner->grpo.beta == 0)
-        return STATUS_OK;
     TRY(pack_items(learner, all, n, &items, &micros, &n_micros));
     for (size_t i = 0; i < n_micros; i++) {
         const struct micro_batch *micro = &micros[i];
@@ -215,6 +246,47 @@ static int fill_old_and_reference(struct learner *learner, const struct learner_
         }
     }
     return STATUS_OK;
+}
+
+/* What each rank has filled, to all: minibatches are shared out anew. `all` is in its first order. */
+static int gather_logprobs(struct learner *learner, const struct item *all, size_t n,
+                           enum old_source old)
+{
+    size_t cuts[RANKS_MAX + 1] = {0}, n_items, first, end;
+    struct item *items;
+
+    if (!learner->ranks)
+        return STATUS_OK;
+    TRY(list_computed(learner, all, n, &items, &n_items));
+    size_t *costs = ARENA_NEW(&learner->arena, size_t, n_items + 1);
+    if (!costs || !n_items)
+        return costs ? STATUS_OK : status_fail(STATUS_NOMEM, "no room for %zu items", n_items);
+    for (size_t i = 0; i < n_items; i++)
+        costs[i] = sequence_inputs(&items[i].sequence);
+    for (int r = 0; r < ranks_count(learner->ranks); r++) {
+        learner_share(learner, costs, n_items, r, &first, &end);
+        const struct item *last = end ? &items[end - 1] : NULL;
+        cuts[r + 1] = last ? (size_t)(last->old_logprob - all[0].old_logprob + last->sample->n_tokens)
+                                 * sizeof(float)
+                           : 0;
+    }
+    if (old == OLD_IS_COMPUTED)
+        TRY(ranks_gather(learner->ranks, all[0].old_logprob, cuts));
+    if (learner->grpo.beta > 0)
+        TRY(ranks_gather(learner->ranks, all[0].ref_logprob, cuts));
+    return STATUS_OK;
+}
+
+/* Before the first update. */
+static int fill_old_and_reference(struct learner *learner, const struct learner_batch *batch,
+                                  const struct item *all, size_t n, enum old_source old,
+                                  struct learner_totals *totals)
+{
+    if (old != OLD_IS_COMPUTED && learner->grpo.beta == 0)
+        return STATUS_OK;
+    int status = fill_share(learner, batch, all, n, old, totals);
+    TRY(ranks_agree(learner->ranks, status));
+    return gather_logprobs(learner, all, n, old);
 }
 
 static double token_weight(const struct learner *learner, const struct learner_batch *batch,
@@ -278,42 +350,68 @@ static int train_micro(struct learner *learner, const struct learner_batch *batc
     return model_backward(learner->policy, learner->tape, packed, batch->temperature, d_logprobs);
 }
 
+/* What BNPO divides by is of all ranks. */
+static int count_micros(const struct learner *learner, size_t *n_micros)
+{
+    uint64_t mine = *n_micros, all[RANKS_MAX];
+
+    if (!learner->ranks || learner->grpo.loss_type != GRPO_LOSS_BNPO)
+        return STATUS_OK;
+    TRY(ranks_share(learner->ranks, &mine, all, sizeof(mine)));
+    *n_micros = 0;
+    for (int r = 0; r < ranks_count(learner->ranks); r++)
+        *n_micros += all[r];
+    return STATUS_OK;
+}
+
+static int train_share(struct learner *learner, const struct learner_batch *batch,
+                       const struct item *items, size_t n, const struct denominators *all,
+                       enum old_source old, struct learner_totals *totals)
+{
+    struct micro_batch *micros;
+    struct progress progress;
+    struct item *computed;
+    size_t n_micros, n_of_all;
+    int status = STATUS_OK;
+
+    TRY(pack_items(learner, items, n, &computed, &micros, &n_micros));
+    n_of_all = n_micros;
+    TRY(count_micros(learner, &n_of_all));
+    model_zero_gradients(learner->policy);
+    progress_begin(&progress, "learn", 0, (int64_t)n_micros);
+    for (size_t i = 0; i < n_micros && status == STATUS_OK; i++) {
+        if (i + 1 == n_micros)
+            shards_watch(optimizer_shards(learner->optimizer));
+        status = train_micro(learner, batch, &micros[i], computed, all, n_of_all, old, totals);
+        progress_update(&progress, (int64_t)i + 1, "micro-batches");
+    }
+    progress_end(&progress);
+    return status;
+}
+
 /* One optimizer step over items[0..n). */
 static int train_minibatch(struct learner *learner, const struct learner_batch *batch,
                            const struct item *items, size_t n, enum old_source old,
                            struct learner_totals *totals)
 {
     struct denominators all = {.n_completions = (double)n};
-    struct micro_batch *micros;
-    struct progress progress;
-    struct item *computed;
-    size_t n_micros;
-    int status = STATUS_OK;
 
     for (size_t i = 0; i < n; i++)
         all.n_tokens += items[i].sequence.n_completion;
-    TRY(pack_items(learner, items, n, &computed, &micros, &n_micros));
-    model_zero_gradients(learner->policy);
-    progress_begin(&progress, "learn", 0, (int64_t)n_micros);
-    for (size_t i = 0; i < n_micros && status == STATUS_OK; i++) {
-        status = train_micro(learner, batch, &micros[i], computed, &all, n_micros, old, totals);
-        progress_update(&progress, (int64_t)i + 1, "micro-batches");
-    }
-    progress_end(&progress);
-    TRY(status);
-    TRY(learner_update(learner, totals));
+    int passed = train_share(learner, batch, items, n, &all, old, totals);
+    TRY(learner_update(learner, passed, totals));
     totals->updates++;
     totals->tokens += (int64_t)all.n_tokens;
     totals->grad_norm_sum += totals->grad_norm;
     return STATUS_OK;
 }
 
-int learner_step(struct learner *learner, const struct learner_batch *batch,
-                 struct learner_stats *stats)
+int learner_step_here(struct learner *learner, const struct learner_batch *batch,
+                      struct learner_stats *stats)
 {
     const struct grpo_config *grpo = &learner->grpo;
     size_t n_minibatches = (size_t)grpo->steps_per_generation;
-    struct learner_totals totals = {.ratio_min = INFINITY};
+    struct learner_totals totals = {.ratio_min = INFINITY}, sums;
     struct grpo_reward_stats rewards;
     struct item *items;
     size_t n;
@@ -334,7 +432,8 @@ int learner_step(struct learner *learner, const struct learner_batch *batch,
                 TRY(train_minibatch(learner, batch, items + first, end - first, old, &totals));
         }
     }
-    learner_fill_stats(stats, &totals, (int64_t)n);
+    TRY(learner_merge(learner, STATUS_OK, &totals, &sums));
+    learner_fill_stats(stats, &sums, (int64_t)n);
     stats->reward = rewards.reward;
     stats->reward_std = rewards.reward_std;
     stats->zero_std_fraction = rewards.zero_std_fraction;

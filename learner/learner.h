@@ -11,6 +11,7 @@
 
 #include "common/config.h"
 #include "model/model.h"
+#include "ranks/ranks.h"
 #include "wire/wire.h"
 
 /* Names and meanings are TRL's GRPOConfig where it has them. */
@@ -38,6 +39,7 @@ struct optimizer_config {            /* section "optimizer" */
     double warmup_ratio;             /* share of all optimizer steps */
     double min_lr_ratio;             /* where linear and cosine end, as a share of learning_rate */
     int64_t micro_batch_tokens;      /* packed tokens per forward: memory, not results */
+    int bf16_gradients;              /* between ranks */
     int bf16;                        /* weights are seen rounded to bfloat16, masters are float32 */
     int gradient_checkpointing;      /* activations are computed again: memory, not results */
 };
@@ -84,13 +86,20 @@ struct learner;
 /* Borrows the policy (trainable) and the reference (the learner writes into it when it is synced).
  * It may be NULL when grpo->beta is 0, and when the policy has adapters: it is then the policy
  * without them. total_updates is the number of optimizer steps that the
- * learning-rate schedule spans. */
-int learner_create(struct learner **out, struct model *policy, struct model *reference,
-                   const struct grpo_config *grpo, const struct optimizer_config *optimizer,
-                   int64_t total_updates);
+ * learning-rate schedule spans.
+ * With several ranks these are the functions of rank 0, and a learner lives and works on all. */
+int learner_create(struct learner **out, struct ranks *ranks, struct model *policy,
+                   struct model *reference, const struct grpo_config *grpo,
+                   const struct optimizer_config *optimizer, int64_t total_updates);
 void learner_destroy(struct learner **learner);
 /* Outliers are looked for from here on; before learner_load_state(). */
-void learner_set_guard(struct learner *learner, const struct guard_config *config);
+int learner_set_guard(struct learner *learner, const struct guard_config *config);
+
+/* Rank 0, before its first learner and after its last one: how the others compute, and their end. */
+int learner_lead(struct ranks *ranks, const char *device, int64_t threads, int64_t timeout_ms);
+void learner_lead_end(struct ranks *ranks);
+/* Every other rank: does what rank 0 orders until its end. */
+int learner_follow(struct ranks *ranks);
 
 /* One generation batch: fills each sample's advantage, then num_iterations x steps_per_generation
  * optimizer steps. `temperature` is the one the samples were drawn at; `seed` and `step` fix the

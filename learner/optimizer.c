@@ -1,20 +1,9 @@
 #include "learner/optimizer.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <string.h>
 
-#include "common/files.h"
 #include "common/status.h"
-
-#define NAME_BYTES 256
-
-struct optimizer {
-    struct model *model;
-    struct optimizer_config config;
-    int64_t total_updates, updates;
-    struct tensor *m, *v;   /* [model_n_weights], device memory */
-};
+#include "learner/optimizer_parts.h"
 
 enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE };
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
@@ -41,6 +30,9 @@ static const struct config_field fields[] = {
           "stay (but bnpo)"),
     FIELD(bf16, CONFIG_BOOL, "false", 0, 0, NULL,
           "learner and rollout see the weights rounded to bfloat16; AdamW keeps float32 masters"),
+    FIELD(bf16_gradients, CONFIG_BOOL, "false", 0, 0, NULL,
+          "of several ranks: gradients travel rounded to bfloat16, half as many bytes, and are "
+          "added as float32"),
     FIELD(gradient_checkpointing, CONFIG_BOOL, "false", 0, 0, NULL,
           "keep only the input of each layer and compute the rest again: less memory, about a "
           "third more time, the same results"),
@@ -50,32 +42,51 @@ const struct config_section optimizer_config_section = {
     "optimizer", "AdamW and its schedule; names as in transformers' TrainingArguments", fields,
     NULL};
 
-static int alloc_moments(struct ops *ops, struct tensor *list, size_t i, const struct tensor *like)
+static int alloc_moments(struct ops *ops, struct part *part)
 {
-    list[i] = *like;
-    list[i].data = NULL;
-    return ops_alloc(ops, (size_t)tensor_count(like) * sizeof(float), &list[i].data);
+    size_t bytes = (size_t)tensor_count(&part->weight) * sizeof(float);
+
+    part->m = part->v = part->weight;
+    part->m.data = part->v.data = NULL;
+    TRY(ops_alloc(ops, bytes, &part->m.data));
+    return ops_alloc(ops, bytes, &part->v.data);
 }
 
-int optimizer_create(struct optimizer **out, struct model *model,
+/* My slices of what all ranks train, or every tensor. */
+static void list_parts(struct optimizer *optimizer)
+{
+    const struct shards *shards = optimizer->shards;
+    float *weights, *gradients;
+
+    model_trained_run(optimizer->model, &weights, &gradients);
+    optimizer->n_parts = shards ? shards_count(shards) : model_n_trained(optimizer->model);
+    optimizer->parts = mem_alloc(optimizer->n_parts, sizeof(*optimizer->parts));
+    for (size_t i = 0; i < optimizer->n_parts; i++) {
+        struct part *part = &optimizer->parts[i];
+        if (!shards) {
+            model_trained(optimizer->model, i, &part->weight, &part->gradient);
+            continue;
+        }
+        struct slice slice = shards_slice(shards, i, ranks_index(optimizer->ranks));
+        part->weight = tensor_1d(weights + slice.first, (int64_t)slice.n);
+        part->gradient = tensor_1d(gradients + slice.first, (int64_t)slice.n);
+    }
+}
+
+int optimizer_create(struct optimizer **out, struct ranks *ranks, struct model *model,
                      const struct optimizer_config *config, int64_t total_updates)
 {
-    size_t n = model_n_trained(model);
     struct optimizer *optimizer = mem_alloc(1, sizeof(*optimizer));
-    int status = STATUS_OK;
 
+    optimizer->ranks = ranks;
     optimizer->model = model;
     optimizer->config = *config;
     optimizer->total_updates = total_updates;
-    optimizer->m = mem_alloc(n, sizeof(*optimizer->m));
-    optimizer->v = mem_alloc(n, sizeof(*optimizer->v));
-    for (size_t i = 0; i < n && status == STATUS_OK; i++) {
-        struct tensor weight;
-        model_trained(model, i, &weight, NULL);
-        status = alloc_moments(model_ops(model), optimizer->m, i, &weight);
-        if (status == STATUS_OK)
-            status = alloc_moments(model_ops(model), optimizer->v, i, &weight);
-    }
+    int status = shards_create(&optimizer->shards, ranks, model, config->bf16_gradients);
+    if (status == STATUS_OK)
+        list_parts(optimizer);
+    for (size_t i = 0; i < optimizer->n_parts && status == STATUS_OK; i++)
+        status = alloc_moments(model_ops(model), &optimizer->parts[i]);
     if (status < 0)
         optimizer_destroy(&optimizer);
     *out = optimizer;
@@ -85,15 +96,20 @@ int optimizer_create(struct optimizer **out, struct model *model,
 void optimizer_destroy(struct optimizer **optimizer)
 {
     if (*optimizer) {
-        for (size_t i = 0; i < model_n_trained((*optimizer)->model); i++) {
-            ops_free(model_ops((*optimizer)->model), (*optimizer)->m[i].data);
-            ops_free(model_ops((*optimizer)->model), (*optimizer)->v[i].data);
+        for (size_t i = 0; i < (*optimizer)->n_parts; i++) {
+            ops_free(model_ops((*optimizer)->model), (*optimizer)->parts[i].m.data);
+            ops_free(model_ops((*optimizer)->model), (*optimizer)->parts[i].v.data);
         }
-        mem_free((*optimizer)->m);
-        mem_free((*optimizer)->v);
+        mem_free((*optimizer)->parts);
+        shards_destroy(&(*optimizer)->shards);
         mem_free(*optimizer);
     }
     *optimizer = NULL;
+}
+
+struct shards *optimizer_shards(const struct optimizer *optimizer)
+{
+    return optimizer->shards;
 }
 
 double optimizer_learning_rate(const struct optimizer_config *config, int64_t update,
@@ -117,16 +133,18 @@ double optimizer_learning_rate(const struct optimizer_config *config, int64_t up
     return config->learning_rate;
 }
 
-double optimizer_grad_norm(const struct optimizer *optimizer)
+int optimizer_grad_norm(const struct optimizer *optimizer, double *norm)
 {
-    double sum = 0.0;
+    double all[RANKS_MAX], mine = 0.0, sum = 0.0;
+    int count = ranks_count(optimizer->ranks);
 
-    for (size_t i = 0; i < model_n_trained(optimizer->model); i++) {
-        struct tensor weight, gradient;
-        model_trained(optimizer->model, i, &weight, &gradient);
-        sum += ops_sum_squares(model_ops(optimizer->model), &gradient);
-    }
-    return sqrt(sum);
+    for (size_t i = 0; i < optimizer->n_parts; i++)
+        mine += ops_sum_squares(model_ops(optimizer->model), &optimizer->parts[i].gradient);
+    TRY(ranks_share(optimizer->ranks, &mine, all, sizeof(mine)));
+    for (int r = 0; r < count; r++)
+        sum += all[r];
+    *norm = sqrt(sum);
+    return STATUS_OK;
 }
 
 int optimizer_update(struct optimizer *optimizer, double grad_norm, double *learning_rate)
@@ -146,11 +164,12 @@ int optimizer_update(struct optimizer *optimizer, double grad_norm, double *lear
                               : 1.0,
         .step = optimizer->updates + 1,
     };
-    for (size_t i = 0; i < model_n_trained(model); i++) {
-        struct tensor weight, gradient;
-        model_trained(model, i, &weight, &gradient);
-        ops_adamw(ops, &weight, &optimizer->m[i], &optimizer->v[i], &gradient, &step);
+    for (size_t i = 0; i < optimizer->n_parts; i++) {
+        struct part *part = &optimizer->parts[i];
+        ops_adamw(ops, &part->weight, &part->m, &part->v, &part->gradient, &step);
+        TRY(shards_spread(optimizer->shards, i));
     }
+    TRY(shards_spread_end(optimizer->shards));
     optimizer->updates++;
     *learning_rate = step.learning_rate;
     model_weights_changed(model);
@@ -160,87 +179,4 @@ int optimizer_update(struct optimizer *optimizer, double grad_norm, double *lear
 int64_t optimizer_updates(const struct optimizer *optimizer)
 {
     return optimizer->updates;
-}
-
-/* Names of the 2n + 1 tensors of a state file: "m.<weight>", "v.<weight>", "updates". */
-struct state_names {
-    struct named_tensor *tensors;
-    char (*names)[NAME_BYTES];
-    int32_t updates;
-    size_t n;
-};
-
-static void list_state(const struct optimizer *optimizer, struct state_names *state)
-{
-    size_t n = model_n_trained(optimizer->model);
-
-    state->n = 2 * n + 1;
-    state->tensors = mem_alloc(state->n, sizeof(*state->tensors));
-    state->names = mem_alloc(state->n, sizeof(*state->names));
-    state->updates = (int32_t)optimizer->updates;
-    for (size_t i = 0; i < n; i++) {
-        const char *name = model_trained(optimizer->model, i, NULL, NULL);
-        snprintf(state->names[2 * i], NAME_BYTES, "m.%s", name);
-        snprintf(state->names[2 * i + 1], NAME_BYTES, "v.%s", name);
-        state->tensors[2 * i].tensor = optimizer->m[i];
-        state->tensors[2 * i + 1].tensor = optimizer->v[i];
-    }
-    snprintf(state->names[2 * n], NAME_BYTES, "updates");
-    state->tensors[2 * n].tensor = tensor_i32(&state->updates, 1);
-    for (size_t i = 0; i < state->n; i++)
-        state->tensors[i].name = state->names[i];
-}
-
-static void release_state(struct state_names *state)
-{
-    mem_free(state->tensors);
-    mem_free(state->names);
-}
-
-int optimizer_save(const struct optimizer *optimizer, const char *path)
-{
-    struct ops *ops = model_ops(optimizer->model);
-    struct state_names state;
-    void *updates = NULL;
-
-    list_state(optimizer, &state);
-    struct named_tensor *last = &state.tensors[state.n - 1];
-    int status = ops_alloc(ops, sizeof(state.updates), &updates);
-    if (status == STATUS_OK) {
-        ops_upload(ops, updates, &state.updates, sizeof(state.updates));
-        last->tensor.data = updates;
-        status = safetensors_save(ops, state.tensors, state.n, path);
-    }
-    ops_free(ops, updates);
-    release_state(&state);
-    return status;
-}
-
-int optimizer_load(struct optimizer *optimizer, const struct file_map *map, const char *path)
-{
-    struct ops *ops = model_ops(optimizer->model);
-    struct safetensors *file = NULL;
-    struct state_names state;
-    const unsigned char **data;
-    int status;
-
-    list_state(optimizer, &state);
-    data = mem_alloc(state.n, sizeof(*data));
-    status = safetensors_open(&file, map->bytes, map->n, path);
-    for (size_t i = 0; i < state.n && status == STATUS_OK; i++)
-        status = safetensors_get(file, state.tensors[i].name, &state.tensors[i].tensor, &data[i]);
-    if (status == STATUS_OK) {
-        memcpy(&state.updates, data[state.n - 1], sizeof(state.updates));
-        optimizer->updates = state.updates;
-        for (size_t i = 0; i + 1 < state.n && status == STATUS_OK; i++) {
-            ops_upload(ops, state.tensors[i].tensor.data, data[i],
-                       (size_t)tensor_count(&state.tensors[i].tensor) * sizeof(float));
-            status = ops_sync(ops);
-            file_map_forget(map);
-        }
-    }
-    safetensors_close(&file);
-    mem_free(data);
-    release_state(&state);
-    return status;
 }

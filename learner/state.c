@@ -5,16 +5,20 @@
 #include "learner/guard.h"
 #include "learner/internal.h"
 #include "learner/optimizer.h"
+#include "learner/orders.h"
 
 #define OPTIMIZER_FILE "optimizer.safetensors"
 #define REFERENCE_FILE "reference.safetensors"
 #define ADAPTER_FILE "adapter.safetensors"
 #define GUARD_FILE "guard.json"
 
-int learner_save_state(const struct learner *learner, const char *directory)
+/* Rank 0 has the directory; of several ranks the others bring their moments. */
+int learner_save_here(const struct learner *learner, const char *directory)
 {
     char path[FILE_PATH_MAX];
 
+    if (!directory)
+        return optimizer_save(learner->optimizer, NULL);
     TRY(file_join(path, directory, OPTIMIZER_FILE));
     TRY(optimizer_save(learner->optimizer, path));
     if (learner->reference) {
@@ -62,7 +66,7 @@ static int read_adapters(struct learner *learner, const struct file_map *map, co
     return model_read_adapters(learner->policy, map->bytes, map->n, path);
 }
 
-int learner_load_state(struct learner *learner, const char *directory)
+static int load_files(struct learner *learner, const char *directory)
 {
     char path[FILE_PATH_MAX];
 
@@ -76,4 +80,18 @@ int learner_load_state(struct learner *learner, const char *directory)
     if (learner->guard->config.z_score > 0 && file_exists(path))
         TRY(guard_load(learner->guard, path));
     return STATUS_OK;
+}
+
+int learner_load_here(struct learner *learner, const char *directory)
+{
+    if (directory)
+        TRY(load_files(learner, directory));
+    else
+        TRY(optimizer_load(learner->optimizer, NULL, ""));
+    if (!learner->ranks)
+        return STATUS_OK;
+    if (learner->reference)
+        TRY(order_send_image(learner->ranks, &learner->reference, NULL, NULL, 1));
+    TRY(order_send_trained(learner->ranks, learner->policy));
+    return ranks_broadcast(learner->ranks, learner->guard, sizeof(*learner->guard));
 }

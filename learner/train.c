@@ -54,40 +54,64 @@ static int train_micro_batch(struct learner *learner, const struct micro_batch *
         totals->entropy_sum += (double)entropy[t];
         d_logprobs[t] = (float)(-1.0 / n_tokens);
     }
-    totals->tokens += packed->n_targets;
     totals->entropy_tokens += packed->n_targets;
     return model_backward(learner->policy, learner->tape, packed, 1.0f, d_logprobs);
 }
 
-int learner_train(struct learner *learner, const struct sequence *sequences, size_t n,
-                  struct learner_stats *stats)
+/* My share of the documents, packed. */
+static int pack_share(struct learner *learner, const struct sequence *sequences, size_t n,
+                      struct micro_batch **micros, size_t *n_micros)
 {
-    struct learner_totals totals = {0};
+    size_t *costs = ARENA_NEW(&learner->arena, size_t, n + 1), first, end;
+
+    if (!costs)
+        return status_fail(STATUS_NOMEM, "no room for %zu documents; lower sft.batch_tokens", n);
+    for (size_t i = 0; i < n; i++)
+        costs[i] = sequence_inputs(&sequences[i]);
+    learner_share(learner, costs, n, ranks_index(learner->ranks), &first, &end);
+    return batch_pack(sequences + first, end - first, (size_t)learner->config.micro_batch_tokens,
+                      &learner->arena, micros, n_micros);
+}
+
+static int train_share(struct learner *learner, const struct sequence *sequences, size_t n,
+                       double n_tokens, struct learner_totals *totals)
+{
     struct micro_batch *micros;
     struct progress progress;
     size_t n_micros;
-    double n_tokens = 0.0;
     int status = STATUS_OK;
+
+    TRY(pack_share(learner, sequences, n, &micros, &n_micros));
+    model_zero_gradients(learner->policy);
+    progress_begin(&progress, "learn", 0, (int64_t)n_micros);
+    for (size_t i = 0; i < n_micros && status == STATUS_OK; i++) {
+        if (i + 1 == n_micros)
+            shards_watch(optimizer_shards(learner->optimizer));
+        status = train_micro_batch(learner, &micros[i], n_tokens, totals);
+        progress_update(&progress, (int64_t)i + 1, "micro-batches");
+    }
+    progress_end(&progress);
+    return status;
+}
+
+int learner_train_here(struct learner *learner, const struct sequence *sequences, size_t n,
+                       struct learner_stats *stats)
+{
+    struct learner_totals totals = {0}, all;
+    double n_tokens = 0.0;
 
     arena_rewind(&learner->arena);
     for (size_t i = 0; i < n; i++)
         n_tokens += (double)sequence_targets(&sequences[i]);
     if (n_tokens == 0.0)
         return status_fail(STATUS_FORMAT, "none of %zu documents has a token to learn from", n);
-    TRY(batch_pack(sequences, n, (size_t)learner->config.micro_batch_tokens, &learner->arena,
-                   &micros, &n_micros));
-    model_zero_gradients(learner->policy);
-    progress_begin(&progress, "learn", 0, (int64_t)n_micros);
-    for (size_t i = 0; i < n_micros && status == STATUS_OK; i++) {
-        status = train_micro_batch(learner, &micros[i], n_tokens, &totals);
-        progress_update(&progress, (int64_t)i + 1, "micro-batches");
-    }
-    progress_end(&progress);
-    TRY(status);
-    TRY(learner_update(learner, &totals));
+    totals.tokens = (int64_t)n_tokens;
+    int passed = train_share(learner, sequences, n, n_tokens, &totals);
+    TRY(learner_update(learner, passed, &totals));
     totals.updates = 1;
     totals.grad_norm_sum = totals.grad_norm;
-    learner_fill_stats(stats, &totals, (int64_t)n);
+    TRY(learner_merge(learner, STATUS_OK, &totals, &all));
+    learner_fill_stats(stats, &all, (int64_t)n);
     return STATUS_OK;
 }
 

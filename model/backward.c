@@ -185,6 +185,22 @@ static void layer_again(struct model *model, const struct layer *layer, struct a
     layer_open_mlp(model, layer, a, views);
 }
 
+/* Layer i is done; those below it lie before it. */
+static void tell_watcher(struct model *model, int i)
+{
+    const struct layer *layer = &model->layers[i];
+    const struct parameter *first = layer->attention_norm;
+
+    if (!model->watcher.ready)
+        return;
+    for (const struct parameter *p = first; !first->gradient.data && p <= layer->down; p++)
+        if (p->lora_a)
+            first = p->lora_a;
+    if (first->gradient.data)
+        model->watcher.ready(model->watcher.context, (size_t)((const float *)first->gradient.data -
+                                                              (const float *)model->gradients));
+}
+
 int model_backward(struct model *model, struct model_tape *tape, const struct model_batch *batch,
                    float temperature, const float *d_logprobs)
 {
@@ -207,6 +223,7 @@ int model_backward(struct model *model, struct model_tape *tape, const struct mo
             layer_again(model, &model->layers[i], &views->layers[i], views);
         mlp_backward(model, &model->layers[i], &views->layers[i], views);
         attention_backward(model, &model->layers[i], &views->layers[i], views);
+        tell_watcher(model, i);
     }
     if (model->embedding->gradient.data)
         ops_embedding_backward(model->ops, &model->embedding->gradient, &views->d_x,

@@ -37,6 +37,7 @@ struct model {
     struct model_sizes {
         size_t values, panels, rounded, gradients;
     } bytes;
+    struct model_watcher watcher;
     void *unused_gradient;     /* of a frozen norm beside adapters: the op wants to add somewhere */
     struct tensor rope;        /* [positions, 2, D/2]; grows with the longest sequence seen */
 };

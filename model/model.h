@@ -83,6 +83,7 @@ int model_load_map(struct model **out, struct ops *ops, const char *config_json,
 void model_destroy(struct model **model);
 const struct model_shape *model_shape(const struct model *model);
 struct ops *model_ops(const struct model *model);
+const struct model_options *model_options(const struct model *model);
 /* Bytes of weights and of gradients on the device: for `hone plan`. */
 struct model_bytes {
     size_t weights, gradients, trained;   /* trained: of the float32 values that AdamW changes */
@@ -101,6 +102,15 @@ size_t model_n_trained(const struct model *model);
 const char *model_trained(const struct model *model, size_t i, struct tensor *weight,
                           struct tensor *gradient);
 void model_zero_gradients(struct model *model);
+/* All that is trained as two runs of device memory, of as many floats as is returned: tensors in the
+ * list's order at the same places in both, gaps 0. For ranks, who cut them into slices. */
+size_t model_trained_run(const struct model *model, float **weights, float **gradients);
+/* While a backward pass goes on: in the run of gradients, all from element `first` on are there. */
+struct model_watcher {
+    void (*ready)(void *context, size_t first);   /* NULL: nobody watches */
+    void *context;
+};
+void model_watch_gradients(struct model *model, const struct model_watcher *watcher);
 
 /* Must follow every change of the weights. */
 void model_weights_changed(struct model *model);
@@ -148,6 +158,10 @@ int safetensors_write(struct text *out, const struct named_tensor *tensors, size
 /* The same into a file, of tensors on the device, a piece at a time. */
 int safetensors_save(struct ops *ops, const struct named_tensor *tensors, size_t n,
                      const char *path);
+/* The same where tensors[i].tensor.data is NULL until fetch() has put it there, one after another. */
+int safetensors_save_fetched(struct ops *ops, struct named_tensor *tensors, size_t n,
+                             const char *path, int (*fetch)(void *context, size_t i),
+                             void *context);
 /* Finds `name` with exactly this dtype and shape and returns where its bytes lie (unaligned). */
 struct safetensors;
 int safetensors_open(struct safetensors **out, const void *bytes, size_t n, const char *where);

@@ -160,6 +160,7 @@ int model_map_weights(const struct model *model, struct file_map *image)
 
 /* The tensors' bytes through one piece of host memory. */
 static int put_tensors(struct ops *ops, const struct named_tensor *tensors, size_t n,
+                       int (*fetch)(void *context, size_t i), void *context,
                        struct file_sink *file)
 {
     unsigned char *piece = mem_alloc(PIECE_BYTES, 1);
@@ -168,7 +169,8 @@ static int put_tensors(struct ops *ops, const struct named_tensor *tensors, size
 
     if (status == STATUS_OK)
         status = file_sink_put(file, header.data, header.length);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && status == STATUS_OK; i++) {
+        status = fetch ? fetch(context, i) : STATUS_OK;
         const unsigned char *data = tensors[i].tensor.data;
         size_t left = (size_t)tensor_count(&tensors[i].tensor) *
                       (tensors[i].tensor.dtype == DTYPE_BF16 ? 2 : 4);
@@ -191,7 +193,17 @@ int safetensors_save(struct ops *ops, const struct named_tensor *tensors, size_t
     struct file_sink file;
 
     TRY(file_sink_open(&file, path));
-    return file_sink_close(&file, put_tensors(ops, tensors, n, &file));
+    return file_sink_close(&file, put_tensors(ops, tensors, n, NULL, NULL, &file));
+}
+
+int safetensors_save_fetched(struct ops *ops, struct named_tensor *tensors, size_t n,
+                             const char *path, int (*fetch)(void *context, size_t i),
+                             void *context)
+{
+    struct file_sink file;
+
+    TRY(file_sink_open(&file, path));
+    return file_sink_close(&file, put_tensors(ops, tensors, n, fetch, context, &file));
 }
 
 /* ---- Folders. */

@@ -246,6 +246,11 @@ struct ops *model_ops(const struct model *model)
     return model->ops;
 }
 
+const struct model_options *model_options(const struct model *model)
+{
+    return &model->options;
+}
+
 size_t model_n_weights(const struct model *model)
 {
     return model->n_parameters;
@@ -282,6 +287,21 @@ const char *model_trained(const struct model *model, size_t i, struct tensor *we
     if (gradient)
         *gradient = parameter->gradient;
     return parameter->name;
+}
+
+size_t model_trained_run(const struct model *model, float **weights, float **gradients)
+{
+    struct tensor weight, gradient;
+
+    model_trained(model, 0, &weight, &gradient);
+    *weights = weight.data;
+    *gradients = gradient.data;
+    return model->bytes.gradients / sizeof(float);
+}
+
+void model_watch_gradients(struct model *model, const struct model_watcher *watcher)
+{
+    model->watcher = *watcher;
 }
 
 void model_zero_gradients(struct model *model)

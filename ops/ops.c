@@ -106,6 +106,11 @@ int ops_sync(struct ops *ops)
     return ops->table->sync(ops->context);
 }
 
+int ops_is_host(const struct ops *ops)
+{
+    return ops->table->host_memory;
+}
+
 const char *ops_name(const struct ops *ops)
 {
     return ops->table->describe(ops->context);

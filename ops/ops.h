@@ -52,6 +52,7 @@ struct ops; /* one device, its threads, one sticky status */
 int ops_create(struct ops **out, const char *device, int n_threads);
 void ops_destroy(struct ops **ops);
 int ops_sync(struct ops *ops);                /* waits; the first failure since the last sync */
+int ops_is_host(const struct ops *ops);       /* 1: device memory is the host's */
 const char *ops_name(const struct ops *ops);  /* "cpu (avx512, 2 threads)": for logs and doctor */
 
 /* Memory on the device, aligned to 64 bytes and zeroed. Copies are complete after ops_sync(). */

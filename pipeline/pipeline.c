@@ -141,6 +141,20 @@ static int open_exchange(struct pipeline *pipeline)
     return status;
 }
 
+/* This rank's, and then the others'. */
+static int open_device(struct pipeline *pipeline)
+{
+    const struct run_config *run = &pipeline->recipe.run;
+    struct ranks *ranks = pipeline->options.ranks;
+    const char *device = rollout_devices[run->device];
+
+    TRY(ranks_open_device(ranks, &pipeline->ops, device, run->threads));
+    if (ranks)
+        log_info("%d ranks: %s, rank 0 on %s", ranks_count(ranks), ranks_describe(ranks),
+                 ops_name(pipeline->ops));
+    return learner_lead(ranks, device, run->threads, run->rank_timeout_ms);
+}
+
 int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *options)
 {
     memset(pipeline, 0, sizeof(*pipeline));
@@ -153,12 +167,12 @@ int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *opti
     TRY(lock_run(pipeline));
     TRY(open_store(pipeline));
     TRY(open_exchange(pipeline));
-    return ops_create(&pipeline->ops, rollout_devices[pipeline->recipe.run.device],
-                      (int)pipeline->recipe.run.threads);
+    return open_device(pipeline);
 }
 
 void pipeline_close(struct pipeline *pipeline)
 {
+    learner_lead_end(pipeline->options.ranks);
     exchange_destroy(&pipeline->exchange);
     ops_destroy(&pipeline->ops);
     run_store_close(&pipeline->store);

@@ -45,6 +45,7 @@ struct run_config {                  /* section "run" */
     int64_t silent_ms;                  /* a worker must speak again by then */
     int64_t stuck_ms;                   /* something must come by then */
     int64_t max_lease_tries;
+    int64_t rank_timeout_ms;            /* another rank must bring its part by then */
     int sample_texts;                   /* store the training samples in run.db */
 };
 

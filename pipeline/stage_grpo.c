@@ -130,9 +130,10 @@ static int prepare(struct stage_run *run)
     TRY(stage_load_policy(run, resume_path));
     if (grpo->beta > 0 && (!settings->lora.r || grpo->sync_ref_model))
         TRY(stage_load_reference(run));
-    TRY(learner_create(&run->learner, run->policy, run->reference, grpo, &settings->optimizer,
+    TRY(learner_create(&run->learner, run->pipeline->options.ranks, run->policy, run->reference,
+                       grpo, &settings->optimizer,
                        grpo->max_steps * grpo->num_iterations * grpo->steps_per_generation));
-    learner_set_guard(run->learner, &settings->guard);
+    TRY(learner_set_guard(run->learner, &settings->guard));
     if (resume_path[0])
         TRY(learner_load_state(run->learner, resume_path));
     TRY(stage_open_train(run));

@@ -216,9 +216,9 @@ int stage_sft_run(struct stage_run *run)
 
     TRY(stage_load_policy(run, resume_path));
     TRY_OUT(open_corpus(run, &corpus));
-    TRY_OUT(learner_create(&run->learner, run->policy, NULL, &no_grpo,
-                           &run->stage->settings.optimizer, run->n_steps));
-    learner_set_guard(run->learner, &run->stage->settings.guard);
+    TRY_OUT(learner_create(&run->learner, run->pipeline->options.ranks, run->policy, NULL,
+                           &no_grpo, &run->stage->settings.optimizer, run->n_steps));
+    TRY_OUT(learner_set_guard(run->learner, &run->stage->settings.guard));
     if (resume_path[0])
         TRY_OUT(learner_load_state(run->learner, resume_path));
     TRY_OUT(stage_announce(run));

@@ -130,7 +130,7 @@ static struct learner *make_learner(struct model **policy, double learning_rate)
     struct learner *learner;
 
     assert_int_equal(model_load(policy, ops, MODEL, &model_trainable), 0);
-    assert_int_equal(learner_create(&learner, *policy, NULL, &grpo, &optimizer, 100), 0);
+    assert_int_equal(learner_create(&learner, NULL, *policy, NULL, &grpo, &optimizer, 100), 0);
     return learner;
 }
 
@@ -178,7 +178,7 @@ static void a_skipped_update_leaves_weights_moments_and_counter_alone(void **sta
     struct learner *learner = make_learner(&policy, 1e-3);
 
     (void)state;
-    learner_set_guard(learner, &config);
+    assert_int_equal(learner_set_guard(learner, &config), STATUS_OK);
     for (int i = 0; i < 12; i++)
         assert_int_equal(learner_train(learner, &sequence, 1, &stats), STATUS_OK);
     assert_int_equal(model_write_weights(policy, &before), 0);

@@ -114,7 +114,8 @@ static struct outcome_of_steps run_case(const json_t *row, int64_t passes, int64
         }
         model_weights_changed(reference);
     }
-    assert_int_equal(learner_create(&learner, policy, reference, &grpo, &optimizer, passes), 0);
+    assert_int_equal(learner_create(&learner, NULL, policy, reference, &grpo, &optimizer, passes),
+                     0);
     out.groups = load_groups(&out.n_groups);
     struct learner_batch batch = {out.groups, out.n_groups, (float)number(golden, "temperature"), 1,
                                   0, (int64_t)number(golden, "max_completion"), 0};
@@ -245,7 +246,7 @@ static void masked_and_zero_advantage_samples_move_nothing(void **state)
         }
     assert_int_equal(model_load(&policy, ops, MODEL, &model_trainable), 0);
     assert_int_equal(model_write_weights(policy, &before), 0);
-    assert_int_equal(learner_create(&learner, policy, NULL, &grpo, &optimizer, 1), 0);
+    assert_int_equal(learner_create(&learner, NULL, policy, NULL, &grpo, &optimizer, 1), 0);
     struct learner_batch batch = {groups, n_groups, 1.0f, 1, 0, 10, 0};
     assert_int_equal(learner_step(learner, &batch, &stats), 0);
     assert_int_equal(stats.n_sequences, 8);
@@ -275,7 +276,7 @@ static void saved_state_goes_on_bit_for_bit(void **state)
     optimizer.warmup_ratio = 0.3;
     assert_non_null(mkdtemp(directory));
     assert_int_equal(model_load(&policy, ops, MODEL, &model_trainable), 0);
-    assert_int_equal(learner_create(&learner, policy, NULL, &no_grpo, &optimizer, 6), 0);
+    assert_int_equal(learner_create(&learner, NULL, policy, NULL, &no_grpo, &optimizer, 6), 0);
     for (int step = 0; step < 6; step++) {
         if (step == 3) {
             assert_int_equal(model_save(policy, -1, 1, directory), 0);
@@ -287,7 +288,7 @@ static void saved_state_goes_on_bit_for_bit(void **state)
     learner_destroy(&learner);
     model_destroy(&policy);
     assert_int_equal(model_load(&policy, ops, directory, &model_trainable), 0);
-    assert_int_equal(learner_create(&learner, policy, NULL, &no_grpo, &optimizer, 6), 0);
+    assert_int_equal(learner_create(&learner, NULL, policy, NULL, &no_grpo, &optimizer, 6), 0);
     assert_int_equal(learner_load_state(learner, directory), 0);
     assert_int_equal(learner_updates(learner), 3);
     for (int step = 3; step < 6; step++)
@@ -318,7 +319,7 @@ static void the_reference_follows_when_the_config_says_so(void **state)
     (void)state;
     assert_int_equal(model_load(&policy, ops, MODEL, &model_trainable), 0);
     assert_int_equal(model_load(&reference, ops, MODEL, &model_frozen), 0);
-    assert_int_equal(learner_create(&learner, policy, reference, &grpo, &optimizer, 3), 0);
+    assert_int_equal(learner_create(&learner, NULL, policy, reference, &grpo, &optimizer, 3), 0);
     for (int64_t step = 0; step < 3; step++) {
         struct learner_batch batch = {groups, n_groups, 1.0f, 1, step, 10, 0};
         assert_int_equal(learner_step(learner, &batch, &stats), 0);
@@ -349,7 +350,7 @@ static void a_gradient_that_is_not_finite_is_refused_and_changes_nothing(void **
     model_weight(policy, 0, &weight, NULL);
     tensor_f32(&weight)[33] = NAN;
     model_weights_changed(policy);
-    assert_int_equal(learner_create(&learner, policy, NULL, &no_grpo, &optimizer, 1), 0);
+    assert_int_equal(learner_create(&learner, NULL, policy, NULL, &no_grpo, &optimizer, 1), 0);
     assert_int_equal(learner_train(learner, &sequence, 1, &stats), STATUS_FAILED);
     assert_non_null(strstr(status_reason(), "nan at optimizer step 0, and nothing was updated"));
     assert_int_equal(learner_updates(learner), 0);

@@ -91,7 +91,7 @@ static int step(struct model *policy, struct model *reference, const struct grpo
                                   .temperature = 1.0f, .seed = 1, .step = 8,
                                   .max_completion_length = MOST_COMPLETION, .weight_version = 5};
 
-    REQUIRE_OK(learner_create(&learner, policy, reference, grpo, &adamw, 10));
+    REQUIRE_OK(learner_create(&learner, NULL, policy, reference, grpo, &adamw, 10));
     int status = learner_step(learner, &batch, stats);
     if (status < 0)
         assert_int_equal(learner_updates(learner), 0);

@@ -1,0 +1,67 @@
+/* ranks/internal.h - what the files of ranks/ share. Private to ranks/. */
+#ifndef HONE_RANKS_INTERNAL_H
+#define HONE_RANKS_INTERNAL_H
+
+#include "common/version.h"
+#include "ranks/mail.h"
+#include "ranks/ranks.h"
+
+#define HOST_BYTES 64
+
+enum mail_tag { TAG_ORDER = 1, TAG_HOST, TAG_SUM, TAG_SPREAD };
+
+/* Messages under way, of one collective call. */
+struct post {
+    struct pending {
+        uintptr_t request;
+        int peer, is_receive;
+    } *list;
+    size_t n, capacity;
+};
+int post_send(struct ranks *ranks, struct post *post, int to, enum mail_tag tag, const void *bytes,
+              size_t n);
+int post_receive(struct ranks *ranks, struct post *post, int from, enum mail_tag tag, void *bytes,
+                 size_t n);
+/* Until all have arrived; `what` is for the error. timeout_ms 0: for ever. */
+int post_wait(struct ranks *ranks, struct post *post, const char *what, int64_t timeout_ms);
+void post_release(struct post *post);
+
+/* How vectors travel. Each call begins; wait() is for all that were begun. */
+struct lane_table {
+    int (*sum)(struct ranks *ranks, float *data, const size_t *cuts, int is_bf16);
+    int (*sum_end)(struct ranks *ranks);
+    int (*spread)(struct ranks *ranks, float *data, const size_t *cuts);
+    int (*spread_end)(struct ranks *ranks);
+    void (*close)(struct ranks *ranks);
+    void (*abort)(struct ranks *ranks);
+};
+int lane_host_open(struct ranks *ranks);   /* over mail */
+
+struct rank_info {
+    char host[HOST_BYTES], version[HOST_BYTES];
+    int64_t pid;
+    int32_t local_index;
+};
+
+struct ranks {
+    const struct mail_table *mail;
+    void *library;
+    struct mail_place place;
+    struct rank_info *infos;                 /* [count] */
+    char name[HOST_BYTES + 64], description[128];
+    int64_t timeout_ms;
+    int is_broken;                           /* nothing more can be sent; */
+    char why[1024];                          /* since this happened */
+    int has_agreed;                          /* all know that it failed; rank 0 ends them */
+    int is_in_order;                         /* an order was begun, and not all know its end */
+    struct post host;
+    const struct lane_table *lane;
+    void *lane_context;
+};
+
+/* Who a rank is: "rank 2 (node7, pid 4711)". */
+void ranks_print_name(const struct ranks *ranks, int rank, char *out, size_t n_out);
+/* Records it, and that nothing more can be sent; returns `status`. */
+int ranks_break(struct ranks *ranks, int status);
+
+#endif

@@ -1,0 +1,137 @@
+/* Messages under way, and the one place that waits for them. */
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/files.h"
+#include "common/memory.h"
+#include "common/status.h"
+#include "ranks/internal.h"
+
+#define PIECE_BYTES ((size_t)64 << 20)   /* of one message: MPI counts in int */
+#define FIRST_SLEEP_NS 20000
+#define LONGEST_SLEEP_NS 1000000         /* a rank that waits for an order leaves the cores alone */
+
+static struct pending *add(struct post *post, int peer, int is_receive)
+{
+    if (post->n == post->capacity) {
+        post->capacity = post->capacity ? 2 * post->capacity : 16;
+        post->list = mem_resize(post->list, post->capacity, sizeof(*post->list));
+    }
+    struct pending *pending = &post->list[post->n++];
+    *pending = (struct pending){.peer = peer, .is_receive = is_receive};
+    return pending;
+}
+
+int ranks_break(struct ranks *ranks, int status)
+{
+    if (!ranks->is_broken)
+        snprintf(ranks->why, sizeof(ranks->why), "%s", status_reason());
+    ranks->is_broken = 1;
+    return status;
+}
+
+static int refuse(struct ranks *ranks, int peer)
+{
+    char name[sizeof(ranks->name)];
+
+    ranks_print_name(ranks, peer, name, sizeof(name));
+    return ranks_break(ranks, status_fail(STATUS_CLOSED, "%s cannot be reached: %s", name,
+                                          ranks->mail->reason()));
+}
+
+int post_send(struct ranks *ranks, struct post *post, int to, enum mail_tag tag, const void *bytes,
+              size_t n)
+{
+    for (size_t at = 0; at < n; at += PIECE_BYTES) {
+        size_t piece = n - at < PIECE_BYTES ? n - at : PIECE_BYTES;
+        struct pending *pending = add(post, to, 0);
+        if (ranks->mail->send(to, tag, (const char *)bytes + at, piece, &pending->request))
+            return refuse(ranks, to);
+    }
+    return STATUS_OK;
+}
+
+int post_receive(struct ranks *ranks, struct post *post, int from, enum mail_tag tag, void *bytes,
+                 size_t n)
+{
+    for (size_t at = 0; at < n; at += PIECE_BYTES) {
+        size_t piece = n - at < PIECE_BYTES ? n - at : PIECE_BYTES;
+        struct pending *pending = add(post, from, 1);
+        if (ranks->mail->receive(from, tag, (char *)bytes + at, piece, &pending->request))
+            return refuse(ranks, from);
+    }
+    return STATUS_OK;
+}
+
+/* Takes what is done off the list; the number of them, or a status. */
+static int sweep(struct ranks *ranks, struct post *post)
+{
+    int n_done = 0;
+
+    for (size_t i = 0; i < post->n;) {
+        int is_done = 0;
+        if (ranks->mail->test(&post->list[i].request, &is_done))
+            return refuse(ranks, post->list[i].peer);
+        if (is_done)
+            post->list[i] = post->list[--post->n];
+        else
+            i++;
+        n_done += is_done;
+    }
+    return n_done;
+}
+
+/* The lowest rank that something is to come from; else the one that does not take anything. */
+static int name_missing(struct ranks *ranks, const struct post *post, const char *what,
+                        int64_t timeout_ms)
+{
+    char name[sizeof(ranks->name)];
+    const struct pending *first = &post->list[0];
+
+    for (size_t i = 1; i < post->n; i++) {
+        const struct pending *p = &post->list[i];
+        if (p->is_receive > first->is_receive ||
+            (p->is_receive == first->is_receive && p->peer < first->peer))
+            first = p;
+    }
+    ranks_print_name(ranks, first->peer, name, sizeof(name));
+    return ranks_break(ranks, status_fail(STATUS_TIMEOUT, "%s has %s nothing for %lld ms (%s), and "
+                                          "%s waits no longer: it is stuck, gone, or needs a larger "
+                                          "run.rank_timeout_ms", name,
+                                          first->is_receive ? "sent" : "taken",
+                                          (long long)timeout_ms, what, ranks->name));
+}
+
+int post_wait(struct ranks *ranks, struct post *post, const char *what, int64_t timeout_ms)
+{
+    int64_t progress_ms = clock_ms();
+    long sleep_ns = 0;
+
+    while (post->n) {
+        int n = sweep(ranks, post);
+        TRY(n);
+        if (n) {
+            progress_ms = clock_ms();
+            sleep_ns = 0;
+            continue;
+        }
+        if (timeout_ms && clock_ms() - progress_ms > timeout_ms)
+            return name_missing(ranks, post, what, timeout_ms);
+        if (sleep_ns)
+            nanosleep(&(struct timespec){.tv_nsec = sleep_ns}, NULL);
+        else
+            sched_yield();
+        sleep_ns = sleep_ns ? 2 * sleep_ns : FIRST_SLEEP_NS;
+        if (sleep_ns > LONGEST_SLEEP_NS)
+            sleep_ns = LONGEST_SLEEP_NS;
+    }
+    return STATUS_OK;
+}
+
+void post_release(struct post *post)
+{
+    mem_free(post->list);
+    *post = (struct post){.n = 0};
+}

@@ -1,0 +1,238 @@
+/* How ranks find each other, and how they part. */
+#include "ranks/ranks.h"
+
+#include <dlfcn.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/files.h"
+#include "common/log.h"
+#include "common/status.h"
+#include "ranks/internal.h"
+
+#define FIRST_TIMEOUT_MS 60000   /* until rank 0 says run.rank_timeout_ms */
+
+/* ---- The library. */
+
+/* Beside the program, above it (tests), or where `make install` puts it. */
+static void *open_library(char *path)
+{
+    static const char *const places[] = {"", "../", "../lib/hone/"};
+    char self[FILE_PATH_MAX - 64];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    self[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash)
+        slash[1] = '\0';
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        snprintf(path, FILE_PATH_MAX, "%s%s%s", self, places[i], MAIL_LIBRARY);
+        if (file_exists(path))
+            /* Global: Open MPI's own plugins look for its symbols. */
+            return dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+    }
+    snprintf(path, FILE_PATH_MAX, "%s%s", self, MAIL_LIBRARY);
+    return NULL;
+}
+
+static int load(void **library, const struct mail_table **mail)
+{
+    char path[FILE_PATH_MAX];
+
+    *library = open_library(path);
+    if (!*library)
+        return status_fail(STATUS_UNSUPPORTED, "%s: %s", path,
+                           file_exists(path) ? dlerror()
+                                             : "not built; install libopenmpi-dev and make again");
+    *mail = dlsym(*library, MAIL_SYMBOL);
+    if (*mail && (*mail)->abi == MAIL_ABI)
+        return STATUS_OK;
+    dlclose(*library);
+    return status_fail(STATUS_VERSION, "%s is of another hone", path);
+}
+
+int ranks_find_mpi(char *out, size_t n_out)
+{
+    const struct mail_table *mail;
+    void *library;
+
+    if (load(&library, &mail) < 0) {
+        snprintf(out, n_out, "%s", status_reason());
+        return 0;
+    }
+    snprintf(out, n_out, "%s", mail->version());
+    dlclose(library);
+    return 1;
+}
+
+/* ---- Who is there. */
+
+/* How many were started, as mpirun, srun's PMI, and srun itself say it; 1 without any. */
+static int count_started(void)
+{
+    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *value = getenv(names[i]);
+        if (value && strtol(value, NULL, 10) > 1)
+            return (int)strtol(value, NULL, 10);
+    }
+    return 1;
+}
+
+void ranks_print_name(const struct ranks *ranks, int rank, char *out, size_t n_out)
+{
+    if (ranks->infos && ranks->infos[rank].pid)
+        snprintf(out, n_out, "rank %d (%s, pid %lld)", rank, ranks->infos[rank].host,
+                 (long long)ranks->infos[rank].pid);
+    else
+        snprintf(out, n_out, "rank %d", rank);
+}
+
+static int introduce(struct ranks *ranks)
+{
+    int count = ranks->place.count;
+    struct rank_info mine = {.pid = getpid(), .local_index = ranks->place.local_rank};
+
+    gethostname(mine.host, sizeof(mine.host) - 1);
+    snprintf(mine.version, sizeof(mine.version), "%s", hone_version);
+    struct rank_info *infos = mem_alloc((size_t)count, sizeof(*infos));
+    int status = ranks_share(ranks, &mine, infos, sizeof(mine));
+    ranks->infos = infos;
+    TRY(status);
+    for (int r = 1; r < count; r++)
+        if (strcmp(infos[r].version, infos[0].version) != 0)
+            return status_fail(STATUS_VERSION, "rank %d on %s is hone %s, but rank 0 is %s: all "
+                               "must be the same program", r, infos[r].host, infos[r].version,
+                               infos[0].version);
+    ranks_print_name(ranks, ranks->place.rank, ranks->name, sizeof(ranks->name));
+    return STATUS_OK;
+}
+
+static int join(struct ranks *ranks, int n_started)
+{
+    TRY(load(&ranks->library, &ranks->mail));
+    if (ranks->mail->open(&ranks->place))
+        return status_fail(STATUS_UNSUPPORTED, "MPI does not start: %s", ranks->mail->reason());
+    if (ranks->place.count != n_started)
+        return status_fail(STATUS_CONFIG, "%d processes were started, but MPI knows of %d: with "
+                           "srun, give --mpi=pmix (or pmi2), as this MPI was built", n_started,
+                           ranks->place.count);
+    if (n_started > RANKS_MAX)
+        return status_fail(STATUS_CONFIG, "%d ranks; there can be %d", n_started, RANKS_MAX);
+    ranks->timeout_ms = FIRST_TIMEOUT_MS;
+    snprintf(ranks->name, sizeof(ranks->name), "rank %d", ranks->place.rank);
+    snprintf(ranks->description, sizeof(ranks->description), "%s", ranks->mail->version());
+    return introduce(ranks);
+}
+
+int ranks_open(struct ranks **out)
+{
+    int n_started = count_started();
+
+    *out = NULL;
+    if (n_started == 1)
+        return STATUS_OK;
+    *out = mem_alloc(1, sizeof(**out));
+    int status = join(*out, n_started);
+    if (status < 0 && (*out)->place.count)
+        ranks_break(*out, status);
+    return status;
+}
+
+void ranks_close(struct ranks **out, int status)
+{
+    struct ranks *ranks = *out;
+
+    *out = NULL;
+    if (!ranks)
+        return;
+    int is_lost = ranks->is_broken || ranks->is_in_order;
+    if (ranks->lane && is_lost)
+        ranks->lane->abort(ranks);
+    else if (ranks->lane)
+        ranks->lane->close(ranks);
+    if (is_lost) {
+        log_error("%s: %s", ranks->name, status_reason());
+        ranks->mail->abort(status < 0 ? status_exit_code(status) : 1);
+    }
+    if (ranks->place.count)
+        ranks->mail->close();
+    post_release(&ranks->host);
+    mem_free(ranks->infos);
+    mem_free(ranks);   /* the library stays: MPI cannot be unloaded */
+}
+
+int ranks_index(const struct ranks *ranks)
+{
+    return ranks ? ranks->place.rank : 0;
+}
+
+int ranks_count(const struct ranks *ranks)
+{
+    return ranks ? ranks->place.count : 1;
+}
+
+int ranks_local_index(const struct ranks *ranks)
+{
+    return ranks ? ranks->place.local_rank : 0;
+}
+
+int ranks_local_count(const struct ranks *ranks)
+{
+    return ranks ? ranks->place.local_count : 1;
+}
+
+const char *ranks_name(const struct ranks *ranks)
+{
+    return ranks ? ranks->name : "rank 0";
+}
+
+void ranks_set_timeout(struct ranks *ranks, int64_t timeout_ms)
+{
+    if (ranks)
+        ranks->timeout_ms = timeout_ms;
+}
+
+const char *ranks_describe(const struct ranks *ranks)
+{
+    return ranks ? ranks->description : "alone";
+}
+
+/* Cores that this process may use, less what the other ranks here take of them. */
+static int share_of_cores(const struct ranks *ranks)
+{
+    cpu_set_t set;
+    int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+
+    n /= ranks_local_count(ranks);
+    return n > 1 ? n : 1;
+}
+
+int ranks_open_device(const struct ranks *ranks, struct ops **out, const char *device,
+                      int64_t threads)
+{
+    char numbered[64];
+
+    if (!ranks)
+        return ops_create(out, device, (int)threads);
+    snprintf(numbered, sizeof(numbered), "%s", device);
+    if (strcmp(device, "cuda") == 0)
+        snprintf(numbered, sizeof(numbered), "cuda:%d", ranks_local_index(ranks));
+    return ops_create(out, numbered, threads ? (int)threads : share_of_cores(ranks));
+}
+
+int ranks_use_device(struct ranks *ranks, struct ops *ops)
+{
+    if (!ranks)
+        return STATUS_OK;
+    if (ranks->lane)
+        ranks->lane->close(ranks);
+    ranks->lane = NULL;
+    if (ops_is_host(ops))
+        return lane_host_open(ranks);
+    return status_fail(STATUS_UNSUPPORTED, "%d ranks on %s", ranks_count(ranks), ops_name(ops));
+}
