@@ -14,6 +14,8 @@
 #define KEY_BLOCK 32
 #define ATTEND_WARPS 4
 #define ATTEND_THREADS (ATTEND_WARPS * WARP_SIZE)
+/* At least one block: else ptxas spills some numbers to make room for another block. */
+#define ATTEND_BOUNDS __launch_bounds__(ATTEND_THREADS, 1)
 #define ATTEND_ROWS 16           /* queries of a warp */
 #define ATTEND_WIDEST 128        /* head width */
 
@@ -23,10 +25,10 @@ struct key_runs {
     int64_t n[2], step;
 };
 
-/* KEY_BLOCK keys or values as terms, [key][D_PAD] in chunks of eight whose place is turned so that
+/* LINES keys or values as terms, [key][D_PAD] in chunks of eight whose place is turned so that
  * fragments meet no bank twice. */
-template <int D_PAD, int TERMS> struct key_tile {
-    static constexpr int SIZE = KEY_BLOCK * D_PAD;
+template <int D_PAD, int TERMS, int LINES = KEY_BLOCK> struct key_tile {
+    static constexpr int SIZE = LINES * D_PAD;
 
     static __device__ __forceinline__ int place(int key, int d)
     {
@@ -54,13 +56,66 @@ template <int D_PAD, int TERMS> struct key_tile {
     }
 };
 
-/* Sixteen rows that a warp keeps: rows g and g + 8 of lane 4 g + t. Without KEEPS they are read
- * again for every tile, because they do not fit beside what else is kept. */
-template <int D_PAD, int TERMS, bool KEEPS> struct warp_rows {
-    using tile = key_tile<D_PAD, TERMS>;
+/* 32 columns of sixteen rows as a warp holds them: eight neighbours of rows g and g + 8 in lane
+ * 4 g + t. cut() makes them fragments of two mma; one term is cut once, three again for each tile,
+ * as they would take more registers than the numbers. */
+template <int TERMS> struct row_chunk {
+    float value[2][8];
+
+    __device__ __forceinline__ void set(int half, const float (&from)[8])
+    {
+        UNROLL
+        for (int i = 0; i < 8; i++)
+            value[half][i] = from[i];
+    }
+
+    __device__ __forceinline__ void cut(unsigned (&a)[TERMS][2][4]) const
+    {
+        UNROLL
+        for (int half = 0; half < 2; half++)
+            UNROLL
+            for (int i = 0; i < 2; i++) {
+                const float *from = value[half] + 4 * i;
+                float4 rest = make_float4(from[0], from[1], from[2], from[3]);
+                UNROLL
+                for (int term = 0; term < TERMS; term++) {
+                    uint2 bits = take_term(rest);
+                    a[term][i][half] = bits.x;
+                    a[term][i][half + 2] = bits.y;
+                }
+            }
+    }
+};
+
+template <> struct row_chunk<1> {
+    unsigned bits[2][4];
+
+    __device__ __forceinline__ void set(int half, const float (&from)[8])
+    {
+        UNROLL
+        for (int i = 0; i < 2; i++) {
+            bits[i][half] = pack_bf16(from[4 * i], from[4 * i + 1]);
+            bits[i][half + 2] = pack_bf16(from[4 * i + 2], from[4 * i + 3]);
+        }
+    }
+
+    __device__ __forceinline__ void cut(unsigned (&a)[1][2][4]) const
+    {
+        UNROLL
+        for (int i = 0; i < 2; i++)
+            UNROLL
+            for (int r = 0; r < 4; r++)
+                a[0][i][r] = bits[i][r];
+    }
+};
+
+/* Sixteen rows that a warp keeps. Without KEEPS they are read again for every tile, because they do
+ * not fit beside what else is kept. */
+template <int D_PAD, int TERMS, bool KEEPS, int LINES = KEY_BLOCK> struct warp_rows {
+    using tile = key_tile<D_PAD, TERMS, LINES>;
     const float *row[2];
     int width;
-    float kept[KEEPS ? D_PAD / 32 : 1][2][8];   /* eight neighbours of each row, 32 apart */
+    struct row_chunk<TERMS> kept[KEEPS ? D_PAD / 32 : 1];
 
     /* Rows whose pointer is NULL are 0. */
     __device__ __forceinline__ void start(const float *const (&rows)[2], int D)
@@ -70,68 +125,71 @@ template <int D_PAD, int TERMS, bool KEEPS> struct warp_rows {
         width = D;
         UNROLL
         for (int c = 0; KEEPS && c < D_PAD / 32; c++)
-            UNROLL
-            for (int half = 0; half < 2; half++)
-                read(kept[c][half], c, half);
+            read(kept[c], c);
     }
 
-    __device__ __forceinline__ void read(float (&to)[8], int c, int half) const
+    __device__ __forceinline__ void read(struct row_chunk<TERMS> &to, int c) const
     {
         int first = 32 * c + 8 * ((int)threadIdx.x % 4);
         UNROLL
-        for (int i = 0; i < 8; i++)
-            to[i] = row[half] && first + i < width ? row[half][first + i] : 0.0f;
+        for (int half = 0; half < 2; half++) {
+            float from[8];
+            UNROLL
+            for (int i = 0; i < 8; i++)
+                from[i] = row[half] && first + i < width ? row[half][first + i] : 0.0f;
+            to.set(half, from);
+        }
     }
 
     /* product[n][r] = row g + r / 2 * 8 times line 8 n + 2 t + r % 2 of the tile */
-    __device__ __forceinline__ void multiply(float (&product)[KEY_BLOCK / 8][4],
+    __device__ __forceinline__ void multiply(float (&product)[LINES / 8][4],
                                              const uint16_t *lines) const
     {
-        int lane = (int)threadIdx.x % WARP_SIZE;
         UNROLL
-        for (int n = 0; n < KEY_BLOCK / 8; n++)
+        for (int n = 0; n < LINES / 8; n++)
             product[n][0] = product[n][1] = product[n][2] = product[n][3] = 0;
-        UNROLL
-        for (int c = 0; c < D_PAD / 32; c++) {
-            unsigned a[TERMS][2][4];
+        if constexpr (KEEPS) {
             UNROLL
-            for (int half = 0; half < 2; half++) {
-                float again[8];
-                if (!KEEPS)
-                    read(again, c, half);
+            for (int c = 0; c < D_PAD / 32; c++)
+                multiply_chunk(product, lines, kept[c], c);
+        } else {
+            NO_UNROLL
+            for (int c = 0; c < D_PAD / 32; c++) {
+                struct row_chunk<TERMS> again;
+                read(again, c);
+                multiply_chunk(product, lines, again, c);
+            }
+        }
+    }
+
+    /* += what columns 32 c .. 32 c + 31 give */
+    static __device__ __forceinline__ void
+    multiply_chunk(float (&product)[LINES / 8][4], const uint16_t *lines,
+                   const struct row_chunk<TERMS> &rows, int c)
+    {
+        int lane = (int)threadIdx.x % WARP_SIZE;
+        unsigned a[TERMS][2][4];
+        rows.cut(a);
+        UNROLL
+        for (int n = 0; n < LINES / 8; n++)
+            UNROLL
+            for (int term = 0; term < TERMS; term++) {
+                uint4 bits = *(const uint4 *)(lines + term * tile::SIZE +
+                                              tile::place(8 * n + lane / 4,
+                                                          32 * c + 8 * (lane % 4)));
+                const unsigned b[2][2] = {{bits.x, bits.y}, {bits.z, bits.w}};
                 UNROLL
-                for (int i = 0; i < 2; i++) {
-                    const float *from = (KEEPS ? kept[KEEPS ? c : 0][half] : again) + 4 * i;
-                    float4 value = make_float4(from[0], from[1], from[2], from[3]);
-                    UNROLL
-                    for (int term = 0; term < TERMS; term++) {
-                        uint2 bits = take_term(value);
-                        a[term][i][half] = bits.x;
-                        a[term][i][half + 2] = bits.y;
-                    }
+                for (int other = 0; other + term < TERMS; other++) {
+                    mma_m16n8k16_bf16(product[n], a[other][0], b[0]);
+                    mma_m16n8k16_bf16(product[n], a[other][1], b[1]);
                 }
             }
-            UNROLL
-            for (int n = 0; n < KEY_BLOCK / 8; n++)
-                UNROLL
-                for (int term = 0; term < TERMS; term++) {
-                    uint4 bits = *(const uint4 *)(lines + term * tile::SIZE +
-                                                  tile::place(8 * n + lane / 4,
-                                                              32 * c + 8 * (lane % 4)));
-                    const unsigned b[2][2] = {{bits.x, bits.y}, {bits.z, bits.w}};
-                    UNROLL
-                    for (int other = 0; other + term < TERMS; other++) {
-                        mma_m16n8k16_bf16(product[n], a[other][0], b[0]);
-                        mma_m16n8k16_bf16(product[n], a[other][1], b[1]);
-                    }
-                }
-        }
     }
 };
 
 /* sum[i][r] of row g + r / 2 * 8 and column 8 i + 2 t + r % 2: D_PAD columns of sixteen rows. */
-template <int D_PAD, int TERMS> struct warp_sums {
-    using tile = key_tile<D_PAD, TERMS>;
+template <int D_PAD, int TERMS, int LINES = KEY_BLOCK> struct warp_sums {
+    using tile = key_tile<D_PAD, TERMS, LINES>;
     float sum[D_PAD / 8][4];
 
     __device__ __forceinline__ void clear()
@@ -142,12 +200,12 @@ template <int D_PAD, int TERMS> struct warp_sums {
     }
 
     /* += weight[n][r] times the lines of the tile, whose numbers are as warp_rows' products are */
-    __device__ __forceinline__ void add(const float (&weight)[KEY_BLOCK / 8][4],
+    __device__ __forceinline__ void add(const float (&weight)[LINES / 8][4],
                                         const uint16_t *lines)
     {
         int lane = (int)threadIdx.x % WARP_SIZE;
         UNROLL
-        for (int step = 0; step < KEY_BLOCK / 16; step++) {
+        for (int step = 0; step < LINES / 16; step++) {
             unsigned a[TERMS][4];
             UNROLL
             for (int i = 0; i < 2; i++) {
@@ -196,6 +254,7 @@ template <int D_PAD, int TERMS> struct warp_sums {
 
 /* A warp's queries on their way through the keys. */
 template <int D_PAD, int TERMS> struct attend {
+    static constexpr int LINES = KEY_BLOCK;
     struct warp_rows<D_PAD, TERMS, (D_PAD * TERMS < 384)> query;
     struct warp_sums<D_PAD, TERMS> out;
     float maximum[2], sum[2];

@@ -2,7 +2,7 @@
 #include "ops/cuda/cuda_attention.cuh"
 
 template <int D_PAD, int TERMS>
-static __global__ void __launch_bounds__(ATTEND_THREADS) attention(const struct attention_job job)
+static __global__ void ATTEND_BOUNDS attention(const struct attention_job job)
 {
     SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK * D_PAD]);
     SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK * D_PAD]);

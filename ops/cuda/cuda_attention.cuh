@@ -52,13 +52,14 @@ find_visible(const int32_t *segments, const int32_t *prefixes, int64_t s)
     return {{segments[prefix], segments[s]}, segments[prefix + 1] - segments[prefix]};
 }
 
-/* Shows the block's queries of segment s their keys, KEY_BLOCK at a time; `row` and row + 8 are
+/* Shows the block's queries of segment s their keys, STATE::LINES at a time; `row` and row + 8 are
  * this thread's. */
 template <int D_PAD, int TERMS, class STATE>
 static __device__ __forceinline__ void
 walk_keys(STATE &state, const struct attention_job &job, int64_t s, int64_t block_row, int64_t row,
           uint16_t *key_terms, uint16_t *value_terms)
 {
+    using tile = key_tile<D_PAD, TERMS, STATE::LINES>;
     struct visible_rows seen = find_visible(job.segments, job.prefixes, s);
     int64_t end = job.segments[s + 1], last = block_row + BLOCK_ROWS, head = blockIdx.y;
     int64_t at = head / (job.H / job.K) * job.D, step = job.K * job.D;
@@ -73,10 +74,10 @@ walk_keys(STATE &state, const struct attention_job &job, int64_t s, int64_t bloc
         int64_t n = row + 8 * half;
         limit[half] = n >= seen.first[1] && n < end ? seen.n + n + 1 - seen.first[1] : 0;
     }
-    for (int64_t first = 0; first < n_keys; first += KEY_BLOCK) {
+    for (int64_t first = 0; first < n_keys; first += STATE::LINES) {
         __syncthreads();
-        key_tile<D_PAD, TERMS>::load(key_terms, keys.k, keys, first, job.D, job.by_four);
-        key_tile<D_PAD, TERMS>::load(value_terms, keys.v, keys, first, job.D, job.by_four);
+        tile::load(key_terms, keys.k, keys, first, job.D, job.by_four);
+        tile::load(value_terms, keys.v, keys, first, job.D, job.by_four);
         __syncthreads();
         int visible[2] = {(int)(limit[0] - first), (int)(limit[1] - first)};
         if (__any_sync(FULL_WARP, visible[0] > 0 || visible[1] > 0))

@@ -21,21 +21,24 @@ static __global__ void __launch_bounds__(ATTEND_THREADS) row_delta(const struct 
         job.delta[row] = sum;
 }
 
+/* LINES of a tile, and which rows are kept in registers, are what ptxas fits without spills. */
+
 /* A warp's queries, shown their keys by walk_keys(). */
 template <int D_PAD, int TERMS> struct query_slopes {
-    struct warp_rows<D_PAD, TERMS, (D_PAD < 128)> q, d_out;
-    struct warp_sums<D_PAD, TERMS> d_q;
+    static constexpr int LINES = D_PAD == 128 ? 16 : 32;
+    struct warp_rows<D_PAD, TERMS, (D_PAD * TERMS < 192), LINES> q, d_out;
+    struct warp_sums<D_PAD, TERMS, LINES> d_q;
     float lse[2], delta[2];
 
     __device__ __forceinline__ void add_keys(const uint16_t *keys, const uint16_t *values,
                                              const int (&visible)[2], float scale)
     {
-        float score[KEY_BLOCK / 8][4], slope[KEY_BLOCK / 8][4];
+        float score[LINES / 8][4], slope[LINES / 8][4];
 
         q.multiply(score, keys);
         d_out.multiply(slope, values);
         UNROLL
-        for (int n = 0; n < KEY_BLOCK / 8; n++)
+        for (int n = 0; n < LINES / 8; n++)
             UNROLL
             for (int r = 0; r < 4; r++) {
                 bool seen = 8 * n + (int)threadIdx.x % 4 * 2 + r % 2 < visible[r / 2];
@@ -47,14 +50,14 @@ template <int D_PAD, int TERMS> struct query_slopes {
 };
 
 template <int D_PAD, int TERMS>
-static __global__ void __launch_bounds__(ATTEND_THREADS)
-    backward_queries(const struct attention_job job)
+static __global__ void ATTEND_BOUNDS backward_queries(const struct attention_job job)
 {
-    SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK * D_PAD]);
-    SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    using slopes = query_slopes<D_PAD, TERMS>;
+    SHARED(uint16_t, key_terms, [TERMS * slopes::LINES * D_PAD]);
+    SHARED(uint16_t, value_terms, [TERMS * slopes::LINES * D_PAD]);
     int64_t block_row = (int64_t)blockIdx.x * BLOCK_ROWS, head = blockIdx.y;
     int64_t row = block_row + threadIdx.x / WARP_SIZE * ATTEND_ROWS + threadIdx.x % WARP_SIZE / 4;
-    struct query_slopes<D_PAD, TERMS> state;
+    slopes state;
     const float *q[2], *d_out[2], factor[2] = {1, 1};
     float *d_q[2];
 
@@ -79,32 +82,37 @@ static __global__ void __launch_bounds__(ATTEND_THREADS)
 
 /* A warp's keys, rows `row` and row + 8, that lie in [first, last) of their segment. */
 template <int D_PAD, int TERMS> struct key_slopes {
-    struct warp_rows<D_PAD, TERMS, (D_PAD < 128)> k, v;
-    struct warp_sums<D_PAD, TERMS> d_k, d_v;
+    static constexpr int LINES = D_PAD > 32 ? 16 : 32;
+    struct warp_rows<D_PAD, TERMS, (D_PAD < 128 && D_PAD * TERMS < 192), LINES> k, v;
+    struct warp_sums<D_PAD, TERMS, LINES> d_k, d_v;
     int64_t row, first, last;
 
-    /* KEY_BLOCK queries of one head from row n on, below `end`; all see the keys when they are
+    /* LINES queries of one head from row n on, below `end`; all see the keys when they are
      * their prefix. */
     __device__ __forceinline__ void add_queries(const struct attention_job &job,
                                                 const uint16_t *queries, const uint16_t *d_outs,
                                                 int64_t n, int64_t end, int64_t head,
                                                 bool is_prefix)
     {
-        float p[KEY_BLOCK / 8][4], slope[KEY_BLOCK / 8][4];
+        float p[LINES / 8][4], slope[LINES / 8][4];
+        const float *lse = job.lse + n * job.H + head, *delta = job.delta + n * job.H + head;
+        int left = end - n < LINES ? (int)(end - n) : LINES, from[2];
 
+        for (int half = 0; half < 2; half++) {
+            int64_t key = row + 8 * half, later = is_prefix || key < n ? 0 : key - n;
+            from[half] = key >= first && key < last && later < left ? (int)later : left;
+        }
         k.multiply(p, queries);
         v.multiply(slope, d_outs);
         UNROLL
-        for (int i = 0; i < KEY_BLOCK / 8; i++)
+        for (int i = 0; i < LINES / 8; i++)
             UNROLL
             for (int r = 0; r < 4; r++) {
-                int64_t query = n + 8 * i + (int)threadIdx.x % 4 * 2 + r % 2;
-                int64_t key = row + r / 2 * 8, place = query * job.H + head;
-                bool seen = query < end && key >= first && key < last &&
-                            (is_prefix || key <= query);
-                p[i][r] = seen ? exp_f32(p[i][r] * job.scale - job.lse[place]) : 0.0f;
-                slope[i][r] =
-                    seen ? p[i][r] * (slope[i][r] - job.delta[place]) * job.scale : 0.0f;
+                int query = 8 * i + (int)threadIdx.x % 4 * 2 + r % 2;
+                bool seen = query >= from[r / 2] && query < left;
+                int64_t at = query * job.H;
+                p[i][r] = seen ? exp_f32(p[i][r] * job.scale - lse[at]) : 0.0f;
+                slope[i][r] = seen ? p[i][r] * (slope[i][r] - delta[at]) * job.scale : 0.0f;
             }
         d_v.add(p, d_outs);
         d_k.add(slope, queries);
@@ -117,29 +125,31 @@ static __device__ __forceinline__ void
 walk_queries(struct key_slopes<D_PAD, TERMS> &state, const struct attention_job &job, int64_t s,
              int64_t start, bool is_prefix, uint16_t *query_terms, uint16_t *d_out_terms)
 {
+    constexpr int LINES = key_slopes<D_PAD, TERMS>::LINES;
+    using tile = key_tile<D_PAD, TERMS, LINES>;
     int64_t group = job.H / job.K, end = job.segments[s + 1], step = job.H * job.D;
-    int64_t blocks = (end - start + KEY_BLOCK - 1) / KEY_BLOCK;
+    int64_t blocks = (end - start + LINES - 1) / LINES;
 
     for (int64_t i = 0; i < blocks * group; i++) {
-        int64_t n = start + i / group * KEY_BLOCK, head = blockIdx.y * group + i % group;
+        int64_t n = start + i / group * LINES, head = blockIdx.y * group + i % group;
         const float *q = job.q + n * step + head * job.D, *g = job.d_out + n * step + head * job.D;
         struct key_runs rows = {{q, q}, {g, g}, {end - n, 0}, step};
         __syncthreads();
-        key_tile<D_PAD, TERMS>::load(query_terms, rows.k, rows, 0, job.D, job.by_four);
-        key_tile<D_PAD, TERMS>::load(d_out_terms, rows.v, rows, 0, job.D, job.by_four);
+        tile::load(query_terms, rows.k, rows, 0, job.D, job.by_four);
+        tile::load(d_out_terms, rows.v, rows, 0, job.D, job.by_four);
         __syncthreads();
         state.add_queries(job, query_terms, d_out_terms, n, end, head, is_prefix);
     }
 }
 
 template <int D_PAD, int TERMS>
-static __global__ void __launch_bounds__(ATTEND_THREADS)
-    backward_keys(const struct attention_job job)
+static __global__ void ATTEND_BOUNDS backward_keys(const struct attention_job job)
 {
-    SHARED(uint16_t, query_terms, [TERMS * KEY_BLOCK * D_PAD]);
-    SHARED(uint16_t, d_out_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    using slopes = key_slopes<D_PAD, TERMS>;
+    SHARED(uint16_t, query_terms, [TERMS * slopes::LINES * D_PAD]);
+    SHARED(uint16_t, d_out_terms, [TERMS * slopes::LINES * D_PAD]);
     int64_t block_row = (int64_t)blockIdx.x * BLOCK_ROWS, block_end = block_row + BLOCK_ROWS;
-    struct key_slopes<D_PAD, TERMS> state;
+    slopes state;
     const float *k[2], *v[2], factor[2] = {1, 1};
     float *d_k[2], *d_v[2];
 

@@ -48,7 +48,7 @@ static __device__ __forceinline__ int rows_together(const struct decode_job &job
 }
 
 template <int D_PAD, int TERMS>
-static __global__ void __launch_bounds__(ATTEND_THREADS) decode(const struct decode_job job)
+static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
 {
     SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK * D_PAD]);
     SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK * D_PAD]);

@@ -235,7 +235,7 @@ static __device__ __forceinline__ void multiply_tile(struct sums<TILING> &sums, 
 }
 
 template <class TILING, typename TA, bool A_K_INSIDE, typename TB, bool B_K_INSIDE>
-static __global__ void __launch_bounds__(TILING::THREADS) multiply(const struct product p)
+static __global__ void __launch_bounds__(TILING::THREADS, 1) multiply(const struct product p)
 {
     using A = staged_tile<TA, A_K_INSIDE, TILING::A_ROWS, TILING::A_TERMS, TILING::THREADS>;
     using B = staged_tile<TB, B_K_INSIDE, TILING::B_ROWS, TILING::B_TERMS, TILING::THREADS>;

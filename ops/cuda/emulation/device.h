@@ -159,6 +159,7 @@ template <typename T> T shuffle(unsigned mask, T value, int from, bool inside, c
     emulation::launch(#kernel, kernel, grid, block, stream, __VA_ARGS__)
 
 #define UNROLL
+#define NO_UNROLL
 
 /* SHARED(float, tile, [32][33]): poisoned for every block. */
 #define SHARED(type, name, dimensions)                                                             \

@@ -15,6 +15,7 @@
     } while (0)
 
 #define UNROLL _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")   /* where registers are worth more than branches */
 
 #define SHARED(type, name, dimensions) __shared__ __align__(16) type name dimensions
 
