@@ -83,25 +83,39 @@ static int sweep(struct ranks *ranks, struct post *post)
     return n_done;
 }
 
-/* The lowest rank that something is to come from; else the one that does not take anything. */
+/* Those from whom something is to come, or who do not take anything, in their order. */
+static void list_missing(const struct ranks *ranks, const struct post *post, int is_receive,
+                         struct text *out)
+{
+    for (int r = 0; r < ranks->place.count; r++) {
+        char name[sizeof(ranks->name)];
+        size_t i = 0;
+        while (i < post->n && (post->list[i].peer != r || post->list[i].is_receive != is_receive))
+            i++;
+        if (i == post->n)
+            continue;
+        ranks_print_name(ranks, r, name, sizeof(name));
+        text_print(out, "%s%s", out->length ? " and " : "", name);
+    }
+}
+
 static int name_missing(struct ranks *ranks, const struct post *post, const char *what,
                         int64_t timeout_ms)
 {
-    char name[sizeof(ranks->name)];
-    const struct pending *first = &post->list[0];
+    struct text names = {0};
+    int is_receive = 1;
 
-    for (size_t i = 1; i < post->n; i++) {
-        const struct pending *p = &post->list[i];
-        if (p->is_receive > first->is_receive ||
-            (p->is_receive == first->is_receive && p->peer < first->peer))
-            first = p;
+    list_missing(ranks, post, 1, &names);
+    if (!names.length) {
+        is_receive = 0;
+        list_missing(ranks, post, 0, &names);
     }
-    ranks_print_name(ranks, first->peer, name, sizeof(name));
-    return ranks_break(ranks, status_fail(STATUS_TIMEOUT, "%s has %s nothing for %lld ms (%s), and "
-                                          "%s waits no longer: it is stuck, gone, or needs a larger "
-                                          "run.rank_timeout_ms", name,
-                                          first->is_receive ? "sent" : "taken",
-                                          (long long)timeout_ms, what, ranks->name));
+    int status = status_fail(STATUS_TIMEOUT, "%s: nothing %s for %lld ms (%s), %s waits no longer; "
+                             "a rank that is only slow needs a larger run.rank_timeout_ms",
+                             names.data, is_receive ? "came" : "was taken", (long long)timeout_ms,
+                             what, ranks->name);
+    text_release(&names);
+    return ranks_break(ranks, status);
 }
 
 int post_wait(struct ranks *ranks, struct post *post, const char *what, int64_t timeout_ms)

@@ -156,7 +156,7 @@ void ranks_close(struct ranks **out, int status)
     else if (ranks->lane)
         ranks->lane->close(ranks);
     if (is_lost) {
-        log_error("%s: %s", ranks->name, status_reason());
+        log_error("%s", status_reason());
         ranks->mail->abort(status < 0 ? status_exit_code(status) : 1);
     }
     if (ranks->place.count)
@@ -193,8 +193,9 @@ const char *ranks_name(const struct ranks *ranks)
 
 void ranks_set_timeout(struct ranks *ranks, int64_t timeout_ms)
 {
+    /* Rank 0 comes first: it can write down who is missing. */
     if (ranks)
-        ranks->timeout_ms = timeout_ms;
+        ranks->timeout_ms = ranks->place.rank ? 2 * timeout_ms : timeout_ms;
 }
 
 const char *ranks_describe(const struct ranks *ranks)

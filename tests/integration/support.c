@@ -153,12 +153,22 @@ static void become_hone(const struct place *place, const char *output, char **ar
 
 void start_hone(struct program *program, const struct place *place, const char *const *arguments)
 {
-    static unsigned number;
-    char *list[64] = {(char *)(uintptr_t)build_path("hone")};
+    start_behind(program, place, (const char *const[]){NULL}, arguments);
+}
 
+void start_behind(struct program *program, const struct place *place, const char *const *starter,
+                  const char *const *arguments)
+{
+    static unsigned number;
+    char *list[64] = {NULL};
+    size_t n = 0;
+
+    for (size_t i = 0; starter[i]; i++)
+        list[n++] = (char *)(uintptr_t)starter[i];
+    list[n++] = (char *)(uintptr_t)build_path("hone");
     for (size_t i = 0; arguments[i]; i++) {
-        assert_true(i + 2 < sizeof(list) / sizeof(list[0]));
-        list[i + 1] = (char *)(uintptr_t)arguments[i];
+        assert_true(n + 1 < sizeof(list) / sizeof(list[0]));
+        list[n++] = (char *)(uintptr_t)arguments[i];
     }
     program->place = place;
     snprintf(program->output, sizeof(program->output), "%s/output-%u.txt", place->directory,

@@ -58,6 +58,9 @@ struct program {
     char output[512];
 };
 void start_hone(struct program *program, const struct place *place, const char *const *arguments);
+/* The same behind another program that starts it: {"/usr/bin/mpirun", "-n", "2", NULL}. */
+void start_behind(struct program *program, const struct place *place, const char *const *starter,
+                  const char *const *arguments);
 #define START(program, place, ...)                                                                 \
     start_hone((program), (place), (const char *const[]){__VA_ARGS__, NULL})
 /* Its exit code, or 128 + the signal that ended it. */
