@@ -99,7 +99,6 @@ struct grpo_parts {
     struct rollout *rollout;
     struct model *sampler, *policy;
     struct learner *learner;
-    struct text image;
     struct bench_samples steps, generate, learn, publish;   /* seconds */
 };
 
@@ -126,6 +125,7 @@ static int run_grpo_step(struct model_bench *bench, struct grpo_parts *parts, in
 {
     struct sample_group groups[8];
     struct learner_stats stats;
+    struct file_map image;
     double start = bench_now(), before = start, now;
     int status;
 
@@ -146,9 +146,10 @@ static int run_grpo_step(struct model_bench *bench, struct grpo_parts *parts, in
     TRY(learner_step(parts->learner, &batch, &stats));
     bench_add(&parts->learn, (now = bench_now()) - before);
     before = now;
-    text_clear(&parts->image);
-    TRY(model_write_weights(parts->policy, &parts->image));
-    TRY(model_read_weights(parts->sampler, parts->image.data, parts->image.length, "the step"));
+    TRY(model_map_weights(parts->policy, &image));
+    int read = model_read_map(parts->sampler, &image, "the step");
+    file_map_close(&image);
+    TRY(read);
     TRY(rollout_set_version(parts->rollout, (uint32_t)step + 2));
     bench_add(&parts->publish, (now = bench_now()) - before);
     bench_add(&parts->steps, now - start);
@@ -188,13 +189,11 @@ int bench_grpo(struct model_bench *bench)
                            &optimizer_defaults, 1000));
     TRY_OUT(rollout_create(&parts.rollout, parts.sampler, bench->tokenizer, 1, &limits));
     TRY_OUT(rollout_set_stops(parts.rollout, NULL, 0));
-    parts.image.maximum = (size_t)8 << 30;
     status = run_grpo_steps(bench, &parts);
 out:
     rollout_destroy(&parts.rollout);
     learner_destroy(&parts.learner);
     model_destroy(&parts.sampler);
     model_destroy(&parts.policy);
-    text_release(&parts.image);
     return status;
 }

@@ -57,16 +57,6 @@ static int read_files(struct model *model, struct weight_files *files)
     return load_parameters(model, files);
 }
 
-int model_read_weights(struct model *model, const void *bytes, size_t n, const char *where)
-{
-    struct weight_files *files = NULL;
-
-    TRY(weight_files_open_memory(&files, bytes, n, where));
-    int status = read_files(model, files);
-    weight_files_close(&files);
-    return status;
-}
-
 int model_read_map(struct model *model, const struct file_map *image, const char *where)
 {
     struct weight_files *files = NULL;
@@ -110,38 +100,18 @@ out:
     return status;
 }
 
-/* Closes the files. */
-static int load_image(struct model **out, struct ops *ops, const char *config_json, size_t n_config,
-                      struct weight_files **files, const struct model_options *options)
-{
-    struct model_shape shape;
-    int status = model_shape_parse(&shape, config_json, n_config, "config.json");
-
-    if (status == STATUS_OK)
-        status = load_files(out, ops, &shape, *files, options);
-    weight_files_close(files);
-    return status;
-}
-
-int model_load_memory(struct model **out, struct ops *ops, const char *config_json,
-                      size_t n_config, const void *safetensors, size_t n_safetensors,
-                      const struct model_options *options)
-{
-    struct weight_files *files = NULL;
-
-    *out = NULL;
-    TRY(weight_files_open_memory(&files, safetensors, n_safetensors, "model.safetensors"));
-    return load_image(out, ops, config_json, n_config, &files, options);
-}
-
 int model_load_map(struct model **out, struct ops *ops, const char *config_json, size_t n_config,
                    const struct file_map *image, const struct model_options *options)
 {
     struct weight_files *files = NULL;
+    struct model_shape shape;
 
     *out = NULL;
+    TRY(model_shape_parse(&shape, config_json, n_config, "config.json"));
     TRY(weight_files_open_map(&files, image, "model.safetensors"));
-    return load_image(out, ops, config_json, n_config, &files, options);
+    int status = load_files(out, ops, &shape, files, options);
+    weight_files_close(&files);
+    return status;
 }
 
 int folder_read_config(const char *directory, struct model_shape *shape, struct text *config)

@@ -102,8 +102,6 @@ int64_t floats_find_bad(const float *values, int64_t n);
 /* shards.c: the weights of a model in one file or several, looked up by name. */
 struct weight_files;
 int weight_files_open(struct weight_files **out, const char *directory);
-int weight_files_open_memory(struct weight_files **out, const void *bytes, size_t n,
-                             const char *where);
 int weight_files_open_map(struct weight_files **out, const struct file_map *map,
                           const char *where);   /* stays the caller's */
 void weight_files_close(struct weight_files **files);

@@ -71,13 +71,10 @@ struct model;   /* weights on one device, their names, and gradients when traina
 /* Random weights as transformers initialises them (normal 0.02, norms 1, biases 0). */
 int model_create(struct model **out, struct ops *ops, const struct model_shape *shape,
                  const struct model_options *options, uint64_t seed);
-/* From a folder, or from config.json and safetensors that lie in memory or in a mapped file: from
- * there to the device in small pieces. */
+/* From a folder, or from config.json in memory and a mapped safetensors file: from there to the
+ * device in small pieces. */
 int model_load(struct model **out, struct ops *ops, const char *directory,
                const struct model_options *options);
-int model_load_memory(struct model **out, struct ops *ops, const char *config_json,
-                      size_t n_config, const void *safetensors, size_t n_safetensors,
-                      const struct model_options *options);
 int model_load_map(struct model **out, struct ops *ops, const char *config_json, size_t n_config,
                    const struct file_map *image, const struct model_options *options);
 void model_destroy(struct model **model);
@@ -117,11 +114,9 @@ void model_weights_changed(struct model *model);
 
 /* All weights as one safetensors image, as products see them (with adapters, BF16 when the model
  * rounds, else F32), and back into a model of the same shape. Reading checks everything before it
- * changes anything, NaN and Inf included. An image in a file passes through memory in pieces. */
-int model_write_weights(const struct model *model, struct text *out);
+ * changes anything, NaN and Inf included. An image passes through memory in pieces. */
 int model_save_weights(const struct model *model, const char *path);
 int model_map_weights(const struct model *model, struct file_map *image);   /* without a name */
-int model_read_weights(struct model *model, const void *bytes, size_t n, const char *where);
 int model_read_map(struct model *model, const struct file_map *image, const char *where);
 
 /* to = alpha * from + (1 - alpha) * to; the models have one shape. */

@@ -1,6 +1,6 @@
 /*
- * Weights out: to a message, to a folder, and from folder to folder in another dtype. They pass
- * through the host a piece at a time; a folder's file appears whole or not at all.
+ * Weights out: to a file without a name, to a folder, and from folder to folder in another dtype.
+ * They pass through the host a piece at a time; a folder's file appears whole or not at all.
  */
 #include <string.h>
 
@@ -28,22 +28,6 @@ static int read_rows(const struct source *source, struct staging *staging,
     return values_read(staging, source->model, parameter, first, n);
 }
 
-/* Where the bytes go: one of the two. */
-struct sink {
-    struct text *text;
-    struct file_sink *file;
-};
-
-static int put(const struct sink *sink, const void *bytes, size_t n)
-{
-    if (sink->file)
-        return file_sink_put(sink->file, bytes, n);
-    text_append(sink->text, bytes, n);
-    return sink->text->failed
-               ? status_fail(STATUS_NOMEM, "the weights do not fit into the text's maximum")
-               : STATUS_OK;
-}
-
 /* A policy that has diverged reaches neither workers nor files. */
 static int refuse_bad(const struct parameter *parameter, const float *values, int64_t first_row,
                       int64_t count)
@@ -58,7 +42,7 @@ static int refuse_bad(const struct parameter *parameter, const float *values, in
                        (long long)(first_row * parameter_width(parameter) + bad));
 }
 
-static int write_values(const struct source *source, enum dtype dtype, const struct sink *sink)
+static int write_values(const struct source *source, enum dtype dtype, struct file_sink *file)
 {
     struct staging staging;
     int status = staging_open(&staging, source->model);
@@ -74,9 +58,9 @@ static int write_values(const struct source *source, enum dtype dtype, const str
             TRY_OUT(refuse_bad(parameter, staging.host, first, count));
             if (dtype == DTYPE_BF16) {
                 floats_to_bf16(halves, staging.host, count);
-                TRY_OUT(put(sink, halves, (size_t)count * sizeof(*halves)));
+                TRY_OUT(file_sink_put(file, halves, (size_t)count * sizeof(*halves)));
             } else {
-                TRY_OUT(put(sink, staging.host, (size_t)count * sizeof(float)));
+                TRY_OUT(file_sink_put(file, staging.host, (size_t)count * sizeof(float)));
             }
         }
     }
@@ -106,28 +90,17 @@ static enum dtype seen_dtype(const struct model *model)
     return model->options.bf16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
-int model_write_weights(const struct model *model, struct text *out)
-{
-    const struct source source = {.model = model};
-    const struct sink sink = {.text = out};
-    enum dtype dtype = seen_dtype(model);
-
-    TRY(print_header(model, dtype, out));
-    return write_values(&source, dtype, &sink);
-}
-
 /* ---- A file. */
 
 static int write_content(const struct source *source, enum dtype dtype, struct file_sink *file)
 {
-    const struct sink sink = {.file = file};
     struct text header = {0};
     int status = print_header(source->model, dtype, &header);
 
     if (status == STATUS_OK)
-        status = put(&sink, header.data, header.length);
+        status = file_sink_put(file, header.data, header.length);
     if (status == STATUS_OK)
-        status = write_values(source, dtype, &sink);
+        status = write_values(source, dtype, file);
     text_release(&header);
     return status;
 }

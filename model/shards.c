@@ -196,26 +196,19 @@ out:
     return status;
 }
 
-int weight_files_open_memory(struct weight_files **out, const void *bytes, size_t n,
-                             const char *where)
+int weight_files_open_map(struct weight_files **out, const struct file_map *map, const char *where)
 {
     struct weight_files *files = mem_alloc(1, sizeof(*files));
 
     files->n = 1;
     files->shards = mem_alloc(1, sizeof(*files->shards));
-    int status = safetensors_open(&files->shards[0].file, bytes, n, where);
+    files->shards[0].map = *map;
+    files->is_borrowed = 1;
+    int status = safetensors_open(&files->shards[0].file, map->bytes, map->n, where);
     if (status < 0)
         weight_files_close(&files);
     *out = files;
     return status;
-}
-
-int weight_files_open_map(struct weight_files **out, const struct file_map *map, const char *where)
-{
-    TRY(weight_files_open_memory(out, map->bytes, map->n, where));
-    (*out)->shards[0].map = *map;
-    (*out)->is_borrowed = 1;
-    return STATUS_OK;
 }
 
 static void forget(struct weight_files *files)

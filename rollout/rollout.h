@@ -53,7 +53,7 @@ int rollout_step(struct rollout *rollout);
 /* A finished group into the arena: 1, or 0 when none is ready. After a failure (the arena is full)
  * group->lease says whose group was lost. */
 int rollout_take(struct rollout *rollout, struct arena *arena, struct wire_group *group);
-/* The policy changed (model_read_weights() on the same model); only allowed when idle. */
+/* The policy changed (model_read_map() on the same model); only allowed when idle. */
 int rollout_set_version(struct rollout *rollout, uint32_t weight_version);
 
 /* The process: tasks in, groups out, new weights between groups, until WIRE_STOP or the hub is

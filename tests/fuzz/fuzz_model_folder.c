@@ -71,16 +71,16 @@ static void write_files(const uint8_t *data, size_t n)
 
 static void check_copy(struct ops *ops, const struct model *model)
 {
-    struct text before = {0}, after = {0};
+    struct file_map before, after;
     struct model *again;
 
     if (model_convert(folder, copy, DTYPE_F32) < 0 || model_load(&again, ops, copy, 0) < 0)
         abort();
-    if (model_write_weights(model, &before) < 0 || model_write_weights(again, &after) < 0 ||
-        before.length != after.length || memcmp(before.data, after.data, after.length) != 0)
+    if (model_map_weights(model, &before) < 0 || model_map_weights(again, &after) < 0 ||
+        before.n != after.n || memcmp(before.bytes, after.bytes, after.n) != 0)
         abort();
-    text_release(&before);
-    text_release(&after);
+    file_map_close(&before);
+    file_map_close(&after);
     model_destroy(&again);
 }
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/files.h"
 #include "common/status.h"
 #include "model/internal.h"
 
@@ -34,7 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     static struct ops *ops;
     struct safetensors *file;
     struct model *model;
-    struct text back = {0};
+    struct file_map image, back;
+    struct file_sink sink;
     size_t total = 0;
 
     if (!ops && ops_create(&ops, "reference", 1) < 0)
@@ -46,13 +48,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     }
     if (total == SIZE_MAX)   /* never; it makes the bytes count */
         abort();
-    if (model_load_memory(&model, ops, config, sizeof(config) - 1, data, n, &model_frozen) < 0)
+    if (file_sink_open_nameless(&sink) < 0 ||
+        file_sink_map(&sink, file_sink_put(&sink, data, n), &image) < 0)
+        abort();
+    int status = model_load_map(&model, ops, config, sizeof(config) - 1, &image, &model_frozen);
+    file_map_close(&image);
+    if (status < 0)
         return 0;
     /* What loads is written, and reads back. */
-    if (model_write_weights(model, &back) < 0 ||
-        model_read_weights(model, back.data, back.length, "back") < 0)
+    if (model_map_weights(model, &back) < 0 || model_read_map(model, &back, "back") < 0)
         abort();
-    text_release(&back);
+    file_map_close(&back);
     model_destroy(&model);
     return 0;
 }

@@ -43,15 +43,15 @@ static struct model_shape random_shape(struct random_stream *stream)
 static struct model *published(const struct model *model, struct ops *ops,
                                const struct model_shape *shape)
 {
-    struct text config = {0}, image = {0};
+    struct file_map image;
+    struct text config = {0};
     struct model *frozen = NULL;
 
     model_shape_print(shape, 0, 0, &config);
-    REQUIRE_OK(model_write_weights(model, &image));
-    REQUIRE_OK(model_load_memory(&frozen, ops, config.data, config.length, image.data, image.length,
-                                 &model_frozen));
+    REQUIRE_OK(model_map_weights(model, &image));
+    REQUIRE_OK(model_load_map(&frozen, ops, config.data, config.length, &image, &model_frozen));
     text_release(&config);
-    text_release(&image);
+    file_map_close(&image);
     return frozen;
 }
 

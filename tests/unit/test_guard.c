@@ -172,7 +172,7 @@ static void a_skipped_update_leaves_weights_moments_and_counter_alone(void **sta
 {
     const struct guard_config config = {0.5, GUARD_SKIP, 64};
     const struct sequence strange = {NULL, words + 6, 0, 3};
-    struct text before = {0}, after = {0};
+    struct file_map before, after;
     struct learner_stats stats;
     struct model *policy;
     struct learner *learner = make_learner(&policy, 1e-3);
@@ -181,16 +181,16 @@ static void a_skipped_update_leaves_weights_moments_and_counter_alone(void **sta
     assert_int_equal(learner_set_guard(learner, &config), STATUS_OK);
     for (int i = 0; i < 12; i++)
         assert_int_equal(learner_train(learner, &sequence, 1, &stats), STATUS_OK);
-    assert_int_equal(model_write_weights(policy, &before), 0);
+    assert_int_equal(model_map_weights(policy, &before), 0);
     int64_t updates = learner_updates(learner);
     assert_int_equal(learner_train(learner, &strange, 1, &stats), STATUS_OK);
     assert_int_equal(stats.n_skipped, 1);
     assert_true(isfinite(stats.loss));
-    assert_int_equal(model_write_weights(policy, &after), 0);
-    assert_memory_equal(before.data, after.data, before.length);
+    assert_int_equal(model_map_weights(policy, &after), 0);
+    assert_memory_equal(before.bytes, after.bytes, before.n);
     assert_int_equal(learner_updates(learner), updates);
-    text_release(&before);
-    text_release(&after);
+    file_map_close(&before);
+    file_map_close(&after);
     learner_destroy(&learner);
     model_destroy(&policy);
 }

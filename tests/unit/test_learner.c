@@ -82,7 +82,7 @@ static struct optimizer_config optimizer_config(int64_t micro_batch_tokens)
 
 struct outcome_of_steps {
     struct learner_stats stats;
-    struct text weights;      /* safetensors image */
+    struct file_map weights;  /* safetensors image */
     struct sample_group *groups;
     size_t n_groups;
 };
@@ -121,14 +121,14 @@ static struct outcome_of_steps run_case(const json_t *row, int64_t passes, int64
                                   0, (int64_t)number(golden, "max_completion"), 0};
     if (learner_step(learner, &batch, &out.stats) < 0)
         fail_msg("%s", status_reason());
-    assert_int_equal(model_write_weights(policy, &out.weights), 0);
+    assert_int_equal(model_map_weights(policy, &out.weights), 0);
     learner_destroy(&learner);
     model_destroy(&policy);
     model_destroy(&reference);
     return out;
 }
 
-static void check_watched(const struct text *image, const json_t *row)
+static void check_watched(const struct file_map *image, const json_t *row)
 {
     struct model *model;
     struct text config = {0};
@@ -136,8 +136,8 @@ static void check_watched(const struct text *image, const json_t *row)
     json_t *values;
 
     assert_int_equal(file_read(MODEL "/config.json", 1 << 20, &config), 0);
-    assert_int_equal(model_load_memory(&model, ops, config.data, config.length, image->data,
-                                       image->length, &model_trainable), 0);
+    assert_int_equal(model_load_map(&model, ops, config.data, config.length, image,
+                                    &model_trainable), 0);
     json_object_foreach(json_object_get(row, "watched"), name, values) {
         for (size_t i = 0; i < model_n_weights(model); i++) {
             struct tensor weight;
@@ -175,21 +175,21 @@ static void two_updates_of_every_loss_equal_pytorch(void **state)
         assert_float_equal(out.stats.loss, loss, 1e-5 * fmax(1, fabs(loss)));
         assert_float_equal(out.stats.grad_norm, norm, 2e-5 * norm);
         check_watched(&out.weights, row);
-        text_release(&out.weights);
+        file_map_close(&out.weights);
     }
 }
 
-static double largest_difference(const struct text *a, const struct text *b)
+static double largest_difference(const struct file_map *a, const struct file_map *b)
 {
     uint64_t header;
     double largest = 0;
 
-    assert_int_equal(a->length, b->length);
-    memcpy(&header, a->data, sizeof(header));
-    for (size_t at = 8 + header; at + 4 <= a->length; at += 4) {
+    assert_int_equal(a->n, b->n);
+    memcpy(&header, a->bytes, sizeof(header));
+    for (size_t at = 8 + header; at + 4 <= a->n; at += 4) {
         float x, y;
-        memcpy(&x, a->data + at, 4);
-        memcpy(&y, b->data + at, 4);
+        memcpy(&x, a->bytes + at, 4);
+        memcpy(&y, b->bytes + at, 4);
         largest = fmax(largest, fabs((double)x - (double)y));
     }
     return largest;
@@ -209,8 +209,8 @@ static void micro_batches_do_not_change_the_update(void **state)
         assert_float_equal(whole.stats.grad_norm, parts.stats.grad_norm,
                            1e-5 * whole.stats.grad_norm);
         assert_true(largest_difference(&whole.weights, &parts.weights) < 1e-4);
-        text_release(&whole.weights);
-        text_release(&parts.weights);
+        file_map_close(&whole.weights);
+        file_map_close(&parts.weights);
     }
 }
 
@@ -220,10 +220,10 @@ static void the_same_step_gives_the_same_bytes(void **state)
     struct outcome_of_steps a = run_case(row, 2, 30, 1), b = run_case(row, 2, 30, 1);
 
     (void)state;
-    assert_int_equal(a.weights.length, b.weights.length);
-    assert_memory_equal(a.weights.data, b.weights.data, a.weights.length);
-    text_release(&a.weights);
-    text_release(&b.weights);
+    assert_int_equal(a.weights.n, b.weights.n);
+    assert_memory_equal(a.weights.bytes, b.weights.bytes, a.weights.n);
+    file_map_close(&a.weights);
+    file_map_close(&b.weights);
 }
 
 static void masked_and_zero_advantage_samples_move_nothing(void **state)
@@ -233,7 +233,7 @@ static void masked_and_zero_advantage_samples_move_nothing(void **state)
     struct grpo_config grpo = {.epsilon = 0.2, .epsilon_high = 0.2, .num_iterations = 1,
                                .steps_per_generation = 1};
     struct optimizer_config optimizer = optimizer_config(4096);
-    struct text before = {0}, after = {0};
+    struct file_map before, after;
     size_t n_groups;
     struct sample_group *groups = load_groups(&n_groups);
     struct learner_stats stats;
@@ -245,18 +245,18 @@ static void masked_and_zero_advantage_samples_move_nothing(void **state)
             groups[g].samples[i].reward = 0.25f;
         }
     assert_int_equal(model_load(&policy, ops, MODEL, &model_trainable), 0);
-    assert_int_equal(model_write_weights(policy, &before), 0);
+    assert_int_equal(model_map_weights(policy, &before), 0);
     assert_int_equal(learner_create(&learner, NULL, policy, NULL, &grpo, &optimizer, 1), 0);
     struct learner_batch batch = {groups, n_groups, 1.0f, 1, 0, 10, 0};
     assert_int_equal(learner_step(learner, &batch, &stats), 0);
     assert_int_equal(stats.n_sequences, 8);
     assert_true(stats.grad_norm == 0.0);
-    assert_int_equal(model_write_weights(policy, &after), 0);
-    assert_memory_equal(before.data, after.data, before.length);
+    assert_int_equal(model_map_weights(policy, &after), 0);
+    assert_memory_equal(before.bytes, after.bytes, before.n);
     learner_destroy(&learner);
     model_destroy(&policy);
-    text_release(&before);
-    text_release(&after);
+    file_map_close(&before);
+    file_map_close(&after);
 }
 
 static void saved_state_goes_on_bit_for_bit(void **state)
@@ -266,7 +266,7 @@ static void saved_state_goes_on_bit_for_bit(void **state)
     struct sequence sequences[2] = {{words, words + 3, 3, 6}, {NULL, words, 0, 12}};
     struct grpo_config no_grpo = {.num_iterations = 1, .steps_per_generation = 1};
     struct optimizer_config optimizer = optimizer_config(4096);
-    struct text straight = {0}, resumed = {0};
+    struct file_map straight, resumed;
     struct learner_stats stats;
     struct learner *learner;
     struct model *policy;
@@ -284,7 +284,7 @@ static void saved_state_goes_on_bit_for_bit(void **state)
         }
         assert_int_equal(learner_train(learner, sequences, 2, &stats), 0);
     }
-    assert_int_equal(model_write_weights(policy, &straight), 0);
+    assert_int_equal(model_map_weights(policy, &straight), 0);
     learner_destroy(&learner);
     model_destroy(&policy);
     assert_int_equal(model_load(&policy, ops, directory, &model_trainable), 0);
@@ -293,13 +293,13 @@ static void saved_state_goes_on_bit_for_bit(void **state)
     assert_int_equal(learner_updates(learner), 3);
     for (int step = 3; step < 6; step++)
         assert_int_equal(learner_train(learner, sequences, 2, &stats), 0);
-    assert_int_equal(model_write_weights(policy, &resumed), 0);
-    assert_int_equal(straight.length, resumed.length);
-    assert_memory_equal(straight.data, resumed.data, straight.length);
+    assert_int_equal(model_map_weights(policy, &resumed), 0);
+    assert_int_equal(straight.n, resumed.n);
+    assert_memory_equal(straight.bytes, resumed.bytes, straight.n);
     learner_destroy(&learner);
     model_destroy(&policy);
-    text_release(&straight);
-    text_release(&resumed);
+    file_map_close(&straight);
+    file_map_close(&resumed);
     assert_int_equal(file_join(path, directory, ""), 0);
     file_remove_tree(directory);
 }

@@ -126,21 +126,21 @@ static void a_difference_of_one_bit_fails_and_names_the_token(void **state)
         struct grpo_config grpo = config(GRPO_EXACT_FAIL);
         struct model *policy = make_policy(0);
         struct learner_stats stats;
-        struct text before = {0}, after = {0};
+        struct file_map before, after;
         static struct scene scene;
         char value[32];
         grpo.num_iterations = passes;
         make_scene(&scene, policy);
         snprintf(value, sizeof(value), "computes %.9g", (double)scene.logprobs[1][2][1]);
         disturb(&scene);
-        REQUIRE_OK(model_write_weights(policy, &before));
+        REQUIRE_OK(model_map_weights(policy, &before));
         assert_int_equal(step(policy, NULL, &grpo, &scene, &stats), STATUS_FAILED);
         assert_non_null(strstr(status_reason(), "step 9, task 901, sample 2, token 1"));
         assert_non_null(strstr(status_reason(), value));
-        REQUIRE_OK(model_write_weights(policy, &after));
-        assert_memory_equal(before.data, after.data, before.length);
-        text_release(&before);
-        text_release(&after);
+        REQUIRE_OK(model_map_weights(policy, &after));
+        assert_memory_equal(before.bytes, after.bytes, before.n);
+        file_map_close(&before);
+        file_map_close(&after);
         model_destroy(&policy);
     }
 }
@@ -184,11 +184,11 @@ static void samples_of_other_weights_are_not_compared(void **state)
 }
 
 /* The image of all weights after one step. */
-static struct text weights_after(const struct grpo_config *grpo, int rank, int second_model)
+static struct file_map weights_after(const struct grpo_config *grpo, int rank, int second_model)
 {
     struct model *policy = make_policy(rank), *base = second_model ? make_policy(0) : NULL;
     struct learner_stats stats;
-    struct text image = {0};
+    struct file_map image;
     static struct scene scene;
 
     if (rank)   /* B starts at 0, where policy and base would be one */
@@ -203,18 +203,18 @@ static struct text weights_after(const struct grpo_config *grpo, int rank, int s
     REQUIRE_OK(step(policy, base, grpo, &scene, &stats));
     if (grpo->beta > 0 && rank)
         assert_true(stats.kl > 0.0);
-    REQUIRE_OK(model_write_weights(policy, &image));
+    REQUIRE_OK(model_map_weights(policy, &image));
     model_destroy(&policy);
     model_destroy(&base);
     return image;
 }
 
-static void assert_same_images(struct text a, struct text b)
+static void assert_same_images(struct file_map a, struct file_map b)
 {
-    assert_int_equal(a.length, b.length);
-    assert_memory_equal(a.data, b.data, a.length);
-    text_release(&a);
-    text_release(&b);
+    assert_int_equal(a.n, b.n);
+    assert_memory_equal(a.bytes, b.bytes, a.n);
+    file_map_close(&a);
+    file_map_close(&b);
 }
 
 static void recorded_log_probabilities_replace_the_old_pass(void **state)

@@ -3,18 +3,29 @@
 
 #include "test_model_support.h"
 
-/* A model's two files in memory. */
+/* A model's two files, the second to be damaged. */
 struct image {
     struct text config, weights;
 };
 
+static void map_bytes(const struct text *bytes, struct file_map *map)
+{
+    struct file_sink sink;
+
+    REQUIRE_OK(file_sink_open_nameless(&sink));
+    REQUIRE_OK(file_sink_map(&sink, file_sink_put(&sink, bytes->data, bytes->length), map));
+}
+
 static void make_image(struct image *image, struct ops *ops, enum model_family family)
 {
     struct model *model = make_model(ops, family);
+    struct file_map weights;
 
     memset(image, 0, sizeof(*image));
     model_shape_print(model_shape(model), -1, 1, &image->config);
-    REQUIRE_OK(model_write_weights(model, &image->weights));
+    REQUIRE_OK(model_map_weights(model, &weights));
+    text_append(&image->weights, weights.bytes, weights.n);
+    file_map_close(&weights);
     model_destroy(&model);
 }
 
@@ -26,8 +37,13 @@ static void release_image(struct image *image)
 
 static int load_image(struct model **model, struct ops *ops, const struct image *image)
 {
-    return model_load_memory(model, ops, image->config.data, image->config.length,
-                             image->weights.data, image->weights.length, &model_frozen);
+    struct file_map weights;
+
+    map_bytes(&image->weights, &weights);
+    int status = model_load_map(model, ops, image->config.data, image->config.length, &weights,
+                                &model_frozen);
+    file_map_close(&weights);
+    return status;
 }
 
 static void assert_refused(struct ops *ops, const struct image *image, const char *reason)
@@ -59,15 +75,15 @@ static void saving_and_loading_gives_the_same_bytes(void **state)
     assert_non_null(mkdtemp(directory));
     for (int family = MODEL_LLAMA; family <= MODEL_MISTRAL; family++) {
         struct model *model = make_model(ops, (enum model_family)family), *back = NULL;
-        struct text first = {0}, second = {0};
+        struct file_map first, second;
         REQUIRE_OK(model_save(model, -1, 1, directory));
         REQUIRE_OK(model_load(&back, ops, directory, &model_frozen));
-        REQUIRE_OK(model_write_weights(model, &first));
-        REQUIRE_OK(model_write_weights(back, &second));
-        assert_int_equal(first.length, second.length);
-        assert_memory_equal(first.data, second.data, first.length);
-        text_release(&first);
-        text_release(&second);
+        REQUIRE_OK(model_map_weights(model, &first));
+        REQUIRE_OK(model_map_weights(back, &second));
+        assert_int_equal(first.n, second.n);
+        assert_memory_equal(first.bytes, second.bytes, first.n);
+        file_map_close(&first);
+        file_map_close(&second);
         model_destroy(&model);
         model_destroy(&back);
     }
@@ -80,19 +96,19 @@ static void reading_weights_replaces_those_that_were_there(void **state)
     (void)state;
     struct ops *ops = open_device("cpu");
     struct model_shape shape = small_shape(MODEL_QWEN2);
-    struct image image;
-    struct model *model = NULL;
-    struct text back = {0};
+    struct model *model = NULL, *other = make_model(ops, MODEL_QWEN2);
+    struct file_map image, back;
 
-    make_image(&image, ops, MODEL_QWEN2);
+    REQUIRE_OK(model_map_weights(other, &image));
     REQUIRE_OK(model_create(&model, ops, &shape, &model_frozen, 99));
-    REQUIRE_OK(model_read_weights(model, image.weights.data, image.weights.length, "image"));
-    REQUIRE_OK(model_write_weights(model, &back));
-    assert_int_equal(back.length, image.weights.length);
-    assert_memory_equal(back.data, image.weights.data, back.length);
-    text_release(&back);
+    REQUIRE_OK(model_read_map(model, &image, "image"));
+    REQUIRE_OK(model_map_weights(model, &back));
+    assert_int_equal(back.n, image.n);
+    assert_memory_equal(back.bytes, image.bytes, back.n);
+    file_map_close(&back);
+    file_map_close(&image);
     model_destroy(&model);
-    release_image(&image);
+    model_destroy(&other);
     ops_destroy(&ops);
 }
 
@@ -101,23 +117,24 @@ static void a_refused_image_changes_nothing(void **state)
     (void)state;
     struct ops *ops = open_device("cpu");
     struct model *model = make_model(ops, MODEL_LLAMA);
-    struct text before = {0}, after = {0};
+    struct file_map before, after, damaged;
     struct image image;
     float bad[] = {NAN, INFINITY, -INFINITY};
 
     make_image(&image, ops, MODEL_LLAMA);
-    REQUIRE_OK(model_write_weights(model, &before));
+    REQUIRE_OK(model_map_weights(model, &before));
     for (size_t i = 0; i < 3; i++) {
         memcpy(image.weights.data + image.weights.length - 4, &bad[i], 4);   /* the very last */
-        assert_int_equal(model_read_weights(model, image.weights.data, image.weights.length, "x"),
-                         STATUS_FORMAT);
+        map_bytes(&image.weights, &damaged);
+        assert_int_equal(model_read_map(model, &damaged, "x"), STATUS_FORMAT);
+        file_map_close(&damaged);
         assert_non_null(strstr(status_reason(), "lm_head.weight"));
         assert_non_null(strstr(status_reason(), "NaN or Inf"));
     }
-    REQUIRE_OK(model_write_weights(model, &after));
-    assert_memory_equal(before.data, after.data, before.length);
-    text_release(&before);
-    text_release(&after);
+    REQUIRE_OK(model_map_weights(model, &after));
+    assert_memory_equal(before.bytes, after.bytes, before.n);
+    file_map_close(&before);
+    file_map_close(&after);
     model_destroy(&model);
     release_image(&image);
     ops_destroy(&ops);
@@ -227,18 +244,18 @@ static void fresh_weights_depend_on_the_seed_alone(void **state)
     struct ops *ops = open_device("cpu");
     struct model_shape shape = small_shape(MODEL_QWEN3);
     struct model *model = NULL;
-    struct text images[3] = {{0}};
+    struct file_map images[3];
     uint64_t seeds[3] = {11, 11, 12};
 
     for (int i = 0; i < 3; i++) {
         REQUIRE_OK(model_create(&model, ops, &shape, &model_frozen, seeds[i]));
-        REQUIRE_OK(model_write_weights(model, &images[i]));
+        REQUIRE_OK(model_map_weights(model, &images[i]));
         model_destroy(&model);
     }
-    assert_memory_equal(images[0].data, images[1].data, images[0].length);
-    assert_memory_not_equal(images[0].data, images[2].data, images[0].length);
+    assert_memory_equal(images[0].bytes, images[1].bytes, images[0].n);
+    assert_memory_not_equal(images[0].bytes, images[2].bytes, images[0].n);
     for (int i = 0; i < 3; i++)
-        text_release(&images[i]);
+        file_map_close(&images[i]);
     ops_destroy(&ops);
 }
 

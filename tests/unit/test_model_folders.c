@@ -166,16 +166,16 @@ static void assert_same_weights(const char *a, const char *b)
 {
     struct ops *ops = open_device("reference");
     struct model *first = NULL, *second = NULL;
-    struct text x = {0}, y = {0};
+    struct file_map x, y;
 
     REQUIRE_OK(model_load(&first, ops, a, &model_frozen));
     REQUIRE_OK(model_load(&second, ops, b, &model_frozen));
-    REQUIRE_OK(model_write_weights(first, &x));
-    REQUIRE_OK(model_write_weights(second, &y));
-    assert_int_equal(x.length, y.length);
-    assert_memory_equal(x.data, y.data, x.length);
-    text_release(&x);
-    text_release(&y);
+    REQUIRE_OK(model_map_weights(first, &x));
+    REQUIRE_OK(model_map_weights(second, &y));
+    assert_int_equal(x.n, y.n);
+    assert_memory_equal(x.bytes, y.bytes, x.n);
+    file_map_close(&x);
+    file_map_close(&y);
     model_destroy(&first);
     model_destroy(&second);
     ops_destroy(&ops);

@@ -149,23 +149,24 @@ static void a_published_model_has_the_bits_of_the_trained_one(void **state)
     (void)state;
     for (size_t i = 0; i < 16; i++) {
         struct model_options options = {.trainable = 1, .bf16 = i / 4 % 2};
-        struct text image = {0}, config = {0};
+        struct text config = {0};
+        struct file_map image;
         struct model *rollout = NULL;
         struct golden golden;
         if (i >= 8)
             options.lora = (struct model_lora){4, 6.0, bits_of(targets[i % 4]), 1};
         open_precision(&golden, "cpu", i % 4, &options);
         model_weights_changed(golden.model);
-        REQUIRE_OK(model_write_weights(golden.model, &image));
+        REQUIRE_OK(model_map_weights(golden.model, &image));
         model_shape_print(model_shape(golden.model), -1, 1, &config);
-        REQUIRE_OK(model_load_memory(&rollout, golden.ops, config.data, config.length, image.data,
-                                     image.length, &model_frozen));
+        REQUIRE_OK(model_load_map(&rollout, golden.ops, config.data, config.length, &image,
+                                  &model_frozen));
         assert_same_model(golden.model, rollout, &golden.batch);
-        REQUIRE_OK(model_read_weights(rollout, image.data, image.length, "again"));
+        REQUIRE_OK(model_read_map(rollout, &image, "again"));
         assert_same_model(golden.model, rollout, &golden.batch);
         assert_true(!options.bf16 ||
-                    image.length < 2 * (size_t)model_shape_parameters(model_shape(rollout)) + 9000);
-        text_release(&image);
+                    image.n < 2 * (size_t)model_shape_parameters(model_shape(rollout)) + 9000);
+        file_map_close(&image);
         text_release(&config);
         model_destroy(&rollout);
         close_golden(&golden);
@@ -194,23 +195,24 @@ static void a_frozen_model_rounds_as_the_trained_one_does(void **state)
 static void float32_weights_are_not_read_into_a_bf16_model(void **state)
 {
     const struct model_options half = {.trainable = 1, .bf16 = 1};
-    struct text narrow = {0}, wide = {0}, config = {0};
+    struct file_map narrow, wide;
+    struct text config = {0};
     struct model *rollout = NULL;
     struct golden golden;
 
     (void)state;
     open_precision(&golden, "cpu", 1, &half);
-    REQUIRE_OK(model_write_weights(golden.model, &narrow));
+    REQUIRE_OK(model_map_weights(golden.model, &narrow));
     model_shape_print(model_shape(golden.model), -1, 1, &config);
     close_golden(&golden);
     open_precision(&golden, "cpu", 1, &model_trainable);
-    REQUIRE_OK(model_write_weights(golden.model, &wide));
-    REQUIRE_OK(model_load_memory(&rollout, golden.ops, config.data, config.length, narrow.data,
-                                 narrow.length, &model_frozen));
-    assert_int_equal(model_read_weights(rollout, wide.data, wide.length, "wide"), STATUS_FORMAT);
+    REQUIRE_OK(model_map_weights(golden.model, &wide));
+    REQUIRE_OK(model_load_map(&rollout, golden.ops, config.data, config.length, &narrow,
+                              &model_frozen));
+    assert_int_equal(model_read_map(rollout, &wide, "wide"), STATUS_FORMAT);
     assert_non_null(strstr(status_reason(), "is not BF16"));
-    text_release(&narrow);
-    text_release(&wide);
+    file_map_close(&narrow);
+    file_map_close(&wide);
     text_release(&config);
     model_destroy(&rollout);
     close_golden(&golden);

@@ -54,7 +54,8 @@ static inline struct model_shape tiny_shape(void)
 static inline int create_tiny_model(struct model **out, struct ops *ops, uint64_t seed)
 {
     struct model_shape shape = tiny_shape();
-    struct text config = {0}, image = {0};
+    struct file_map image = {0};
+    struct text config = {0};
     struct model *wide = NULL;
     int status;
 
@@ -67,14 +68,13 @@ static inline int create_tiny_model(struct model **out, struct ops *ops, uint64_
             ops_scale(ops, &weight, 8);
     }
     model_weights_changed(wide);
-    TRY_OUT(model_write_weights(wide, &image));
+    TRY_OUT(model_map_weights(wide, &image));
     model_shape_print(&shape, -1, 0, &config);
-    status = model_load_memory(out, ops, config.data, config.length, image.data, image.length,
-                               &model_frozen);
+    status = model_load_map(out, ops, config.data, config.length, &image, &model_frozen);
 out:
     model_destroy(&wide);
     text_release(&config);
-    text_release(&image);
+    file_map_close(&image);
     return status;
 }
 

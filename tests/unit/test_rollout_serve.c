@@ -58,12 +58,15 @@ static int join(struct fixture *f)
 static int write_policy(struct fixture *f, uint64_t seed, struct text *weights)
 {
     struct model *model = NULL;
+    struct file_map image;
 
     TRY(create_tiny_model(&model, f->ops, seed));
     text_clear(weights);
     text_clear(&f->config);
     model_shape_print(model_shape(model), -1, TINY_EOS, &f->config);
-    int status = model_write_weights(model, weights);
+    int status = model_map_weights(model, &image);
+    text_append(weights, image.bytes, image.n);
+    file_map_close(&image);
     model_destroy(&model);
     return status;
 }
