@@ -6,6 +6,7 @@
 
 #include "common/files.h"
 #include "common/status.h"
+#include "common/watchdog.h"
 
 #define NAME_BYTES 256
 
@@ -147,6 +148,7 @@ int optimizer_update(struct optimizer *optimizer, double grad_norm, double *lear
     };
     for (size_t i = 0; i < model_n_trained(model); i++) {
         struct tensor weight, gradient;
+        pulse("updates the weights");
         model_trained(model, i, &weight, &gradient);
         ops_adamw(ops, &weight, &optimizer->m[i], &optimizer->v[i], &gradient, &step);
     }
