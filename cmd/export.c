@@ -9,6 +9,8 @@
 static const struct option_row options[] = {
     {"run", "DIR", "the run directory (default: run)"},
     {"stage", "NAME", "whose dataset, model or adapters"},
+    {"checkpoint", "N", "of step N, instead of the newest"},
+    {"best", NULL, "the checkpoint that run.metric_for_best_model has kept"},
     {"from", "DIR", "a model folder instead of a stage's model"},
     {"out", "PATH", "file (dataset) or directory to make; must not exist"},
     {"format", "chat|prompt", "of a dataset: {\"messages\"} or {\"prompt\", \"completion\"} lines "
@@ -17,8 +19,19 @@ static const struct option_row options[] = {
     {0},
 };
 
+static int choose_checkpoint(const struct arguments *arguments, int64_t *which)
+{
+    long long step;
+
+    TRY(argument_int(arguments, "checkpoint", CHECKPOINT_NEWEST, 0, INT64_MAX, &step));
+    *which = argument_get(arguments, "best") ? CHECKPOINT_BEST : step;
+    if (*which == CHECKPOINT_BEST && step != CHECKPOINT_NEWEST)
+        return status_fail(STATUS_CONFIG, "--best and --checkpoint are both given; one is wanted");
+    return STATUS_OK;
+}
+
 static int export_model(const struct arguments *arguments, const char *directory,
-                        const char *stage, const char *out)
+                        const char *stage, int64_t which, const char *out)
 {
     const char *from = argument_get(arguments, "from"), *dtype = argument_get(arguments, "dtype");
 
@@ -26,9 +39,11 @@ static int export_model(const struct arguments *arguments, const char *directory
         return status_fail(STATUS_CONFIG, "--format is for datasets");
     if (from && stage)
         return status_fail(STATUS_CONFIG, "--from and --stage are both given; one is wanted");
+    if (from && which != CHECKPOINT_NEWEST)
+        return status_fail(STATUS_CONFIG, "--best and --checkpoint are for stages, not for --from");
     if (from)
         return pipeline_export_folder(from, dtype, out);
-    return pipeline_export_model(directory, stage, dtype, out);
+    return pipeline_export_model(directory, stage, which, dtype, out);
 }
 
 static int run(const struct command *command, const struct arguments *arguments)
@@ -36,6 +51,7 @@ static int run(const struct command *command, const struct arguments *arguments)
     const char *what = arguments->n_positionals ? arguments->positionals[0] : "";
     const char *directory = argument_or(arguments, "run", "run");
     const char *stage = argument_get(arguments, "stage"), *out = argument_get(arguments, "out");
+    int64_t which;
 
     (void)command;
     if (strcmp(what, "dataset") && strcmp(what, "model") && strcmp(what, "adapter"))
@@ -45,10 +61,13 @@ static int run(const struct command *command, const struct arguments *arguments)
         return status_fail(STATUS_CONFIG, "--stage and --out are needed");
     if (strcmp(what, "model") && (!stage || argument_get(arguments, "dtype")))
         return status_fail(STATUS_CONFIG, "--from and --dtype are for models");
+    TRY(choose_checkpoint(arguments, &which));
+    if (strcmp(what, "dataset") == 0 && which != CHECKPOINT_NEWEST)
+        return status_fail(STATUS_CONFIG, "--best and --checkpoint are for models and adapters");
     if (strcmp(what, "model") == 0)
-        TRY(export_model(arguments, directory, stage, out));
+        TRY(export_model(arguments, directory, stage, which, out));
     else if (strcmp(what, "adapter") == 0)
-        TRY(pipeline_export_adapter(directory, stage, out));
+        TRY(pipeline_export_adapter(directory, stage, which, out));
     else
         TRY(pipeline_export_dataset(directory, stage, argument_or(arguments, "format", "chat"),
                                     out));

@@ -7,8 +7,10 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "common/files.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "common/watchdog.h"
 #include "pipeline/pipeline.h"
 
 #define KEY_VARIABLE "HONE_WORKER_KEY"
@@ -74,6 +76,22 @@ static int read_key(const struct arguments *arguments, const char *endpoint, int
     return status;
 }
 
+/* Beside the configuration: in the run's directory, or where its copy lies on this machine. */
+static int start_watchdog(const char *config, const char *name, const struct run_config *run,
+                          struct watchdog **watchdog)
+{
+    static struct watchdog_options dog;
+    static char report[FILE_PATH_MAX];
+    const char *slash = strrchr(config, '/');
+
+    if (snprintf(report, sizeof(report), "%.*sstuck-%s.txt",
+                 slash ? (int)(slash + 1 - config) : 0, config, name) >= (int)sizeof(report))
+        return status_fail(STATUS_CONFIG, "path is too long: %s", config);
+    dog = (struct watchdog_options){
+        .stuck_ms = run->stuck_ms, .setting = "run.stuck_ms", .report = report};
+    return watchdog_start(watchdog, &dog);
+}
+
 static int serve_rollout(const char *endpoint, const char *name, const struct wire_keys *keys,
                          const struct stage_settings *settings, int lost_ms)
 {
@@ -118,7 +136,8 @@ static int run(const struct command *command, const struct arguments *arguments)
     char own_name[WIRE_NAME_BYTES], host[16];
     struct wire_keys keys;
     long long lost_ms;
-    int insecure;
+    struct run_config about;
+    struct watchdog *watchdog = NULL;
 
     (void)command;
     if (strcmp(role, "rollout") && strcmp(role, "reward"))
@@ -128,17 +147,21 @@ static int run(const struct command *command, const struct arguments *arguments)
         return status_fail(STATUS_CONFIG, "worker: --connect and --config are needed");
     TRY(argument_int(arguments, "lost-ms", 30000, 100, 86400000, &lost_ms));
     TRY(follow_parent(arguments));
-    TRY(pipeline_worker_settings(config, argument_get(arguments, "stage"), &settings, &insecure));
-    TRY(read_key(arguments, endpoint, insecure, &keys));
+    TRY(pipeline_worker_settings(config, argument_get(arguments, "stage"), &settings, &about));
+    TRY(read_key(arguments, endpoint, about.insecure, &keys));
     gethostname(host, sizeof(host));
     host[sizeof(host) - 1] = '\0';
     snprintf(own_name, sizeof(own_name), "%.7s-%.10s-%ld", role, host, (long)getpid() % 1000000);
     name = name ? name : own_name;
     log_set_name(name);
     stop_on_signals();
-    int status = strcmp(role, "rollout") == 0
-                     ? serve_rollout(endpoint, name, &keys, &settings, (int)lost_ms)
-                     : serve_reward(endpoint, name, &keys, &settings, (int)lost_ms);
+    /* A reward worker forks its verifiers before it has threads; each has a deadline. */
+    int is_rollout = strcmp(role, "rollout") == 0;
+    int status = is_rollout ? start_watchdog(config, name, &about, &watchdog) : STATUS_OK;
+    if (status == STATUS_OK)
+        status = is_rollout ? serve_rollout(endpoint, name, &keys, &settings, (int)lost_ms)
+                            : serve_reward(endpoint, name, &keys, &settings, (int)lost_ms);
+    watchdog_stop(&watchdog);
     wire_keys_forget(&keys);
     /* To be told to stop is how a worker ends. */
     return status == STATUS_INTERRUPTED ? STATUS_OK : status;

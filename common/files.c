@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/status.h"
+#include "common/watchdog.h"
 
 int file_join(char *out, const char *directory, const char *name)
 {
@@ -128,6 +129,7 @@ int file_sink_open_nameless(struct file_sink *sink)
 
 int file_sink_put(struct file_sink *sink, const void *bytes, size_t n)
 {
+    pulse(NULL);
     if (write_all(sink->fd, bytes, n))
         return status_fail(STATUS_IO, "cannot write %s: %s", sink->path, strerror(errno));
     return STATUS_OK;
@@ -376,6 +378,7 @@ void digest_of_map(struct digest *digest, const struct file_map *map)
         size_t n = map->n - at < DIGEST_PIECE ? map->n - at : DIGEST_PIECE;
         digest_add(state, map->bytes + at, n);
         file_map_forget(map);
+        pulse(NULL);
     }
     digest_end(state, digest);
 }

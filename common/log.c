@@ -8,6 +8,7 @@
 
 #include "common/files.h"
 #include "common/json.h"
+#include "common/watchdog.h"
 
 #define LINE_BYTES 2048
 #define QUIET_MS 2000
@@ -128,6 +129,7 @@ void progress_update(struct progress *progress, int64_t done, const char *tail_f
     char tail[256], eta[ETA_BYTES];
     va_list arguments;
 
+    pulse(NULL);
     progress->done = done;
     if (threshold < LOG_INFO || now - progress->started_ms < QUIET_MS ||
         (progress->shown && now - progress->shown_ms < every))

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "common/status.h"
+#include "common/watchdog.h"
 #include "learner/optimizer_parts.h"
 
 enum { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE };
@@ -166,6 +167,7 @@ int optimizer_update(struct optimizer *optimizer, double grad_norm, double *lear
     };
     for (size_t i = 0; i < optimizer->n_parts; i++) {
         struct part *part = &optimizer->parts[i];
+        pulse("updates the weights");
         ops_adamw(ops, &part->weight, &part->m, &part->v, &part->gradient, &step);
         TRY(shards_spread(optimizer->shards, i));
     }

@@ -2,6 +2,7 @@
  * again instead of kept, whole layers when only their inputs were; gate and up are overwritten by
  * their own gradients. */
 #include "common/status.h"
+#include "common/watchdog.h"
 #include "model/internal.h"
 
 static void zero(struct ops *ops, struct tensor *tensor)
@@ -219,6 +220,7 @@ int model_backward(struct model *model, struct model_tape *tape, const struct mo
                (size_t)batch->n_targets * sizeof(float));
     head_backward(model, tape, temperature);
     for (int i = model->shape.n_layers - 1; i >= 0; i--) {
+        pulse("computes: backward");
         if (kept == TAPE_KEEP_INPUTS)
             layer_again(model, &model->layers[i], &views->layers[i], views);
         mlp_backward(model, &model->layers[i], &views->layers[i], views);

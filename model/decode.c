@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/status.h"
+#include "common/watchdog.h"
 #include "model/internal.h"
 
 static int64_t whole_panels(int64_t rows)
@@ -272,6 +273,7 @@ static void run_layers(struct model_cache *cache, int n, int n_targets)
     ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
     for (int l = 0; l < model->shape.n_layers; l++) {
         struct activations *a = &views->layers[l];
+        pulse("computes: decoding");
         layer_project(model, &model->layers[l], a, views);
         ops_cache_store(model->ops, &cache->layers[l], &a->k, &a->v, &rows);
         if (l + 1 == model->shape.n_layers && n_targets < n) {

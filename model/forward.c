@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "common/status.h"
+#include "common/watchdog.h"
 #include "model/internal.h"
 
 static const struct tensor *bias_of(const struct parameter *bias)
@@ -156,6 +157,7 @@ static void run_layers(struct model *model, struct tape_views *views)
     ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
     for (int i = 0; i < model->shape.n_layers; i++) {
         struct activations *a = &views->layers[i];
+        pulse("computes: forward");
         layer_project(model, &model->layers[i], a, views);
         ops_attention(model->ops, &a->attended, &a->lse, &a->q, &a->k, &a->v, &views->segments,
                       views->prefixes);

@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "common/status.h"
+#include "common/watchdog.h"
 #include "pipeline/exchange_work.h"
 
 #define POLL_MS 50
@@ -440,6 +441,7 @@ static int turn(struct work *work, struct progress *progress)
     struct exchange *exchange = work->exchange;
     char name[WIRE_NAME_BYTES];
 
+    pulse("waits for groups");
     if (exchange->config.stop && *exchange->config.stop)
         return status_fail(STATUS_INTERRUPTED, "stopped while waiting for %zu of %zu groups",
                            work->job->n_tasks - work->n_done, work->job->n_tasks);

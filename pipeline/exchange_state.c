@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/status.h"
+#include "common/watchdog.h"
 #include "pipeline/exchange_work.h"
 #include "pipeline/report.h"
 
@@ -177,6 +178,16 @@ void state_remove(struct exchange *exchange)
         unlink(path);
 }
 
+static void append_stacks(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    stacks_print(fd);
+    close(fd);
+}
+
 int state_report_stuck(struct exchange *exchange, const struct work *work, int status)
 {
     char path[FILE_PATH_MAX], why[512];
@@ -191,6 +202,8 @@ int state_report_stuck(struct exchange *exchange, const struct work *work, int s
     if (written == STATUS_OK)
         written = file_write_atomic(path, text.data, text.length);
     text_release(&text);
+    if (written == STATUS_OK)
+        append_stacks(path);
     if (written < 0) {
         log_warning("no report: %s", status_reason());
         return status_fail(status, "%s", why);

@@ -318,21 +318,20 @@ static int clean_name(char name[FILE_PATH_MAX], const char *directory)
     return export_refuse_existing(name);
 }
 
-static int export_stage(const char *run, const char *stage_name, const char *dtype,
-                        const char *directory,
+static int export_stage(const char *run, const char *stage_name, int64_t which,
+                        const char *dtype, const char *directory,
                         int (*write)(const struct model_source *source, const char *directory))
 {
     char checkpoint[FILE_PATH_MAX], name[FILE_PATH_MAX], origin[FILE_PATH_MAX];
     struct model_source source = {
         .run = run, .folder = checkpoint, .origin = origin, .dtype = dtype};
     struct recipe recipe;
-    int64_t step;
     int status;
 
     TRY(clean_name(name, directory));
     TRY(locate_recipe(&recipe, NULL, run, NULL));
     TRY_OUT(locate_stage(&recipe, stage_name, &source.stage));
-    TRY_OUT(locate_checkpoint(run, stage_name, checkpoint, &step));
+    TRY_OUT(locate_checkpoint_of(run, stage_name, which, &recipe.run, checkpoint));
     TRY_OUT(checkpoint_verify(checkpoint, NULL));
     find_origin(&recipe, source.stage, origin);
     status = write_whole(&source, name, write);
@@ -341,15 +340,16 @@ out:
     return status;
 }
 
-int pipeline_export_model(const char *run, const char *stage, const char *dtype,
+int pipeline_export_model(const char *run, const char *stage, int64_t which, const char *dtype,
                           const char *directory)
 {
-    return export_stage(run, stage, dtype, directory, write_model);
+    return export_stage(run, stage, which, dtype, directory, write_model);
 }
 
-int pipeline_export_adapter(const char *run, const char *stage, const char *directory)
+int pipeline_export_adapter(const char *run, const char *stage, int64_t which,
+                            const char *directory)
 {
-    return export_stage(run, stage, NULL, directory, write_adapter);
+    return export_stage(run, stage, which, NULL, directory, write_adapter);
 }
 
 int pipeline_export_folder(const char *from, const char *dtype, const char *directory)

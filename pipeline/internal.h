@@ -4,6 +4,7 @@
 
 #include "common/arena.h"
 #include "common/random.h"
+#include "common/watchdog.h"
 #include "learner/learner.h"
 #include "model/model.h"
 #include "pipeline/checkpoint.h"
@@ -23,6 +24,9 @@ struct pipeline {
     struct ops *ops;                 /* of the learner */
     char *config_path;               /* <run>/config.yaml */
     int lock;                        /* descriptor of <run>/lock */
+    struct watchdog *watchdog;
+    struct watchdog_options watchdog_options;
+    char stuck_path[FILE_PATH_MAX];
     int is_finished;                 /* nothing that is wanted is left to do: nothing is written */
 };
 /* pipeline_close() gives back whatever pipeline_open() came to. */

@@ -1,9 +1,11 @@
 #include "pipeline/locate.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "common/status.h"
+#include "pipeline/pipeline.h"
 #include "pipeline/report_internal.h"
 
 /* Columns of the first row: a path relative to the run, a number. "" when there is no row. */
@@ -49,6 +51,98 @@ int locate_checkpoint(const char *run, const char *stage, char path[FILE_PATH_MA
     return find(run, stage,
                 "SELECT path, step FROM checkpoint WHERE stage_id = ? ORDER BY step DESC LIMIT 1",
                 "checkpoint yet", path, step);
+}
+
+/* What stage_checkpoint.c keeps as the best: those of a Ctrl-C do not compete, of two equal ones it
+ * is the older. */
+static const char all_checkpoints[] =
+    "SELECT c.path, c.step, coalesce(m.value, m.wall_value),"
+    " c.step % ?3 = 0 OR c.step IS s.n_steps"
+    " FROM checkpoint c JOIN stage s ON s.id = c.stage_id"
+    " LEFT JOIN metric m ON m.stage_id = c.stage_id AND m.step = c.step AND m.name = ?2"
+    " WHERE c.stage_id = ?1 ORDER BY c.step";
+
+struct choice {
+    int64_t which;
+    const struct run_config *config;
+    char path[FILE_PATH_MAX];    /* "" when none is chosen */
+    double best;
+    struct text steps;           /* that are there */
+};
+
+static void consider(struct choice *choice, const char *path, sqlite3_stmt *row)
+{
+    int64_t step = sqlite3_column_int64(row, 1);
+    int is_chosen = choice->which == step;
+
+    if (!file_exists(path))
+        return;   /* removed: run.save_total_limit */
+    text_print(&choice->steps, "%s%lld", choice->steps.length ? ", " : "", (long long)step);
+    if (choice->which == CHECKPOINT_BEST && sqlite3_column_type(row, 2) != SQLITE_NULL &&
+        sqlite3_column_int(row, 3)) {
+        double value = sqlite3_column_double(row, 2);
+        value = choice->config->greater_is_better ? value : -value;
+        is_chosen = isnan(choice->best) || value > choice->best;
+        choice->best = is_chosen ? value : choice->best;
+    }
+    if (is_chosen)
+        snprintf(choice->path, sizeof(choice->path), "%s", path);
+}
+
+static int consider_all(struct report *report, int64_t stage, struct choice *choice)
+{
+    const struct run_config *config = choice->config;
+    sqlite3_stmt *row;
+    int more, status;
+
+    TRY(sql_ask(&report->sql, &row, all_checkpoints,
+                SQL_VALUES(sql_int(stage), sql_text(config->metric_for_best_model),
+                           sql_int(config->save_steps))));
+    while ((status = sql_next(&report->sql, row, &more)) == STATUS_OK && more) {
+        char path[FILE_PATH_MAX];
+        if (file_join(path, report->run, sql_column_text(row, 0)) == STATUS_OK)
+            consider(choice, path, row);
+    }
+    return status;
+}
+
+static int fail_without_choice(const struct choice *choice, const char *run, const char *stage)
+{
+    const char *steps = choice->steps.length ? choice->steps.data : "none";
+
+    if (choice->which == CHECKPOINT_BEST)
+        return status_fail(STATUS_FAILED, "no checkpoint of stage \"%s\" of %s has a value of %s; "
+                           "there are those of step %s", stage, run,
+                           choice->config->metric_for_best_model, steps);
+    return status_fail(STATUS_FAILED, "stage \"%s\" of %s has no checkpoint of step %lld; there "
+                       "are those of step %s", stage, run, (long long)choice->which, steps);
+}
+
+int locate_checkpoint_of(const char *run, const char *stage, int64_t which,
+                         const struct run_config *config, char path[FILE_PATH_MAX])
+{
+    struct choice choice = {.which = which, .config = config, .best = NAN};
+    struct report_stages stages = {0};
+    struct report report = {0};
+    int64_t step;
+    int status;
+
+    if (which == CHECKPOINT_NEWEST)
+        return locate_checkpoint(run, stage, path, &step);
+    if (which == CHECKPOINT_BEST && !config->metric_for_best_model[0])
+        return status_fail(STATUS_CONFIG, "%s keeps no best checkpoint: its "
+                           "run.metric_for_best_model is empty", run);
+    TRY(report_open(&report, run));
+    TRY_OUT(report_load_stages(&report, stage, &stages));
+    TRY_OUT(consider_all(&report, stages.items[0].id, &choice));
+    snprintf(path, FILE_PATH_MAX, "%s", choice.path);
+    if (!path[0])
+        status = fail_without_choice(&choice, run, stage);
+out:
+    text_release(&choice.steps);
+    report_release_stages(&stages);
+    report_close(&report);
+    return status;
 }
 
 int locate_dataset(const char *run, const struct stage *stage, char path[FILE_PATH_MAX])

@@ -8,6 +8,11 @@
  * are when there is none of that name, STATUS_FAILED says that it has no checkpoint. */
 int locate_checkpoint(const char *run, const char *stage, char path[FILE_PATH_MAX], int64_t *step);
 
+/* One by its step, or CHECKPOINT_NEWEST, or CHECKPOINT_BEST: of those that are still there the one
+ * that config's metric_for_best_model chooses. Else a failure that lists the steps there are. */
+int locate_checkpoint_of(const char *run, const char *stage, int64_t which,
+                         const struct run_config *config, char path[FILE_PATH_MAX]);
+
 /* The dataset that a stage learnt from: its own, or that of its data_from. */
 int locate_dataset(const char *run, const struct stage *stage, char path[FILE_PATH_MAX]);
 

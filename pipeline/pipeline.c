@@ -155,6 +155,28 @@ static int open_device(struct pipeline *pipeline)
     return learner_lead(ranks, device, run->threads, run->rank_timeout_ms);
 }
 
+/* From state.json: of the exchange itself a thread that is stuck may be the owner. */
+static void describe_waits(struct text *out, const void *pipeline)
+{
+    const struct pipeline *own = pipeline;
+
+    if (report_state(out, own->options.run, 0, 1) < 0)
+        text_print(out, "%s\n", status_reason());
+}
+
+static int start_watchdog(struct pipeline *pipeline)
+{
+    TRY(file_join(pipeline->stuck_path, pipeline->options.run, STUCK_FILE));
+    pipeline->watchdog_options = (struct watchdog_options){
+        .stuck_ms = pipeline->recipe.run.stuck_ms,
+        .setting = "run.stuck_ms",
+        .report = pipeline->stuck_path,
+        .describe = describe_waits,
+        .context = pipeline,
+    };
+    return watchdog_start(&pipeline->watchdog, &pipeline->watchdog_options);
+}
+
 int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *options)
 {
     memset(pipeline, 0, sizeof(*pipeline));
@@ -165,6 +187,7 @@ int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *opti
     TRY(setup_check_limits(&pipeline->recipe));
     TRY(setup_check(&pipeline->recipe, options->only, options->kind));
     TRY(lock_run(pipeline));
+    TRY(start_watchdog(pipeline));
     TRY(open_store(pipeline));
     TRY(open_exchange(pipeline));
     return open_device(pipeline);
@@ -176,6 +199,7 @@ void pipeline_close(struct pipeline *pipeline)
     exchange_destroy(&pipeline->exchange);
     ops_destroy(&pipeline->ops);
     run_store_close(&pipeline->store);
+    watchdog_stop(&pipeline->watchdog);
     recipe_release(&pipeline->recipe);
     mem_free(pipeline->config_path);
     if (pipeline->lock >= 0)

@@ -42,22 +42,25 @@ int pipeline_eval(struct text *out, const struct pipeline_options *options, cons
 int pipeline_replay(struct text *out, const struct pipeline_options *options, int64_t first,
                     int64_t last);
 
-/* The checkpoint of a stage as a Hugging Face folder that other programs load. dtype is "float32",
- * "bfloat16", or NULL: as it is. */
-int pipeline_export_model(const char *run, const char *stage, const char *dtype,
+/* A checkpoint of a stage as a Hugging Face folder that other programs load: of step `which`, the
+ * newest, or the one that run.metric_for_best_model has kept. dtype is "float32", "bfloat16", or
+ * NULL: as it is. */
+enum { CHECKPOINT_NEWEST = -1, CHECKPOINT_BEST = -2 };
+int pipeline_export_model(const char *run, const char *stage, int64_t which, const char *dtype,
                           const char *directory);
 /* The adapters of a stage that trained them, as a folder that PEFT loads. */
-int pipeline_export_adapter(const char *run, const char *stage, const char *directory);
+int pipeline_export_adapter(const char *run, const char *stage, int64_t which,
+                            const char *directory);
 /* The same of a model folder: shards become one file, the dtype another. */
 int pipeline_export_folder(const char *from, const char *dtype, const char *directory);
 /* The dataset of a stage: "chat" ({"messages"}) or "prompt" ({"prompt", "completion"}) JSONL. */
 int pipeline_export_dataset(const char *run, const char *stage, const char *format,
                             const char *path);
 
-/* The settings that a worker process of a stage needs, from the run's config.yaml, and whether its
- * tcp:// endpoint is plain; verifiers draw their random numbers from the run's seed. */
+/* The settings that a worker process of a stage needs, from the run's config.yaml, and those of the
+ * run; verifiers draw their random numbers from the run's seed. */
 int pipeline_worker_settings(const char *config, const char *stage,
-                             struct stage_settings *settings, int *insecure);
+                             struct stage_settings *settings, struct run_config *run);
 
 /* docs/config.md and the list for `hone help stages`. */
 void pipeline_print_config_markdown(struct text *out);

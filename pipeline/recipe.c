@@ -350,7 +350,7 @@ static int seed_verifiers(const struct recipe *recipe, char options[CONFIG_TEXT_
 }
 
 int pipeline_worker_settings(const char *config, const char *stage,
-                             struct stage_settings *settings, int *insecure)
+                             struct stage_settings *settings, struct run_config *run)
 {
     struct recipe recipe;
 
@@ -358,7 +358,7 @@ int pipeline_worker_settings(const char *config, const char *stage,
     const struct stage *found = stage ? recipe_find(&recipe, stage) : &recipe.stages[0];
     int status = found ? STATUS_OK
                        : status_fail(STATUS_CONFIG, "%s has no stage \"%s\"", config, stage);
-    *insecure = recipe.run.insecure;
+    *run = recipe.run;
     if (found) {
         *settings = found->settings;
         status = seed_verifiers(&recipe, settings->reward.options);

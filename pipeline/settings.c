@@ -42,8 +42,8 @@ static const struct config_field run_fields[] = {
         "milliseconds of silence after which a worker's groups are given to others; workers speak "
         "every second, but not while they compute one batch"),
     RUN(stuck_ms, CONFIG_INT, "3600000", 1000, 86400000, NULL,
-        "milliseconds without any group coming back after which the run ends with a report, "
-        "stuck.txt, and exit code 8"),
+        "milliseconds without any group coming back, or without a step forward of what a process "
+        "computes, after which it ends with a report, stuck.txt, and exit code 8"),
     RUN(max_lease_tries, CONFIG_INT, "3", 1, 1000, NULL,
         "times that a group may fail or kill its worker: then it is set aside, its samples masked, "
         "and the step goes on without it"),

@@ -217,6 +217,7 @@ int stage_end_checkpoint(struct stage_run *run)
 
     if (!save->is_going_on)
         return STATUS_OK;
+    pulse("waits for a checkpoint to be on the disk");
     TRY(checkpoint_end(save));
     TRY(run_store_put_checkpoint(run->pipeline->store, run->id, run->saved_step, run->saved_path,
                                  save->digest_hex, &row));
@@ -235,6 +236,7 @@ int stage_begin_checkpoint(struct stage_run *run)
     TRY(stage_end_checkpoint(run));   /* one at a time */
     if (run->saved_step == run->step)
         return STATUS_OK;
+    pulse("begins a checkpoint");
     snprintf(run->saved_path, sizeof(run->saved_path), "checkpoints/%s/step-%06lld",
              run->stage->name, (long long)run->step);
     TRY(file_join(path, run->pipeline->options.run, run->saved_path));

@@ -272,6 +272,7 @@ int stage_record_step(struct stage_run *run, double wall_seconds, const struct m
     double reward = metric_get(metrics, "reward");
     int64_t step = run->step + 1;
 
+    pulse("stores a step");
     run->last_figure = isnan(reward) ? metric_get(metrics, "loss") : reward;
     if (step % log_every(run) == 0 || step == 1 || step == run->n_steps)
         log_step(run, metrics, step);
@@ -379,6 +380,7 @@ int stage_publish_policy(struct stage_run *run, uint32_t version)
 {
     struct file_map image;
     struct text config = {0};
+    pulse("publishes the policy");
     int status = model_map_weights(run->policy, &image);
 
     model_shape_print(model_shape(run->policy), -1, tokenizer_eos(run->tokenizer), &config);

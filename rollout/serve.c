@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/status.h"
 #include "common/version.h"
+#include "common/watchdog.h"
 #include "rollout/internal.h"
 
 #define HEARTBEAT_MS 1000
@@ -157,6 +158,7 @@ static int apply_weights(struct server *server)
     }
     if (image->state != IMAGE_COMPLETE || server->n_running)
         return STATUS_OK;
+    pulse("takes over weights");
     int status = policy_apply_image(&server->policy);
     if (status == STATUS_DEVICE)
         return status;   /* nothing more will work */
@@ -305,6 +307,7 @@ static int decode(struct server *server)
 static int run_loop(struct server *server, volatile int *stop)
 {
     for (;;) {
+        pulse("waits for the coordinator");
         if (stop && *stop)
             return status_fail(STATUS_INTERRUPTED, "rollout worker %s was told to stop",
                                server->options->name);

@@ -1,6 +1,7 @@
 /*
- * Processes are killed, stopped and let go on, and the link of a worker from outside is cut and
- * stalled, at seeded random points of a run over tcp://: it ends with the bytes of a quiet one.
+ * Processes are killed, stopped and let go on, the link of a worker from outside is cut, stalled
+ * and spoilt, and the network of one on another host loses, delays and throttles packets or is cut,
+ * at seeded random points of a run over tcp://: it ends with the bytes of a quiet one.
  *
  *     integration_chaos [FAULTS [SEED]]      default 20, 1
  */
@@ -10,11 +11,14 @@
 #include "common/random.h"
 #include "tests/integration/support.h"
 #include "tests/integration/support_link.h"
+#include "tests/integration/support_net.h"
 
 #define MAX_STOPPED 8
-#define FAR "far-0"
+#define FAR "far-0"      /* its link is a process's that breaks TCP connections */
+#define AWAY "away-0"    /* on another host */
 
 static struct place place;
+static struct net *net;  /* NULL: the machine gives no second host */
 static long n_wanted = 20;
 static uint64_t seed = 1;
 
@@ -24,22 +28,58 @@ static uint64_t seed = 1;
         "zero:grpo.max_steps=6", "--set", "eval.n_tasks=8", "--set", "run.save_steps=1", "--set",  \
         "run.max_lease_tries=1000", "--set", "run.silent_ms=1000"
 
+/* Name and what is counted. */
+#define FAULT_MAP(X)                                                                               \
+    X(KILL_WORKER, "workers killed")                                                               \
+    X(STOP_WORKER, "workers stopped")                                                              \
+    X(CUT_LINK, "links cut")                                                                       \
+    X(STALL_LINK, "links stalled")                                                                 \
+    X(FLIP_LINK, "links spoilt")                                                                   \
+    X(STOP_RUN, "coordinators stopped")                                                            \
+    X(KILL_RUN, "coordinators killed")                                                             \
+    X(LOSE, "losses of packets")                                                                   \
+    X(DELAY, "delays")                                                                             \
+    X(THROTTLE, "slow networks")                                                                   \
+    X(CUT_NET, "networks cut")
+enum fault {
+#define X(name, text) name,
+    FAULT_MAP(X)
+#undef X
+    N_FAULTS
+};
+
+/* A worker that the test starts, as a person on another machine does. */
+struct outsider {
+    struct program program;
+    const char *name;
+    char endpoint[64];
+    int is_there;
+};
+
 struct chaos {
     struct random_stream random;
-    struct program run, far;
+    struct program run;
+    struct outsider far, away;
     struct flaky_link *link;
-    char name[32], endpoint[64], far_endpoint[64], key[64], config[64];
+    char name[32], endpoint[64], key[64], config[64];
     pid_t stopped[MAX_STOPPED];
     int64_t let_go_ms[MAX_STOPPED];
-    int n_stopped, has_far;
-    long n_faults, counts[8];
+    int n_stopped;
+    long n_faults, counts[N_FAULTS];
 };
 
 static int make_place(void **state)
 {
     struct program program;
+    const char *why_not;
 
     (void)state;
+    net = net_open(seed, &why_not);
+    if (net)
+        print_message("packets are lost and delayed by %s\n",
+                      net_has_netem(net) ? "netem" : "the test: this kernel has no netem");
+    else
+        print_message("left out: faults of a network between hosts: %s\n", why_not);
     place_make(&place);
     HONE(&program, &place, "run", RECIPE, "--run", "run/base", "--stage", "base", SETTINGS);
     assert_ends(&program, 0, "stage base is done");
@@ -53,10 +93,12 @@ static int remove_place(void **state)
 {
     (void)state;
     place_remove(&place);
+    if (net)
+        net_close(net);
     return 0;
 }
 
-/* ---- The run, and a worker that comes through the flaky link. Either is started again. */
+/* ---- The run, and the workers from outside. Each is started again. */
 
 static void start_run(struct chaos *chaos)
 {
@@ -64,19 +106,40 @@ static void start_run(struct chaos *chaos)
           chaos->endpoint);
 }
 
-static void keep_far(struct chaos *chaos)
+static void keep_outsider(struct chaos *chaos, struct outsider *outsider)
 {
-    if (chaos->has_far && is_running(&chaos->far))
+    if (outsider->is_there && is_running(&outsider->program))
         return;
-    if (chaos->has_far) {
-        int code = wait_for_exit(&chaos->far);   /* killed, told to stop, or its link was down */
+    if (outsider->is_there) {   /* killed, told to stop, or its link was down */
+        int code = wait_for_exit(&outsider->program);
         if (code != 0 && code != 128 + SIGKILL && code != 6)
-            assert_ends(&chaos->far, 0, NULL);
+            assert_ends(&outsider->program, 0, NULL);
     }
-    chaos->has_far = file_exists(in_place(&place, "%s", chaos->key));
-    if (chaos->has_far)
-        START(&chaos->far, &place, "worker", "rollout", "--connect", chaos->far_endpoint,
-              "--config", chaos->config, "--stage", "zero", "--name", FAR, "--key", chaos->key);
+    outsider->is_there = file_exists(in_place(&place, "%s", chaos->key));
+    if (outsider->is_there)
+        START(&outsider->program, &place, "worker", "rollout", "--connect", outsider->endpoint,
+              "--config", chaos->config, "--stage", "zero", "--name", outsider->name, "--key",
+              chaos->key);
+}
+
+static void keep_outsiders(struct chaos *chaos)
+{
+    keep_outsider(chaos, &chaos->far);
+    if (!net)
+        return;
+    net_go_there(net);
+    keep_outsider(chaos, &chaos->away);
+    net_come_back(net);
+    net_look(net);
+}
+
+static void end_outsider(struct outsider *outsider)
+{
+    if (!outsider->is_there)
+        return;
+    kill(outsider->program.pid, SIGKILL);
+    wait_for_exit(&outsider->program);
+    outsider->is_there = 0;
 }
 
 /* 0 when the run has come to its end. */
@@ -112,9 +175,9 @@ static void let_go(struct chaos *chaos, int64_t now)
 
 static pid_t choose_worker(struct chaos *chaos)
 {
-    static const char *const names[] = {"rollout-0", "rollout-1", "reward-0", FAR};
+    static const char *const names[] = {"rollout-0", "rollout-1", "reward-0", FAR, AWAY};
 
-    return find_worker(&place, names[random_below(&chaos->random, 4)]);
+    return find_worker(&place, names[random_below(&chaos->random, net ? 5 : 4)]);
 }
 
 static int stop_for(struct chaos *chaos, pid_t pid, int64_t most_ms)
@@ -127,14 +190,45 @@ static int stop_for(struct chaos *chaos, pid_t pid, int64_t most_ms)
     return 1;
 }
 
-enum fault { KILL_WORKER, STOP_WORKER, CUT_LINK, STALL_LINK, STOP_RUN, KILL_RUN, N_FAULTS };
+/* Some cuts are longer than the heartbeats' patience. */
+static int spoil_net(struct chaos *chaos, enum fault fault)
+{
+    struct net_weather weather = {0};
+    int64_t most_ms = 4000;
+
+    if (!net)
+        return 0;
+    switch (fault) {
+    case LOSE:
+        weather.loss_percent = 5 + (int)random_below(&chaos->random, 40);
+        weather.twice_percent = (int)random_below(&chaos->random, 10);
+        weather.jitter_ms = (int)random_below(&chaos->random, 10);
+        break;
+    case DELAY:
+        weather.delay_ms = 10 + (int)random_below(&chaos->random, 200);
+        weather.jitter_ms = (int)random_below(&chaos->random, 100);
+        weather.loss_percent = (int)random_below(&chaos->random, 5);
+        break;
+    case THROTTLE:
+        weather.bytes_per_second = 2000 + (long)random_below(&chaos->random, 100000);
+        break;
+    default:
+        weather.cut = 1 + (int)random_below(&chaos->random, 3);
+        most_ms = random_below(&chaos->random, 8) ? 4000 : 25000;
+    }
+    net_set_weather(net, &weather,
+                    100 + (int64_t)random_below(&chaos->random, (uint64_t)most_ms));
+    return 1;
+}
 
 /* 1 when there was somebody to hit. */
 static int inject(struct chaos *chaos)
 {
     static const enum fault table[] = {KILL_WORKER, KILL_WORKER, KILL_WORKER, STOP_WORKER,
                                        STOP_WORKER, STOP_WORKER, CUT_LINK,    CUT_LINK,
-                                       STALL_LINK,  STOP_RUN,    KILL_RUN};
+                                       STALL_LINK,  FLIP_LINK,   STOP_RUN,    KILL_RUN,
+                                       LOSE,        LOSE,        DELAY,       DELAY,
+                                       THROTTLE,    CUT_NET,     CUT_NET};
     enum fault fault = table[random_below(&chaos->random, sizeof(table) / sizeof(table[0]))];
     pid_t pid = choose_worker(chaos);
     int done = 1;
@@ -152,34 +246,51 @@ static int inject(struct chaos *chaos)
     case STALL_LINK:
         link_stall(chaos->link, 50 + (int64_t)random_below(&chaos->random, 2000));
         break;
+    case FLIP_LINK:
+        link_flip(chaos->link);
+        break;
     case STOP_RUN:
         done = stop_for(chaos, chaos->run.pid, 500);
         break;
-    default:
+    case KILL_RUN:
         done = is_running(&chaos->run) && kill(chaos->run.pid, SIGKILL) == 0;
+        break;
+    default:
+        done = spoil_net(chaos, fault);
     }
     chaos->counts[fault] += done;
     return done;
 }
 
-static void run_once(struct chaos *chaos, int number)
+/* The run listens on every address that this process's network has: loopback, and the link to the
+ * other host. */
+static void name_run(struct chaos *chaos, int number)
 {
     int port = link_free_port(), far_port = link_free_port();
 
     snprintf(chaos->name, sizeof(chaos->name), "run/chaos-%d", number);
-    snprintf(chaos->endpoint, sizeof(chaos->endpoint), "run.endpoint=tcp://127.0.0.1:%d", port);
-    snprintf(chaos->far_endpoint, sizeof(chaos->far_endpoint), "tcp://127.0.0.1:%d", far_port);
+    snprintf(chaos->endpoint, sizeof(chaos->endpoint), "run.endpoint=tcp://%s:%d",
+             net ? "0.0.0.0" : "127.0.0.1", port);
+    chaos->far.name = FAR;
+    chaos->away.name = AWAY;
+    snprintf(chaos->far.endpoint, sizeof(chaos->far.endpoint), "tcp://127.0.0.1:%d", far_port);
+    snprintf(chaos->away.endpoint, sizeof(chaos->away.endpoint), "tcp://" NET_HERE ":%d", port);
     snprintf(chaos->key, sizeof(chaos->key), "%s/keys/worker.key", chaos->name);
     snprintf(chaos->config, sizeof(chaos->config), "%s/config.yaml", chaos->name);
-    place_copy(&place, "run/base", chaos->name);
     chaos->link = link_open(far_port, port);
     assert_non_null(chaos->link);
+}
+
+static void run_once(struct chaos *chaos, int number)
+{
+    name_run(chaos, number);
+    place_copy(&place, "run/base", chaos->name);
     start_run(chaos);
     int64_t next_ms = clock_ms() + 300, end = clock_ms() + 10 * DEADLINE_MS;
     while (keep_run(chaos)) {
         int64_t now = clock_ms();
         assert_true(now < end);
-        keep_far(chaos);
+        keep_outsiders(chaos);
         let_go(chaos, now);
         if (chaos->n_faults < n_wanted && now >= next_ms) {
             chaos->n_faults += inject(chaos);
@@ -188,11 +299,8 @@ static void run_once(struct chaos *chaos, int number)
         yield_briefly();
     }
     let_go(chaos, INT64_MAX);
-    if (chaos->has_far)
-        kill(chaos->far.pid, SIGKILL);
-    if (chaos->has_far)
-        wait_for_exit(&chaos->far);
-    chaos->has_far = 0;
+    end_outsider(&chaos->far);
+    end_outsider(&chaos->away);
     link_close(chaos->link);
     assert_same_runs(&place, "run/quiet", chaos->name);
     assert_int_equal(file_remove_tree(in_place(&place, "%s", chaos->name)), STATUS_OK);
@@ -200,16 +308,20 @@ static void run_once(struct chaos *chaos, int number)
 
 static void a_run_full_of_faults_ends_with_the_bytes_of_a_quiet_one(void **state)
 {
+    static const char *const names[] = {
+#define X(name, text) text,
+        FAULT_MAP(X)
+#undef X
+    };
     struct chaos chaos = {.random = {.seed = seed}};
     int n_runs = 0;
 
     (void)state;
     while (chaos.n_faults < n_wanted)
         run_once(&chaos, n_runs++);
-    print_message("%ld faults in %d runs: %ld workers killed, %ld stopped, %ld links cut, %ld "
-                  "stalled, %ld coordinators stopped, %ld killed\n", chaos.n_faults, n_runs,
-                  chaos.counts[KILL_WORKER], chaos.counts[STOP_WORKER], chaos.counts[CUT_LINK],
-                  chaos.counts[STALL_LINK], chaos.counts[STOP_RUN], chaos.counts[KILL_RUN]);
+    print_message("%ld faults in %d runs:", chaos.n_faults, n_runs);
+    for (int i = 0; i < N_FAULTS; i++)
+        print_message(" %ld %s%s", chaos.counts[i], names[i], i + 1 < N_FAULTS ? "," : "\n");
 }
 
 int main(int argc, char **argv)

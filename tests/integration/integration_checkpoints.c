@@ -75,6 +75,53 @@ static void the_newest_every_nth_and_the_best_checkpoint_stay(void **state)
     mem_free(best);
 }
 
+/* Of the run of the test before. */
+static void the_best_checkpoint_and_any_that_is_there_can_be_exported(void **state)
+{
+    struct digest best, same, newest;
+    struct program program;
+    char step[32];
+
+    (void)state;
+    char *rows = ask(&place, "run/kept", "SELECT step FROM v_metric WHERE name = 'tokens' AND step"
+                     " % 2 = 0 ORDER BY value, step LIMIT 1");
+    snprintf(step, sizeof(step), "%ld", strtol(rows, NULL, 10));
+    assert_string_not_equal(step, "12");
+    HONE(&program, &place, "export", "model", "--run", "run/kept", "--stage", "base", "--best",
+         "--out", "best");
+    assert_ends(&program, 0, "wrote best");
+    HONE(&program, &place, "export", "model", "--run", "run/kept", "--stage", "base",
+         "--checkpoint", step, "--out", "same");
+    assert_ends(&program, 0, "wrote same");
+    HONE(&program, &place, "export", "model", "--run", "run/kept", "--stage", "base", "--out",
+         "newest");
+    assert_ends(&program, 0, "wrote newest");
+    assert_int_equal(digest_of_file(&best, in_place(&place, "best/model.safetensors")), STATUS_OK);
+    assert_int_equal(digest_of_file(&same, in_place(&place, "same/model.safetensors")), STATUS_OK);
+    assert_int_equal(digest_of_file(&newest, in_place(&place, "newest/model.safetensors")),
+                     STATUS_OK);
+    assert_memory_equal(&best, &same, sizeof(best));
+    assert_memory_not_equal(&best, &newest, sizeof(best));
+    mem_free(rows);
+}
+
+static void a_checkpoint_that_is_not_there_is_not_exported(void **state)
+{
+    struct program program;
+
+    (void)state;
+    HONE(&program, &place, "export", "model", "--run", "run/kept", "--stage", "base",
+         "--checkpoint", "3", "--out", "none");
+    assert_ends(&program, 1, "no checkpoint of step 3; there are those of step ");
+    HONE(&program, &place, "export", "model", "--run", "run/quiet", "--stage", "base", "--best",
+         "--out", "none");
+    assert_ends(&program, 2, "run.metric_for_best_model is empty");
+    HONE(&program, &place, "export", "model", "--run", "run/kept", "--stage", "base", "--best",
+         "--checkpoint", "8", "--out", "none");
+    assert_ends(&program, 2, "one is wanted");
+    assert_int_equal(file_exists(in_place(&place, "none")), 0);
+}
+
 static void a_metric_that_is_none_or_a_clocks_chooses_no_checkpoint(void **state)
 {
     struct program program;
@@ -216,6 +263,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_newest_every_nth_and_the_best_checkpoint_stay),
+        cmocka_unit_test(the_best_checkpoint_and_any_that_is_there_can_be_exported),
+        cmocka_unit_test(a_checkpoint_that_is_not_there_is_not_exported),
         cmocka_unit_test(a_metric_that_is_none_or_a_clocks_chooses_no_checkpoint),
         cmocka_unit_test(checkpoints_of_ctrl_c_and_leftovers_are_removed_in_their_turn),
         cmocka_unit_test(a_damaged_checkpoint_is_named_and_the_newest_whole_one_is_offered),

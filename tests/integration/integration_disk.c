@@ -8,44 +8,19 @@
 #include <unistd.h>
 
 #include "tests/integration/support.h"
+#include "tests/integration/support_net.h"
 
 #define DISK_BYTES "67108864"
 
 static struct place place;
 static const char *why_not;   /* this machine gives no file system of our own */
 
-static void write_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-    if (fd < 0 || write(fd, text, strlen(text)) < 0)
-        why_not = "no user namespace with a map of our own";
-    if (fd >= 0)
-        close(fd);
-}
-
-static void enter_namespaces(void)
-{
-    char map[64];
-    long user = (long)getuid(), group = (long)getgid();
-
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS)) {
-        why_not = "no user and mount namespaces";
-        return;
-    }
-    write_file("/proc/self/setgroups", "deny");
-    snprintf(map, sizeof(map), "%ld %ld 1", user, user);
-    write_file("/proc/self/uid_map", map);
-    snprintf(map, sizeof(map), "%ld %ld 1", group, group);
-    write_file("/proc/self/gid_map", map);
-}
-
 static int make_place(void **state)
 {
     struct program program;
 
     (void)state;
-    enter_namespaces();
+    why_not = namespaces_enter(CLONE_NEWNS);
     place_make(&place);
     assert_int_equal(file_make_directories(in_place(&place, "run/disk")), STATUS_OK);
     if (!why_not && mount("hone-test", in_place(&place, "run/disk"), "tmpfs", MS_NOSUID | MS_NODEV,

@@ -22,7 +22,7 @@ struct flaky_link {
     int pairs[MAX_PAIRS][2];        /* from, to; n_pairs of them */
     int n_pairs;
     pthread_t thread;
-    atomic_int is_ending, is_cut;
+    atomic_int is_ending, is_cut, is_flipped;
     _Atomic int64_t stalled_until_ms;
 };
 
@@ -77,10 +77,13 @@ static void accept_pair(struct flaky_link *link)
 }
 
 /* One piece from one side to the other; 0 when the pair is at its end. */
-static int pass_on(int from, int to)
+static int pass_on(struct flaky_link *link, int from, int to)
 {
     static char piece[PIECE];
     ssize_t n = recv(from, piece, sizeof(piece), 0);
+
+    if (n > 0 && atomic_exchange(&link->is_flipped, 0))
+        piece[n / 2] ^= 0x10;
 
     for (ssize_t done = 0; n > 0 && done < n;) {
         ssize_t sent = send(to, piece + done, (size_t)(n - done), MSG_NOSIGNAL);
@@ -107,10 +110,12 @@ static void *keep_link(void *argument)
                 drop_pair(link, 0);
             continue;
         }
-        for (int i = n - 1; i >= 0 && !is_stalled; i--)
-            if ((wanted[1 + 2 * i].revents && !pass_on(link->pairs[i][0], link->pairs[i][1])) ||
-                (wanted[2 + 2 * i].revents && !pass_on(link->pairs[i][1], link->pairs[i][0])))
+        for (int i = n - 1; i >= 0 && !is_stalled; i--) {
+            const int *pair = link->pairs[i];
+            if ((wanted[1 + 2 * i].revents && !pass_on(link, pair[0], pair[1])) ||
+                (wanted[2 + 2 * i].revents && !pass_on(link, pair[1], pair[0])))
                 drop_pair(link, i);
+        }
         if (!is_stalled && wanted[0].revents)
             accept_pair(link);
     }
@@ -149,6 +154,11 @@ void link_close(struct flaky_link *link)
 void link_cut(struct flaky_link *link)
 {
     link->is_cut = 1;
+}
+
+void link_flip(struct flaky_link *link)
+{
+    link->is_flipped = 1;
 }
 
 void link_stall(struct flaky_link *link, int64_t for_ms)

@@ -6,7 +6,7 @@
  *   FAULT_ONCE=PATH                     made by the process that is struck; no other is struck then
  *   FAULT_CALL=alloc|map|open|read|write|sync|name|spawn|thread    kinds of calls
  *   FAULT_N=n                           the n-th of them, from 1
- *   FAULT_DO=fail|kill|kill-after       an error, or SIGKILL before or behind the call
+ *   FAULT_DO=fail|kill|kill-after|hang  an error, SIGKILL before or behind the call, or no return
  *   FAULT_KILL_US=n                     SIGKILL so many microseconds after the start
  *   FAULT_COUNT=PATH                    counts calls in the file PATH.<who>: a long of each kind
  *   FAULT_FILES=n                       no more than n files may be open
@@ -42,7 +42,7 @@ static struct {
     int is_ready, is_struck_process;
     enum kind kind;
     long n;                             /* 0: none */
-    int is_kill, is_kill_after;
+    int is_kill, is_kill_after, is_hang;
     long clock_jump;
     const char *once;
     uintptr_t low[2], high[2];          /* text of the program, and of SQLite */
@@ -144,6 +144,7 @@ __attribute__((constructor)) static void read_plan(void)
     plan.clock_jump = number("FAULT_CLOCK");
     plan.is_struck_process = who && strcmp(who, self) == 0;
     plan.is_kill = how && strncmp(how, "kill", 4) == 0;
+    plan.is_hang = how && strcmp(how, "hang") == 0;
     plan.is_kill_after = how && strcmp(how, "kill-after") == 0;
     for (int kind = 0; call && kind < N_KINDS; kind++)
         if (strcmp(call, kind_names[kind]) == 0) {
@@ -179,6 +180,8 @@ static int strikes(enum kind kind, const void *caller, int *kill_after)
     long n = atomic_fetch_add(&counts[kind], 1) + 1;
     if (!plan.n || kind != plan.kind || n != plan.n || !claim())
         return 0;
+    while (plan.is_hang)
+        pause();
     if (plan.is_kill_after)
         *kill_after = 1;
     else if (plan.is_kill)

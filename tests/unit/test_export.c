@@ -38,6 +38,11 @@ static void read_back(const char *name, struct text *out)
     assert_int_equal(file_read(in_run(name), 1 << 20, out), STATUS_OK);
 }
 
+static int export_newest(const char *from, const char *stage, const char *dtype, const char *out)
+{
+    return pipeline_export_model(from, stage, CHECKPOINT_NEWEST, dtype, out);
+}
+
 static void make_checkpoint(void)
 {
     const struct toy_options toy = {.seed = 1, .n_documents = 20, .n_train = 5, .n_heldout = 5,
@@ -139,7 +144,7 @@ static void a_model_folder_has_what_other_programs_load(void **state)
     char name[128];
 
     (void)state;
-    assert_int_equal(pipeline_export_model(run, "sft", NULL, in_run("out/")), STATUS_OK);
+    assert_int_equal(export_newest(run, "sft", NULL, in_run("out/")), STATUS_OK);
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
         snprintf(name, sizeof(name), "out/%s", same[i]);
         assert_int_equal(digest_of_file(&a, in_run(name)), STATUS_OK);
@@ -167,7 +172,7 @@ static void a_bfloat16_export_says_so_and_keeps_its_bytes_when_exported_again(vo
     (void)state;
     snprintf(first, sizeof(first), "%s/half", run);
     snprintf(again, sizeof(again), "%s/again", run);
-    assert_int_equal(pipeline_export_model(run, "sft", "bfloat16", first), STATUS_OK);
+    assert_int_equal(export_newest(run, "sft", "bfloat16", first), STATUS_OK);
     assert_int_equal(pipeline_export_folder(first, NULL, again), STATUS_OK);
     read_back("half/config.json", &text);
     assert_non_null(strstr(text.data, "\"torch_dtype\": \"bfloat16\""));
@@ -234,7 +239,7 @@ static void a_chat_familys_export_ends_answers_with_their_turn(void **state)
     write_file("config.yaml", "tasks: {template_name: chatml}\nstages:\n"
                               "  - {name: zero, from: ./m}\n"
                               "  - {name: sft, stage: distill, from: zero, sample: zero}\n");
-    assert_int_equal(pipeline_export_model(run, "sft", NULL, in_run("out")), STATUS_OK);
+    assert_int_equal(export_newest(run, "sft", NULL, in_run("out")), STATUS_OK);
     read_back("out/tokenizer_config.json", &text);
     assert_int_equal(json_parse(&json, text.data, text.length, "t"), STATUS_OK);
     assert_string_equal(json_string_value(json_object_get(json, "eos_token")), "<|im_end|>");
@@ -251,7 +256,7 @@ static void what_exists_is_never_overwritten(void **state)
 
     (void)state;
     write_file("there", "mine");
-    assert_int_equal(pipeline_export_model(run, "sft", NULL, in_run("there")), STATUS_CONFIG);
+    assert_int_equal(export_newest(run, "sft", NULL, in_run("there")), STATUS_CONFIG);
     assert_int_equal(pipeline_export_dataset(run, "sft", "chat", in_run("there")), STATUS_CONFIG);
     read_back("there", &text);
     assert_string_equal(text.data, "mine");
@@ -262,7 +267,7 @@ static void a_damaged_checkpoint_is_not_exported(void **state)
 {
     (void)state;
     write_file(CHECKPOINT "/config.json", "{}");
-    assert_int_equal(pipeline_export_model(run, "sft", NULL, in_run("out")), STATUS_FORMAT);
+    assert_int_equal(export_newest(run, "sft", NULL, in_run("out")), STATUS_FORMAT);
     assert_non_null(strstr(status_reason(), "config.json is damaged"));
     assert_int_equal(file_exists(in_run("out")), 0);
     assert_int_equal(file_exists(in_run("out.tmp")), 0);
@@ -271,12 +276,12 @@ static void a_damaged_checkpoint_is_not_exported(void **state)
 static void a_stage_without_a_checkpoint_or_dataset_says_so(void **state)
 {
     (void)state;
-    assert_int_equal(pipeline_export_model(run, "zero", NULL, in_run("out")), STATUS_FAILED);
+    assert_int_equal(export_newest(run, "zero", NULL, in_run("out")), STATUS_FAILED);
     assert_non_null(strstr(status_reason(), "\"zero\""));
     assert_int_equal(pipeline_export_dataset(run, "zero", "chat", in_run("out")), STATUS_FAILED);
-    assert_int_equal(pipeline_export_model(run, "nix", NULL, in_run("out")), STATUS_CONFIG);
+    assert_int_equal(export_newest(run, "nix", NULL, in_run("out")), STATUS_CONFIG);
     assert_non_null(strstr(status_reason(), "zero, sft"));
-    assert_int_equal(pipeline_export_model("/nonexistent", "sft", NULL, in_run("out")),
+    assert_int_equal(export_newest("/nonexistent", "sft", NULL, in_run("out")),
                      STATUS_CONFIG);
     assert_int_equal(pipeline_export_dataset(run, "sft", "parquet", in_run("out")), STATUS_CONFIG);
 }

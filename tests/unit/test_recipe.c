@@ -224,25 +224,25 @@ static void a_resolved_recipe_opens_alike(void **state)
 static void a_worker_takes_the_settings_of_its_stage(void **state)
 {
     static struct stage_settings settings;
-    int insecure = 1;
+    struct run_config run = {.insecure = 1};
 
     (void)state;
     assert_int_equal(open_with(GOOD, NULL), STATUS_OK);
-    assert_int_equal(pipeline_worker_settings(path, "z", &settings, &insecure), STATUS_OK);
+    assert_int_equal(pipeline_worker_settings(path, "z", &settings, &run), STATUS_OK);
     assert_true(settings.grpo.epsilon == 0.4);
-    assert_int_equal(insecure, 0);
-    assert_int_equal(pipeline_worker_settings(path, NULL, &settings, &insecure), STATUS_OK);
+    assert_int_equal(run.insecure, 0);
+    assert_int_equal(pipeline_worker_settings(path, NULL, &settings, &run), STATUS_OK);
     assert_true(settings.grpo.epsilon == 0.3);
-    assert_int_equal(pipeline_worker_settings(path, "nix", &settings, &insecure), STATUS_CONFIG);
+    assert_int_equal(pipeline_worker_settings(path, "nix", &settings, &run), STATUS_CONFIG);
 }
 
 static const char *options_of(const char *yaml, const char *stage)
 {
     static struct stage_settings settings;
-    int insecure;
+    struct run_config run;
 
     assert_int_equal(open_with(yaml, NULL), STATUS_OK);
-    assert_int_equal(pipeline_worker_settings(path, stage, &settings, &insecure), STATUS_OK);
+    assert_int_equal(pipeline_worker_settings(path, stage, &settings, &run), STATUS_OK);
     return settings.reward.options;
 }
 
