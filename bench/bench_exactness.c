@@ -261,6 +261,8 @@ static void choose_kernels(struct bench *bench)
         bench->free_product = kernel_free_product_avx2;
     if (strcmp(bench->kernels->name, "avx512") == 0)
         bench->free_product = kernel_free_product_avx512;
+    if (strcmp(bench->kernels->name, "avx512bf16") == 0)
+        bench->free_product = kernel_free_product_avx512bf16;
 }
 
 int main(int argc, char **argv)

@@ -17,5 +17,6 @@
 FREE_PRODUCT(baseline)
 FREE_PRODUCT(avx2)
 FREE_PRODUCT(avx512)
+FREE_PRODUCT(avx512bf16)
 
 #endif

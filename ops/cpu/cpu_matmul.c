@@ -72,6 +72,8 @@ static void multiply_panels(const struct job *job, const struct part *part, stru
 
     most = at_least(most, unit);
     rows_most = at_least(rows_most, job->turned ? region->n_rows : tile);
+    if (part->source == PANELS_READY && region->n_rows <= rows_most)
+        most = region->n_panels;
     for (int64_t p = 0; p < region->n_panels; p += most) {
         int64_t panel = region->panel + p, n = region->n_panels - p;
         n = n < most ? n : most;

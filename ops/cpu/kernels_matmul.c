@@ -105,10 +105,9 @@ void KERNEL(pair_panel)(float *panel, const float *w, int64_t w_row, int64_t n_r
         float block[LANES * LANES] = {0}, turned[LANES * LANES];
         int64_t n = C - c, n_words = min_i64((n + 1) / 2, LANES);
         for (int64_t r = 0; r < n_rows; r++) {
-            uint16_t halves[ROW_STEPS];
-            lanes_narrow(halves, get_rounded(w + r * w_row + c, n));
-            lanes_narrow(halves + LANES, get_rounded(w + r * w_row + c + LANES, n - LANES));
-            memcpy(block + r * LANES, halves, sizeof(halves));
+            float *words = block + r * LANES;
+            lanes_narrow(words, get_rounded(w + r * w_row + c, n));
+            lanes_narrow(words + LANES / 2, get_rounded(w + r * w_row + c + LANES, n - LANES));
         }
         for (int k = 0; k < LANES; k += 4)
             for (int r = 0; r < LANES; r += 4)
@@ -164,6 +163,16 @@ INLINE void prefetch_tile(const struct product *x, const float *a, const float *
     }
 }
 
+/* Tile i of n fetches its share of the panels that come next. */
+INLINE void set_ahead(struct tile *tile, const float *next, int64_t i, int64_t n)
+{
+    int64_t step = i * TILE_PANELS * tile->n_steps / n;
+
+    tile->ahead_step = TILE_PANELS * LANES * (int64_t)sizeof(float) / n;
+    tile->ahead = (const char *)(next + step / tile->n_steps * tile->b_panel +
+                                 step % tile->n_steps * LANES);
+}
+
 static void multiply(const struct product *x, int64_t first_row, int64_t last_row,
                      int64_t first_panel, int64_t last_panel)
 {
@@ -195,6 +204,11 @@ static void multiply(const struct product *x, int64_t first_row, int64_t last_ro
             if (row + TILE_ROWS < last_row)
                 prefetch_tile(x, a + x->a_block, out + TILE_ROWS * x->out_row,
                               min_i64(TILE_ROWS, last_row - row - TILE_ROWS));
+            tile.ahead = (const char *)tile.b;
+            tile.ahead_step = 0;
+            if (x->pairs && end_panel < last_panel)
+                set_ahead(&tile, x->b + end_panel * x->b_panel, (row - first_row) / TILE_ROWS,
+                          (last_row - first_row + TILE_ROWS - 1) / TILE_ROWS);
             tile_multiply(&tile, n_rows);
         }
     }

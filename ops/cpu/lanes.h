@@ -167,12 +167,12 @@ INLINE struct lanes lanes_round_bf16(struct lanes a)
 }
 
 /* bfloat16 is the upper half of float32: sixteen of them, rounded before. */
-INLINE void lanes_narrow(uint16_t *out, struct lanes x)
+INLINE void lanes_narrow(void *out, struct lanes x)
 {
     UNROLL for (int i = 0; i < PARTS; i++)
     {
         vector_half halves = __builtin_convertvector((vector_u32)x.part[i] >> 16, vector_half);
-        memcpy(out + i * WIDTH, &halves, sizeof(halves));
+        memcpy((uint16_t *)out + i * WIDTH, &halves, sizeof(halves));
     }
 }
 

@@ -30,10 +30,8 @@ INLINE void pair_store(float *words, struct lanes even, struct lanes odd)
 
 INLINE void pair_store_row(float *words, struct lanes first, struct lanes second)
 {
-    uint16_t halves[2 * LANES];
-    lanes_narrow(halves, first);
-    lanes_narrow(halves + LANES, second);
-    memcpy(words, halves, sizeof(halves));
+    lanes_narrow(words, first);
+    lanes_narrow(words + LANES / 2, second);
 }
 
 #endif

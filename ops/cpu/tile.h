@@ -27,6 +27,8 @@ struct tile {
     const float *b;              /* panel p, step k: 16 floats at b + p * b_panel + k * b_step */
     int64_t b_panel, b_step;
     int pairs;                   /* a step is a pair of bfloat16: words in place of floats */
+    const char *ahead;           /* of pairs: fetched meanwhile, ahead_step bytes a step */
+    int64_t ahead_step;
     int64_t n_steps;
     float *out[8];               /* panel p at out[r] + 16 p */
     int64_t n_columns;           /* of all panels together */
@@ -79,10 +81,15 @@ INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_pane
     if (tile->accumulate) {
         TILE_EACH(LOAD)
     }
-    int64_t end = tile->n_steps * a_step;
+    const char *ahead = tile->ahead;
+    int64_t end = tile->n_steps * a_step, ahead_step = tile->ahead_step;
     for (int64_t at = 0; at < end; at += a_step) {
         TILE_ROW(COLUMN, 0)
         b += b_step;
+        if (pairs) {
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += ahead_step;
+        }
         TILE_EACH(MULTIPLY)
     }
     if (tile->bias) {
