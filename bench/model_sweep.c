@@ -6,15 +6,21 @@
 #include "common/status.h"
 
 #define SWEEP_STEPS 9
+#define SWEEP_STEPS_MOST 101
+#define SWEEP_SECONDS 0.1              /* more steps than SWEEP_STEPS for so long */
+#define SWEEP_ROUNDS 2                 /* whole tables; of a cost, the least: others disturb one */
 #define SWEEP_WARM 2
 #define MOST_SEQUENCES 512
 #define MOST_ROWS ((int64_t)1 << 18)   /* of sequences with a context of their own: 1.6 GB */
 #define BATCH_CONTEXT 256
 #define CLIFF 1.5                      /* more than so many times the expectation */
+#define BATCHES_MOST 10                /* 1, 2, 4 .. MOST_SEQUENCES */
 #define BAR_WIDTH 40.0
 
 static const int contexts[] = {256, 512, 1024, 2048, 4096, 8192, 16384};
 static const int batches[] = {1, 8, 64, 512};
+_Static_assert(1 << (BATCHES_MOST - 1) == MOST_SEQUENCES, "batches double");
+
 enum {
     N_CONTEXTS = sizeof(contexts) / sizeof(contexts[0]),
     N_BATCHES = sizeof(batches) / sizeof(batches[0])
@@ -46,13 +52,16 @@ static int open_cache(struct sweep *sweep, int n_context, int n_sequences, int n
     return model_decode(sweep->model, sweep->cache, n_context, sweep->rows, 0, NULL, NULL, NULL);
 }
 
-/* The median of some steps of n sequences, from `position` on: what a cache holds before it is
- * zeros, which take as long as any other numbers. */
+/* The median of some steps of n sequences, from `position` on, if it is less than what there is:
+ * what a cache holds before it is zeros, which take as long as any other numbers. */
 static int time_steps(struct sweep *sweep, int n, int position, double *us)
 {
-    double times[SWEEP_STEPS];
+    double times[SWEEP_STEPS_MOST], start = bench_now();
+    int step;
 
-    for (int step = -SWEEP_WARM; step < SWEEP_STEPS; step++) {
+    for (step = -SWEEP_WARM; step < SWEEP_STEPS ||
+                             (step < SWEEP_STEPS_MOST && bench_now() - start < SWEEP_SECONDS);
+         step++) {
         for (int i = 0; i < n; i++)
             sweep->rows[i] = (struct model_decode_row){.sequence_slot = i,
                                                        .position = position + step + SWEEP_WARM,
@@ -63,7 +72,8 @@ static int time_steps(struct sweep *sweep, int n, int position, double *us)
         if (step >= 0)
             times[step] = bench_now() - before;
     }
-    *us = 1e6 * bench_median(times, SWEEP_STEPS) / n;
+    double cost = 1e6 * bench_median(times, (size_t)step) / n;
+    *us = *us > 0 && *us < cost ? *us : cost;
     return STATUS_OK;
 }
 
@@ -129,51 +139,60 @@ static void print_bar(double us, double longest)
 
 static int sweep_batch(struct sweep *sweep)
 {
-    double before = 0, longest = 0, most = 0;
-    int at = 1;
+    double us[BATCHES_MOST] = {0}, longest = 0, most = 0;
+    int at = 0;
 
     printf("\na context of %d for each sequence: us a token, tokens/s\n", BATCH_CONTEXT);
-    TRY(open_cache(sweep, 1, MOST_SEQUENCES, BATCH_CONTEXT + SWEEP_WARM + SWEEP_STEPS));
-    for (int n = 1; n <= MOST_SEQUENCES; n *= 2) {
-        double us;
-        TRY(time_steps(sweep, n, BATCH_CONTEXT, &us));
-        longest = us > longest ? us : longest;
-        if (before > 0 && us / before > most) {
-            most = us / before;
-            at = n;
+    TRY(open_cache(sweep, 1, MOST_SEQUENCES, BATCH_CONTEXT + SWEEP_WARM + SWEEP_STEPS_MOST));
+    for (int round = 0; round < SWEEP_ROUNDS; round++)
+        for (int i = 0; i < BATCHES_MOST; i++)
+            TRY(time_steps(sweep, 1 << i, BATCH_CONTEXT, &us[i]));
+    for (int i = 0; i < BATCHES_MOST; i++) {
+        longest = us[i] > longest ? us[i] : longest;
+        if (i > 0 && us[i] / us[i - 1] > most) {
+            most = us[i] / us[i - 1];
+            at = i;
         }
-        before = us;
-        printf("  %4d sequences %10.1f %10.0f", n, us, 1e6 / us);
-        print_bar(us, longest);
-        fflush(stdout);
     }
-    printf("%s: at most %.2f times the cost of half the batch (B=%d)\n", verdict(most), most, at);
+    for (int i = 0; i < BATCHES_MOST; i++) {
+        printf("  %4d sequences %10.1f %10.0f", 1 << i, us[i], 1e6 / us[i]);
+        print_bar(us[i], longest);
+    }
+    printf("%s: at most %.2f times the cost of half the batch (B=%d)\n", verdict(most), most,
+           1 << at);
+    return STATUS_OK;
+}
+
+static int time_contexts(struct sweep *sweep, int is_shared, struct costs *costs)
+{
+    int n_more = SWEEP_WARM + SWEEP_STEPS_MOST;
+
+    for (int i = 0; i < N_CONTEXTS; i++) {
+        int c = contexts[i], most = (int)(MOST_ROWS / c);
+        most = is_shared || most > MOST_SEQUENCES ? MOST_SEQUENCES : most;
+        TRY(open_cache(sweep, is_shared ? c : 1, most, is_shared ? n_more : c + n_more));
+        for (int j = 0; j < N_BATCHES && batches[j] <= most; j++)
+            TRY(time_steps(sweep, batches[j], is_shared ? 0 : c, &costs->us[i][j]));
+    }
     return STATUS_OK;
 }
 
 static int sweep_context(struct sweep *sweep, int is_shared)
 {
-    static struct costs costs;
-    int n_more = SWEEP_WARM + SWEEP_STEPS;
+    struct costs costs = {0};
 
     printf("\n%s: us a token\n   context", is_shared ? "one prompt for all sequences"
                                                      : "a context of its own for each sequence");
+    fflush(stdout);
+    for (int round = 0; round < SWEEP_ROUNDS; round++)
+        TRY(time_contexts(sweep, is_shared, &costs));
     for (int j = 0; j < N_BATCHES; j++)
         printf("     B=%-4d", batches[j]);
     printf("\n");
     for (int i = 0; i < N_CONTEXTS; i++) {
-        int c = contexts[i], most = (int)(MOST_ROWS / c);
-        most = is_shared || most > MOST_SEQUENCES ? MOST_SEQUENCES : most;
-        TRY(open_cache(sweep, is_shared ? c : 1, most, is_shared ? n_more : c + n_more));
-        printf("  %8d", c);
-        for (int j = 0; j < N_BATCHES; j++) {
-            costs.us[i][j] = 0;
-            if (batches[j] > most)
-                continue;
-            TRY(time_steps(sweep, batches[j], is_shared ? 0 : c, &costs.us[i][j]));
+        printf("  %8d", contexts[i]);
+        for (int j = 0; j < N_BATCHES && costs.us[i][j] > 0; j++)
             printf(" %10.1f", costs.us[i][j]);
-            fflush(stdout);
-        }
         printf("\n");
     }
     judge_contexts(&costs);
