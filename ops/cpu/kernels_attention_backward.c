@@ -8,7 +8,7 @@
 #include "ops/cpu/attention.h"
 #include "ops/cpu/attention_block.h"
 
-#define KEY_BLOCK 256   /* keys whose p and ds are held at a time */
+#define KEY_BLOCK 64   /* keys whose p and ds are held at a time, in the L1 cache */
 
 int64_t KERNEL(attention_backward_scratch)(int64_t D)
 {
