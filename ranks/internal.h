@@ -8,7 +8,7 @@
 
 #define HOST_BYTES 64
 
-enum mail_tag { TAG_ORDER = 1, TAG_HOST, TAG_SUM, TAG_SPREAD };
+enum mail_tag { TAG_ORDER = 1, TAG_HOST, TAG_SUM, TAG_SPREAD, TAG_BEAT };
 
 /* Messages under way, of one collective call. */
 struct post {
@@ -36,6 +36,7 @@ struct lane_table {
     void (*abort)(struct ranks *ranks);
 };
 int lane_host_open(struct ranks *ranks);   /* over mail */
+int lane_nccl_open(struct ranks *ranks, struct ops *ops);
 
 struct rank_info {
     char host[HOST_BYTES], version[HOST_BYTES];
@@ -57,6 +58,7 @@ struct ranks {
     struct post host;
     const struct lane_table *lane;
     void *lane_context;
+    struct ops *lane_ops;
 };
 
 /* Who a rank is: "rank 2 (node7, pid 4711)". */
