@@ -107,16 +107,19 @@ EMULATED += $(patsubst %.cc,$(OUT)/emulated/%.o,$(addprefix ops/cuda/emulation/,
 # The hot loops are compiled once per instruction set, and chosen at start-up.
 ifneq ($(filter ops,$(FOLDERS)),)
 ifeq ($(ARCH),x86_64)
-ISAS     := baseline avx2 avx512
+ISAS     := baseline avx2 avx512 avx512bf16
 else
 ISAS     := baseline
 endif
 KERNELS  := $(patsubst %.c,%,$(wildcard ops/cpu/kernels_*.c))
 LIB_O    += $(foreach isa,$(ISAS),$(KERNELS:%=$(OUT)/%_$(isa).o))
 endif
-ISA_baseline = -DKERNEL_ISA=baseline -DVECTOR_BYTES=16
-ISA_avx2     = -DKERNEL_ISA=avx2 -DVECTOR_BYTES=32 -mavx2 -mfma
-ISA_avx512   = -DKERNEL_ISA=avx512 -DVECTOR_BYTES=64 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma
+PAIRS     = -DPAIRS_H='"ops/cpu/pairs_$(1).h"' -DFLUSH_H='"ops/cpu/flush_$(if $(filter x86_64,$(ARCH)),x86,none).h"'
+AVX512    = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma
+ISA_baseline = -DKERNEL_ISA=baseline -DVECTOR_BYTES=16 $(call PAIRS,fma)
+ISA_avx2     = -DKERNEL_ISA=avx2 -DVECTOR_BYTES=32 -mavx2 -mfma $(call PAIRS,fma)
+ISA_avx512   = -DKERNEL_ISA=avx512 -DVECTOR_BYTES=64 $(AVX512) $(call PAIRS,fma)
+ISA_avx512bf16 = -DKERNEL_ISA=avx512bf16 -DVECTOR_BYTES=64 $(AVX512) -mavx512bf16 $(call PAIRS,native)
 
 TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_*.c))
 TESTS    += $(patsubst tests/parity/%.c,$(OUT)/tests/%,$(wildcard tests/parity/parity_*.c))

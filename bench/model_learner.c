@@ -11,7 +11,7 @@ static const struct optimizer_config optimizer_defaults = {.learning_rate = 1e-5
                                                            .adam_beta2 = 0.999,
                                                            .adam_epsilon = 1e-8,
                                                            .max_grad_norm = 1,
-                                                           .micro_batch_tokens = 8192};
+                                                           .micro_batch_tokens = 2048};
 /* loss_type dapo, scale_rewards group, as the defaults of `hone run`. */
 static const struct grpo_config grpo_defaults = {.max_steps = 1,
                                                  .tasks_per_step = 8,

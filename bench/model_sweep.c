@@ -1,4 +1,5 @@
-/* What a decoded token costs against context and batch: a cliff would show. */
+/* What a decoded token costs against context and batch. Without a cliff the cost of a token falls
+ * with the batch, and is a straight line a + b c in the context c: products and attention. */
 #include <stdio.h>
 
 #include "bench/model_rows.h"
@@ -6,93 +7,201 @@
 
 #define SWEEP_STEPS 9
 #define SWEEP_WARM 2
+#define MOST_SEQUENCES 512
+#define MOST_ROWS ((int64_t)1 << 18)   /* of sequences with a context of their own: 1.6 GB */
+#define BATCH_CONTEXT 256
+#define CLIFF 1.5                      /* more than so many times the expectation */
+#define BAR_WIDTH 40.0
 
-/* The median seconds of a step of n_prompts x n_samples sequences behind prompts of n_context. */
-static int time_steps(struct model_bench *bench, struct model *model, int n_prompts, int n_samples,
-                      int n_context, double *seconds)
+static const int contexts[] = {256, 512, 1024, 2048, 4096, 8192, 16384};
+static const int batches[] = {1, 8, 64, 512};
+enum {
+    N_CONTEXTS = sizeof(contexts) / sizeof(contexts[0]),
+    N_BATCHES = sizeof(batches) / sizeof(batches[0])
+};
+
+struct sweep {
+    struct model_bench *bench;
+    struct model *model;
+    struct model_cache *cache;
+    struct model_decode_row *rows;
+    struct draw *draws;
+    int32_t *tokens;
+    float *logprobs;
+};
+
+/* Cost of a token in us; 0 where it was not measured. */
+struct costs {
+    double us[N_CONTEXTS][N_BATCHES];
+};
+
+/* A prompt of n_context tokens for all sequences, each of which goes on for n_more. */
+static int open_cache(struct sweep *sweep, int n_context, int n_sequences, int n_more)
 {
-    static double times[SWEEP_STEPS];
-    int n = n_prompts * n_samples, status;
-    struct model_cache *cache = NULL;
-    size_t most = (size_t)(n > n_context ? n : n_context);
-    struct model_decode_row *rows = mem_alloc(most, sizeof(*rows));
-    struct draw *draws = mem_alloc((size_t)n, sizeof(*draws));
-    int32_t *tokens = mem_alloc((size_t)n, sizeof(*tokens));
-    float *logprobs = mem_alloc((size_t)n, sizeof(*logprobs));
+    model_cache_destroy(&sweep->cache);
+    TRY(model_cache_create(&sweep->cache, sweep->model, 1, n_context, n_sequences, n_more));
+    for (int t = 0; t < n_context; t++)
+        sweep->rows[t] =
+            (struct model_decode_row){0, MODEL_PROMPT, t, sweep->bench->tokens[t]};
+    return model_decode(sweep->model, sweep->cache, n_context, sweep->rows, 0, NULL, NULL, NULL);
+}
 
-    for (int i = 0; i < n; i++)
-        draws[i] = (struct draw){.uniform = 0.5, .temperature = 1, .top_p = 1, .row = i};
-    TRY_OUT(model_cache_create(&cache, model, n_prompts, n_context, n, SWEEP_STEPS + SWEEP_WARM));
-    for (int32_t i = 0; i < n_prompts; i++) {
-        for (int t = 0; t < n_context; t++)
-            rows[t] = (struct model_decode_row){i, MODEL_PROMPT, t, bench->tokens[t]};
-        TRY_OUT(model_decode(model, cache, n_context, rows, 0, NULL, NULL, NULL));
-    }
+/* The median of some steps of n sequences, from `position` on: what a cache holds before it is
+ * zeros, which take as long as any other numbers. */
+static int time_steps(struct sweep *sweep, int n, int position, double *us)
+{
+    double times[SWEEP_STEPS];
+
     for (int step = -SWEEP_WARM; step < SWEEP_STEPS; step++) {
         for (int i = 0; i < n; i++)
-            rows[i] = (struct model_decode_row){.prompt_slot = i / n_samples,
-                                                .sequence_slot = i,
-                                                .position = step + SWEEP_WARM,
-                                                .token = bench->tokens[i]};
+            sweep->rows[i] = (struct model_decode_row){.sequence_slot = i,
+                                                       .position = position + step + SWEEP_WARM,
+                                                       .token = sweep->bench->tokens[i]};
         double before = bench_now();
-        TRY_OUT(model_decode(model, cache, n, rows, n, draws, tokens, logprobs));
+        TRY(model_decode(sweep->model, sweep->cache, n, sweep->rows, n, sweep->draws,
+                         sweep->tokens, sweep->logprobs));
         if (step >= 0)
             times[step] = bench_now() - before;
     }
-    *seconds = bench_median(times, SWEEP_STEPS);
-    status = STATUS_OK;
-out:
-    model_cache_destroy(&cache);
-    mem_free(rows);
-    mem_free(draws);
-    mem_free(tokens);
-    mem_free(logprobs);
-    return status;
-}
-
-static int sweep_batch(struct model_bench *bench, struct model *model)
-{
-    printf("\na prompt of 240 tokens for each sequence: us a token, tokens/s\n");
-    for (int n = 1; n <= 512; n *= 2) {
-        double seconds;
-        TRY(time_steps(bench, model, n, 1, 240, &seconds));
-        printf("  %4d sequences %10.1f %10.0f\n", n, 1e6 * seconds / n, n / seconds);
-        fflush(stdout);
-    }
+    *us = 1e6 * bench_median(times, SWEEP_STEPS) / n;
     return STATUS_OK;
 }
 
-static int sweep_context(struct model_bench *bench, struct model *model)
-{
-    static const int contexts[] = {256, 1024, 4096, 8192, 16384}, batches[] = {1, 8, 64, 512};
+/* ---- Verdicts. */
 
-    printf("\none prompt for all sequences: us a token\n   context");
-    for (int j = 0; j < 4; j++)
+/* How far above the line a + b c of least squares of relative errors a column is at most. */
+static double above_line(const struct costs *costs, int column, int *worst)
+{
+    double one = 0, c1 = 0, c2 = 0, t1 = 0, tc = 0, most = 0;
+
+    for (int i = 0; i < N_CONTEXTS; i++) {
+        double t = costs->us[i][column], c = contexts[i];
+        if (t <= 0)
+            continue;
+        one += 1 / (t * t);
+        c1 += c / (t * t);
+        c2 += c * c / (t * t);
+        t1 += 1 / t;
+        tc += c / t;
+    }
+    double slope = (one * tc - c1 * t1) / (one * c2 - c1 * c1), base = (t1 - slope * c1) / one;
+    for (int i = 0; i < N_CONTEXTS; i++) {
+        double ratio = costs->us[i][column] / (base + slope * contexts[i]);
+        if (ratio > most) {
+            most = ratio;
+            *worst = i;
+        }
+    }
+    return most;
+}
+
+static const char *verdict(double ratio)
+{
+    return ratio > CLIFF ? "a cliff" : "no cliff";
+}
+
+static void judge_contexts(const struct costs *costs)
+{
+    double most = 0;
+    int row = 0, column = 0;
+
+    for (int j = 0, worst = 0; j < N_BATCHES; j++) {
+        double ratio = above_line(costs, j, &worst);
+        if (ratio > most) {
+            most = ratio;
+            row = worst;
+            column = j;
+        }
+    }
+    printf("%s: at most %.2f times a straight line in the context (B=%d at %d)\n", verdict(most),
+           most, batches[column], contexts[row]);
+}
+
+static void print_bar(double us, double longest)
+{
+    printf("  ");
+    for (int i = 0; i < (int)(BAR_WIDTH * us / longest + 0.5); i++)
+        putchar('#');
+    putchar('\n');
+}
+
+/* ---- Tables. */
+
+static int sweep_batch(struct sweep *sweep)
+{
+    double before = 0, longest = 0, most = 0;
+    int at = 1;
+
+    printf("\na context of %d for each sequence: us a token, tokens/s\n", BATCH_CONTEXT);
+    TRY(open_cache(sweep, 1, MOST_SEQUENCES, BATCH_CONTEXT + SWEEP_WARM + SWEEP_STEPS));
+    for (int n = 1; n <= MOST_SEQUENCES; n *= 2) {
+        double us;
+        TRY(time_steps(sweep, n, BATCH_CONTEXT, &us));
+        longest = us > longest ? us : longest;
+        if (before > 0 && us / before > most) {
+            most = us / before;
+            at = n;
+        }
+        before = us;
+        printf("  %4d sequences %10.1f %10.0f", n, us, 1e6 / us);
+        print_bar(us, longest);
+        fflush(stdout);
+    }
+    printf("%s: at most %.2f times the cost of half the batch (B=%d)\n", verdict(most), most, at);
+    return STATUS_OK;
+}
+
+static int sweep_context(struct sweep *sweep, int is_shared)
+{
+    static struct costs costs;
+    int n_more = SWEEP_WARM + SWEEP_STEPS;
+
+    printf("\n%s: us a token\n   context", is_shared ? "one prompt for all sequences"
+                                                     : "a context of its own for each sequence");
+    for (int j = 0; j < N_BATCHES; j++)
         printf("     B=%-4d", batches[j]);
     printf("\n");
-    for (int i = 0; i < 5; i++) {
-        printf("  %8d", contexts[i]);
-        for (int j = 0; j < 4; j++) {
-            double seconds;
-            TRY(time_steps(bench, model, 1, batches[j], contexts[i], &seconds));
-            printf(" %10.1f", 1e6 * seconds / batches[j]);
+    for (int i = 0; i < N_CONTEXTS; i++) {
+        int c = contexts[i], most = (int)(MOST_ROWS / c);
+        most = is_shared || most > MOST_SEQUENCES ? MOST_SEQUENCES : most;
+        TRY(open_cache(sweep, is_shared ? c : 1, most, is_shared ? n_more : c + n_more));
+        printf("  %8d", c);
+        for (int j = 0; j < N_BATCHES; j++) {
+            costs.us[i][j] = 0;
+            if (batches[j] > most)
+                continue;
+            TRY(time_steps(sweep, batches[j], is_shared ? 0 : c, &costs.us[i][j]));
+            printf(" %10.1f", costs.us[i][j]);
             fflush(stdout);
         }
         printf("\n");
     }
+    judge_contexts(&costs);
     return STATUS_OK;
 }
 
 int bench_sweep(struct model_bench *bench)
 {
     struct model_options options = {.bf16 = bench->bf16};
-    struct model *model = NULL;
+    struct sweep sweep = {.bench = bench};
     int status;
 
-    TRY_OUT(model_create(&model, bench->ops, &bench->shape, &options, 1));
-    TRY_OUT(sweep_batch(bench, model));
-    TRY_OUT(sweep_context(bench, model));
+    sweep.rows = mem_alloc((size_t)contexts[N_CONTEXTS - 1], sizeof(*sweep.rows));
+    sweep.draws = mem_alloc(MOST_SEQUENCES, sizeof(*sweep.draws));
+    sweep.tokens = mem_alloc(MOST_SEQUENCES, sizeof(*sweep.tokens));
+    sweep.logprobs = mem_alloc(MOST_SEQUENCES, sizeof(*sweep.logprobs));
+    for (int i = 0; i < MOST_SEQUENCES; i++)
+        sweep.draws[i] = (struct draw){.uniform = 0.5, .temperature = 1, .top_p = 1, .row = i};
+    TRY_OUT(model_create(&sweep.model, bench->ops, &bench->shape, &options, 1));
+    TRY_OUT(sweep_batch(&sweep));
+    TRY_OUT(sweep_context(&sweep, 1));
+    TRY_OUT(sweep_context(&sweep, 0));
 out:
-    model_destroy(&model);
+    model_cache_destroy(&sweep.cache);
+    model_destroy(&sweep.model);
+    mem_free(sweep.rows);
+    mem_free(sweep.draws);
+    mem_free(sweep.tokens);
+    mem_free(sweep.logprobs);
     return status;
 }

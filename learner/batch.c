@@ -118,6 +118,20 @@ static size_t added_tokens(const struct sequence *sequences, size_t first, size_
     return inputs;
 }
 
+/* Rows that there must be room for before sequence i joins: its own, or its whole group's, which
+ * would compute its prompt twice when torn apart. */
+static size_t wanted_tokens(const struct sequence *sequences, size_t n, size_t first, size_t i,
+                            size_t max_tokens)
+{
+    size_t own = added_tokens(sequences, first, i), whole = own;
+
+    if (i > first && shares_prompt(&sequences[i - 1], &sequences[i]))
+        return own;
+    for (size_t j = i + 1; j < n && shares_prompt(&sequences[j - 1], &sequences[j]); j++)
+        whole += added_tokens(sequences, first, j);
+    return whole <= max_tokens ? whole : own;
+}
+
 int batch_pack(const struct sequence *sequences, size_t n, size_t max_tokens, struct arena *arena,
                struct micro_batch **micros, size_t *n_micros)
 {
@@ -135,7 +149,8 @@ int batch_pack(const struct sequence *sequences, size_t n, size_t max_tokens, st
             n_tokens += added_tokens(sequences, micro->first, i);
             n_targets += sequence_targets(&sequences[i]);
             i++;
-        } while (i < n && n_tokens + added_tokens(sequences, micro->first, i) <= max_tokens);
+        } while (i < n &&
+                 n_tokens + wanted_tokens(sequences, n, micro->first, i, max_tokens) <= max_tokens);
         micro->n = i - micro->first;
         TRY(build(sequences, micro, n_tokens, n_targets, arena));
         if (n_tokens)

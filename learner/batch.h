@@ -19,9 +19,9 @@ struct micro_batch {
 
 /* Packs sequences in order; a micro-batch holds at least one sequence and at most max_tokens
  * input tokens if that can be. Sequences next to each other with the same prompt (the same memory)
- * share its rows, so that a group of completions takes P + sum of completions; a group that does
- * not fit is cut, and its prompt repeated. Sequences of fewer than two tokens have no targets and
- * take no room. Everything lies in the arena. */
+ * share its rows, so that a group of completions takes P + sum of completions. A group that fits
+ * stays whole; one that does not is cut, and its prompt repeated. Sequences of fewer than two
+ * tokens have no targets and take no room. Everything lies in the arena. */
 int batch_pack(const struct sequence *sequences, size_t n, size_t max_tokens, struct arena *arena,
                struct micro_batch **micros, size_t *n_micros);
 

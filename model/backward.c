@@ -68,7 +68,7 @@ static void project_backward(struct model *model, struct tape_views *views, stru
         inputs[i] = (struct ops_product_gradient){.d_out = &x->d_out, .weight = &x->weight->matrix};
         if (x->weight->gradient.data)
             weights[n_weights++] = (struct ops_product_gradient){
-                &x->d_out, NULL, &x->weight->gradient, gradient_of(x->bias)};
+                &x->d_out, &x->weight->matrix, &x->weight->gradient, gradient_of(x->bias)};
         if (x->weight->lora_a)
             adapter_backward(model, views, &x->d_out, in, x->weight);
     }

@@ -43,8 +43,10 @@ struct ops_table {
                    const struct matrix *weight, const struct tensor *bias);
     void (*matmul_backward_input)(void *context, struct tensor *d_in, const struct tensor *d_out,
                                   const struct matrix *weight);
+    /* `dtype`: of the weight; not called where there is matmul_backward_weights */
     void (*matmul_backward_weight)(void *context, struct tensor *d_weight, struct tensor *d_bias,
-                                   const struct tensor *d_out, const struct tensor *in);
+                                   const struct tensor *d_out, const struct tensor *in,
+                                   enum dtype dtype);
     /* Products that share an operand, in one go; NULL: ops.h makes them one after another. */
     void (*matmul_several)(void *context, const struct ops_product *products, int n,
                            const struct tensor *in);

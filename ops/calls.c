@@ -59,15 +59,9 @@ void ops_matmul_backward_input(struct ops *ops, struct tensor *d_in, const struc
 void ops_matmul_backward_weight(struct ops *ops, struct tensor *d_weight, struct tensor *d_bias,
                                 const struct tensor *d_out, const struct tensor *in)
 {
-    int64_t N = d_out->shape[0], M = d_out->shape[1], C = in->shape[1];
+    struct ops_product_gradient gradient = {d_out, NULL, d_weight, d_bias};
 
-    CHECK_2D(d_out, N, M);
-    CHECK_2D(in, N, C);
-    CHECK_2D(d_weight, M, C);
-    if (d_bias)
-        CHECK_1D(d_bias, M);
-    if (N > 0 && M > 0)
-        ops->table->matmul_backward_weight(ops->context, d_weight, d_bias, d_out, in);
+    ops_matmul_backward_weights(ops, &gradient, 1, in);
 }
 
 static void check_count(const char *op, int n)
@@ -141,9 +135,11 @@ void ops_matmul_backward_weights(struct ops *ops, const struct ops_product_gradi
         ops->table->matmul_backward_weights(ops->context, gradients, n, in);
         return;
     }
-    for (int i = 0; i < n; i++)
-        ops_matmul_backward_weight(ops, gradients[i].d_weight, gradients[i].d_bias,
-                                   gradients[i].d_out, in);
+    for (int i = 0; N > 0 && C > 0 && i < n; i++) {
+        const struct ops_product_gradient *x = &gradients[i];
+        ops->table->matmul_backward_weight(ops->context, x->d_weight, x->d_bias, x->d_out, in,
+                                           x->weight ? x->weight->dtype : DTYPE_F32);
+    }
 }
 
 void ops_rmsnorm(struct ops *ops, struct tensor *out, struct tensor *rstd, const struct tensor *in,

@@ -184,10 +184,11 @@ struct matrix matrix_rows(const void *data, int64_t M, int64_t C)
 
 size_t ops_matrix_bytes(const struct matrix *matrix)
 {
-    size_t size = matrix->form == MATRIX_PANELS && matrix->dtype == DTYPE_BF16 ? 2 : 4;
-    int64_t rows = matrix->M;
+    int64_t rows = (matrix->M + OPS_PANEL - 1) / OPS_PANEL * OPS_PANEL;
 
-    if (matrix->form == MATRIX_PANELS)
-        rows = (rows + OPS_PANEL - 1) / OPS_PANEL * OPS_PANEL;
-    return (size_t)(rows * matrix->C) * size;
+    if (matrix->form == MATRIX_ROWS)
+        return (size_t)(matrix->M * matrix->C) * sizeof(float);
+    if (matrix->dtype == DTYPE_BF16)
+        return (size_t)(rows * ((matrix->C + 1) / 2)) * sizeof(uint32_t);
+    return (size_t)(rows * matrix->C) * sizeof(float);
 }

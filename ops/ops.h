@@ -85,8 +85,14 @@ struct tensor ops_arena_carve(struct ops_arena *arena, enum dtype dtype, int n_d
  * MATRIX_ROWS: float32, row after row; it can be trained. An adapter adds scale * b a to it (LoRA,
  * Hu et al. 2021); with dtype DTYPE_BF16 the sum is rounded to bfloat16 (nearest, ties to even) on
  * its way into a product.
- * MATRIX_PANELS: of float32 or bfloat16, in panels of OPS_PANEL outputs, [ceil(M/16)][C][16],
- * zero-filled: written once, read many times. */
+ * MATRIX_PANELS: of float32 or bfloat16, in panels of OPS_PANEL outputs, zero-filled: written once,
+ * read many times. On the CPU [ceil(M/16)][C][16]; of bfloat16 [ceil(M/16)][ceil(C/2)][16][2].
+ *
+ * What is multiplied with a matrix of DTYPE_BF16 is rounded to bfloat16 as well; so are d_out and
+ * `in` for the gradient of one. Sums are float32. On the CPU they walk their steps in pairs, in each
+ * first the odd one, then the even one, each a fused multiply-add; a zero completes the last pair.
+ * Numbers below 2^-126 are taken and given as zero. To the bit, that is what its instruction for
+ * bfloat16 does. */
 #define OPS_PANEL 16
 enum matrix_form { MATRIX_ROWS, MATRIX_PANELS };
 struct adapter {
@@ -137,7 +143,7 @@ void ops_matmul_several(struct ops *ops, const struct ops_product *products, int
  * d_weight += ..., d_bias += ... of each. */
 struct ops_product_gradient {
     const struct tensor *d_out;
-    const struct matrix *weight;         /* of d_in */
+    const struct matrix *weight;         /* of d_in; of d_weight its dtype alone (NULL: float32) */
     struct tensor *d_weight, *d_bias;    /* of the others; d_bias may be NULL */
 };
 void ops_matmul_backward_inputs(struct ops *ops, struct tensor *d_in,

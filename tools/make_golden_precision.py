@@ -31,11 +31,31 @@ def load(folder):
         folder, torch_dtype=torch.float32, attn_implementation="eager").eval()
 
 
+class RoundedProduct(torch.autograd.Function):
+    """A product of rounded factors, summed in float32; so are those of its gradients."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        x = x.bfloat16().float()
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(ctx, d_out):
+        x, weight = ctx.saved_tensors
+        d_rounded = d_out.bfloat16().float()
+        return d_rounded @ weight, d_rounded.flatten(0, -2).T @ x.flatten(0, -2)
+
+
 def rounded(folder):
-    """float32 arithmetic on weights that are bfloat16."""
+    """Weights, and what is multiplied with them, are bfloat16; all else is float32."""
     model = load(folder)
     for parameter in model.parameters():
         parameter.data = parameter.data.bfloat16().float()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.forward = lambda x, m=module: (
+                RoundedProduct.apply(x, m.weight) + (0 if m.bias is None else m.bias))
     return model
 
 

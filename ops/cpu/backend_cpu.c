@@ -137,7 +137,6 @@ const struct ops_table ops_table_cpu = {
     .round_bf16 = cpu_round_bf16,
     .matmul = cpu_matmul,
     .matmul_backward_input = cpu_matmul_backward_input,
-    .matmul_backward_weight = cpu_matmul_backward_weight,
     .matmul_several = cpu_matmul_several,
     .matmul_backward_inputs = cpu_matmul_backward_inputs,
     .matmul_backward_weights = cpu_matmul_backward_weights,

@@ -32,10 +32,13 @@ static inline int64_t divide_up(int64_t a, int64_t b)
  * earlier op failed: the op then does nothing. */
 void *cpu_scratch(struct cpu *cpu, enum cpu_scratch which, size_t bytes);
 
-/* Steps step .. step + n_steps - 1 of n_panels panels of 16 from `panel` on, as float32, into
- * panels[n_panels][n_steps][16]. Panels of outputs walk along the rows of a matrix (not one that
- * holds float32 panels: those are packed); panels of inputs walk down its columns. `rows` is
- * scratch for n_panels * n_steps * 16 floats, where the matrix has an adapter or holds panels. */
+/* Steps of a panel of outputs: numbers, or pairs of bfloat16. */
+int64_t cpu_panel_steps(const struct matrix *matrix);
+/* Steps step .. step + n_steps - 1 (of bfloat16: an even one first) of n_panels panels of 16 from
+ * `panel` on, as a product reads them, into panels[n_panels][n_steps][16], or pairs. Panels of
+ * outputs walk along the rows of a matrix (not one that holds panels: those are packed); panels of
+ * inputs walk down its columns. `rows` is scratch for n_panels * n_steps * 16 floats, where the
+ * matrix has an adapter or holds panels. */
 void cpu_pack_outputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,
                       int64_t n_panels, int64_t step, int64_t n_steps, float *panels, float *rows);
 void cpu_pack_inputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,
@@ -59,8 +62,6 @@ void cpu_matmul(void *context, struct tensor *out, const struct tensor *in,
                 const struct matrix *weight, const struct tensor *bias);
 void cpu_matmul_backward_input(void *context, struct tensor *d_in, const struct tensor *d_out,
                                const struct matrix *weight);
-void cpu_matmul_backward_weight(void *context, struct tensor *d_weight, struct tensor *d_bias,
-                                const struct tensor *d_out, const struct tensor *in);
 void cpu_matmul_several(void *context, const struct ops_product *products, int n,
                         const struct tensor *in);
 void cpu_matmul_backward_inputs(void *context, struct tensor *d_in,

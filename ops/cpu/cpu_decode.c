@@ -2,6 +2,7 @@
 #include "ops/cpu/cpu.h"
 
 #define INLINE_FLOPS 200000.0
+#define COST_PLACE 8.0   /* a number of a key is alone in its cache line */
 #define SCORE_BYTES (512 << 10)   /* of the scores of one task, so that they stay near */
 
 struct store_job {
@@ -24,7 +25,7 @@ void cpu_cache_store(void *context, struct kv_cache *cache, const struct tensor 
     struct cpu *cpu = context;
     struct store_job job = {cpu->kernels, cache, tensor_f32(k), tensor_f32(v), rows->data};
 
-    cpu_loop(cpu, k->shape[0], 16, (double)(cache->K * cache->D), store_rows, &job);
+    cpu_loop(cpu, k->shape[0], 1, COST_PLACE * (double)(cache->K * cache->D), store_rows, &job);
 }
 
 /* ---- Attention. A task is some rows that read their first run together, for one key/value

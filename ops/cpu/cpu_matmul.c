@@ -11,7 +11,8 @@
 #define TURNED_STEPS 384                /* where a is packed too, it takes most of the L2 cache */
 #define TURNED_ROWS 256
 #define TURNED_PANELS_FLOATS ((int64_t)1 << 15)
-#define WIDEN_ROWS 24                   /* from so many rows on bfloat16 is widened once */
+#define LINE_FLOATS 16
+#define PAIRING_COST 0.5                /* vector instructions to round and pack a number */
 #define INLINE_CYCLES 8000.0
 #define TASK_CYCLES 20000.0             /* of the smallest tasks, where each thread has one */
 
@@ -24,6 +25,7 @@ struct part {
     const struct matrix *b;
     enum source source;
     int64_t n_steps;
+    int pairs;       /* of bfloat16: a is packed words, unless turned */
 };
 
 /* product: as a whole, without a, b, n_steps. */
@@ -42,17 +44,25 @@ static int64_t at_least(int64_t n, int64_t least)
     return n < least ? least : n;
 }
 
+/* Of a product: pairs, or each number. */
+static int64_t steps_of(const struct part *part, int64_t n)
+{
+    return part->pairs ? divide_up(n, 2) : n;
+}
+
 /* ---- One task. */
 struct region {
     int64_t row, n_rows, panel, n_panels;
 };
 
 /* Per thread: packed panels, packed rows, then rows of a weight on their way into panels. */
-enum { SCRATCH_FLOATS = 2 * PANELS_FLOATS + TURNED_ROWS * TURNED_STEPS };
+enum { SCRATCH_FLOATS = 3 * PANELS_FLOATS + TURNED_ROWS * TURNED_STEPS };
 
-/* product: of the whole region's rows, from its first panel on; b is set here. */
+/* product: of the whole region's rows, from its first panel on; b is set here. Steps of a sum:
+ * n_sum from `step` on. */
 static void multiply_panels(const struct job *job, const struct part *part, struct product product,
-                            const struct region *region, int64_t step, float *scratch)
+                            const struct region *region, int64_t step, int64_t n_sum,
+                            float *scratch)
 {
     const struct kernels *kernels = job->kernels;
     int64_t n_steps = product.n_steps, unit = kernels->tile_panels, tile = kernels->tile_rows;
@@ -68,17 +78,15 @@ static void multiply_panels(const struct job *job, const struct part *part, stru
         product.b = scratch;
         product.b_panel = n_steps * OPS_PANEL;
         if (part->source == PANELS_OF_INPUTS) {
-            cpu_pack_inputs(kernels, part->b, panel, n, step, n_steps, scratch,
+            cpu_pack_inputs(kernels, part->b, panel, n, step, n_sum, scratch,
                             scratch + PANELS_FLOATS);
         } else if (part->source == PANELS_OF_OUTPUTS) {
-            cpu_pack_outputs(kernels, part->b, panel, n, step, n_steps, scratch,
+            cpu_pack_outputs(kernels, part->b, panel, n, step, n_sum, scratch,
                              scratch + PANELS_FLOATS);
         } else {
-            int64_t at = (panel * part->b->C + step) * OPS_PANEL;
-            int is_bf16 = part->b->dtype == DTYPE_BF16;
-            product.b = is_bf16 ? NULL : (const float *)part->b->data + at;
-            product.b_bf16 = is_bf16 ? (const uint16_t *)part->b->data + at : NULL;
-            product.b_panel = part->b->C * OPS_PANEL;
+            product.b_panel = cpu_panel_steps(part->b) * OPS_PANEL;
+            product.b = (const float *)part->b->data + panel * product.b_panel +
+                        steps_of(part, step) * OPS_PANEL;
         }
         for (int64_t row = 0; row < region->n_rows; row += rows_most) {
             int64_t last = row + rows_most;
@@ -91,21 +99,27 @@ static void multiply_panels(const struct job *job, const struct part *part, stru
     }
 }
 
+/* Words of an input that a step of a product takes. */
+static int64_t step_words(const struct job *job, const struct part *part)
+{
+    return part->pairs ? job->kernels->pair_words : 1;
+}
+
 /* Rows of a[k][r] become blocks of tile_rows; what they add up to goes to the bias. */
 static void pack_turned(const struct job *job, const struct part *part, struct product *product,
-                        const struct region *region, int64_t step, float *blocks)
+                        const struct region *region, int64_t step, int64_t n_sum, float *blocks)
 {
-    int64_t tile = job->kernels->tile_rows, n_steps = product->n_steps;
+    int64_t tile = job->kernels->tile_rows, words = step_words(job, part);
     const float *from = part->a + step * part->a_row + region->row;
 
-    job->kernels->pack_blocks(blocks, from, part->a_row, n_steps, region->n_rows, 0,
-                              divide_up(region->n_rows, tile));
+    (part->pairs ? job->kernels->pair_blocks : job->kernels->pack_blocks)(
+        blocks, from, part->a_row, n_sum, region->n_rows, 0, divide_up(region->n_rows, tile));
     product->a = blocks;
-    product->a_block = tile * n_steps;
-    product->a_row = 1;
-    product->a_step = tile;
+    product->a_block = tile * words * product->n_steps;
+    product->a_row = words;
+    product->a_step = tile * words;
     if (job->d_bias && region->panel == 0)
-        job->kernels->sum_columns(job->d_bias + region->row, from, part->a_row, n_steps,
+        job->kernels->sum_columns(job->d_bias + region->row, from, part->a_row, n_sum,
                                   region->n_rows);
 }
 
@@ -120,21 +134,25 @@ static void multiply_region(const struct job *job, const struct region *region, 
     for (int i = 0; i < job->n_parts; i++) {
         const struct part *part = &job->parts[i];
         int64_t n_passes = at_least(divide_up(part->n_steps, most), 1);
-        int64_t length = divide_up(part->n_steps, n_passes);
+        int64_t length = divide_up(divide_up(part->n_steps, n_passes), 2) * 2;
+        int64_t words = step_words(job, part);
         for (int64_t pass = 0; pass < n_passes; pass++) {
             int is_last = i + 1 == job->n_parts && pass + 1 == n_passes;
             int64_t step = pass * length, left = part->n_steps - step;
-            product.n_steps = left < length ? left : length;
+            int64_t n_sum = left < length ? left : length;
+            product.n_steps = steps_of(part, n_sum);
+            product.pairs = part->pairs;
             product.bias = is_last && job->product.bias
                                ? job->product.bias + region->panel * OPS_PANEL : NULL;
             product.add = is_last && job->product.add ? job->product.add + at : NULL;
-            product.a = part->a + region->row * part->a_row + step;
+            product.a = part->a + region->row * part->a_row + steps_of(part, step) * words;
             product.a_block = tile * part->a_row;
             product.a_row = part->a_row;
-            product.a_step = 1;
+            product.a_step = words;
             if (job->turned)
-                pack_turned(job, part, &product, region, step, scratch + 2 * PANELS_FLOATS);
-            multiply_panels(job, part, product, region, step, scratch);
+                pack_turned(job, part, &product, region, step, n_sum,
+                            scratch + 3 * PANELS_FLOATS);
+            multiply_panels(job, part, product, region, step, n_sum, scratch);
             product.accumulate = 1;
         }
     }
@@ -271,6 +289,55 @@ static void run_jobs(struct cpu *cpu, struct job *jobs, int n)
         pool_run(cpu->pool, n_tasks, run_task, &dispatch);
 }
 
+/* ---- Inputs of products with a matrix of bfloat16: rounded once, in words of pairs. */
+struct pairing {
+    const struct kernels *kernels;
+    const float *in;
+    float *words;
+    int64_t n_columns, words_row;
+};
+
+static void pair_rows(void *argument, int64_t first, int64_t last)
+{
+    const struct pairing *pairing = argument;
+
+    for (int64_t r = first; r < last; r++)
+        pairing->kernels->pair_row(pairing->words + r * pairing->words_row,
+                                   pairing->in + r * pairing->n_columns, pairing->n_columns);
+}
+
+/* Rows of an odd number of cache lines: those of a tile do not meet in the same sets. */
+static int64_t paired_row(const struct cpu *cpu, int64_t n_columns)
+{
+    int64_t words = divide_up(n_columns, 2) * cpu->kernels->pair_words;
+
+    return (divide_up(words, LINE_FLOATS) | 1) * LINE_FLOATS;
+}
+
+static void pair_inputs(struct cpu *cpu, struct part *part, int64_t n_rows, float *words)
+{
+    struct pairing pairing = {cpu->kernels, part->a, words, part->n_steps,
+                              paired_row(cpu, part->n_steps)};
+
+    cpu_loop(cpu, n_rows, 1, PAIRING_COST * (double)part->n_steps, pair_rows, &pairing);
+    part->a = words;
+    part->a_row = pairing.words_row;
+}
+
+/* n_words: of all parts together. Returns 0 when there is no memory. */
+static int pair_all(struct cpu *cpu, struct part *parts, int n, int64_t n_rows, int64_t n_words)
+{
+    float *words = cpu_scratch(cpu, CPU_SCRATCH_SHARED, (size_t)n_words * sizeof(float));
+
+    for (int i = 0; words && i < n; i++) {
+        if (!parts[i].pairs)
+            continue;
+        pair_inputs(cpu, &parts[i], n_rows, words);
+        words += n_rows * parts[i].a_row;
+    }
+    return words != NULL;
+}
+
 /* ---- The products. */
 static struct job make_job(struct cpu *cpu, const struct part *parts, int n_parts,
                            const struct tensor *out)
@@ -285,7 +352,7 @@ static struct job make_job(struct cpu *cpu, const struct part *parts, int n_part
                       .n_panels = divide_up(out->shape[1], OPS_PANEL)};
 
     for (int i = 0; i < n_parts; i++)
-        job.n_steps += parts[i].n_steps;
+        job.n_steps += steps_of(&parts[i], parts[i].n_steps);
     return job;
 }
 
@@ -297,15 +364,27 @@ void cpu_matmul_several(void *context, const struct ops_product *products, int n
     struct part parts[OPS_MOST_PRODUCTS];
     struct job jobs[OPS_MOST_PRODUCTS];
 
+    float *words = NULL;
+
     for (int i = 0; i < n; i++) {
         const struct ops_product *x = &products[i];
-        int is_ready = x->weight->form == MATRIX_PANELS &&
-                       (x->weight->dtype == DTYPE_F32 || N < WIDEN_ROWS);
         parts[i] = (struct part){.a = tensor_f32(in),
                                  .a_row = C,
                                  .b = x->weight,
-                                 .source = is_ready ? PANELS_READY : PANELS_OF_OUTPUTS,
-                                 .n_steps = C};
+                                 .source = x->weight->form == MATRIX_PANELS ? PANELS_READY
+                                                                            : PANELS_OF_OUTPUTS,
+                                 .n_steps = C,
+                                 .pairs = x->weight->dtype == DTYPE_BF16};
+        if (parts[i].pairs && words) {
+            parts[i].a = words;
+            parts[i].a_row = paired_row(cpu, C);
+        } else if (parts[i].pairs) {
+            words = cpu_scratch(cpu, CPU_SCRATCH_SHARED,
+                                (size_t)(N * paired_row(cpu, C)) * sizeof(float));
+            if (!words)
+                return;
+            pair_inputs(cpu, &parts[i], N, words);
+        }
         jobs[i] = make_job(cpu, &parts[i], 1, x->out);
         jobs[i].product.bias = x->bias ? tensor_f32(x->bias) : NULL;
         jobs[i].product.add = x->residual ? tensor_f32(x->residual) : NULL;
@@ -323,13 +402,20 @@ static void backward_input(struct cpu *cpu, struct tensor *d_in,
                            const struct ops_product_gradient *gradients, int n, int accumulate)
 {
     struct part parts[OPS_MOST_PRODUCTS];
+    int64_t n_words = 0;
 
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
+        int64_t M = gradients[i].d_out->shape[1];
         parts[i] = (struct part){.a = tensor_f32(gradients[i].d_out),
-                                 .a_row = gradients[i].d_out->shape[1],
+                                 .a_row = M,
                                  .b = gradients[i].weight,
                                  .source = PANELS_OF_INPUTS,
-                                 .n_steps = gradients[i].d_out->shape[1]};
+                                 .n_steps = M,
+                                 .pairs = gradients[i].weight->dtype == DTYPE_BF16};
+        n_words += parts[i].pairs ? d_in->shape[0] * paired_row(cpu, M) : 0;
+    }
+    if (n_words > 0 && !pair_all(cpu, parts, n, d_in->shape[0], n_words))
+        return;
     struct job job = make_job(cpu, parts, n, d_in);
     job.product.accumulate = accumulate;
     run_jobs(cpu, &job, 1);
@@ -353,29 +439,25 @@ void cpu_matmul_backward_weights(void *context, const struct ops_product_gradien
                                  const struct tensor *in)
 {
     struct cpu *cpu = context;
-    struct matrix rows = matrix_rows(in->data, in->shape[0], in->shape[1]);
+    struct matrix rows[2] = {matrix_rows(in->data, in->shape[0], in->shape[1]),
+                             matrix_rows(in->data, in->shape[0], in->shape[1])};
     struct part parts[OPS_MOST_PRODUCTS];
     struct job jobs[OPS_MOST_PRODUCTS];
 
+    rows[1].dtype = DTYPE_BF16;
     for (int i = 0; i < n; i++) {
         const struct ops_product_gradient *x = &gradients[i];
+        int pairs = x->weight && x->weight->dtype == DTYPE_BF16;
         parts[i] = (struct part){.a = tensor_f32(x->d_out),
                                  .a_row = x->d_out->shape[1],
-                                 .b = &rows,
+                                 .b = &rows[pairs],
                                  .source = PANELS_OF_INPUTS,
-                                 .n_steps = in->shape[0]};
+                                 .n_steps = in->shape[0],
+                                 .pairs = pairs};
         jobs[i] = make_job(cpu, &parts[i], 1, x->d_weight);
         jobs[i].product.accumulate = 1;
         jobs[i].turned = 1;
         jobs[i].d_bias = x->d_bias ? tensor_f32(x->d_bias) : NULL;
     }
     run_jobs(cpu, jobs, n);
-}
-
-void cpu_matmul_backward_weight(void *context, struct tensor *d_weight, struct tensor *d_bias,
-                                const struct tensor *d_out, const struct tensor *in)
-{
-    struct ops_product_gradient gradient = {d_out, NULL, d_weight, d_bias};
-
-    cpu_matmul_backward_weights(context, &gradient, 1, in);
 }

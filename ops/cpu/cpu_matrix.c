@@ -10,24 +10,31 @@ struct matrix_job {
     const struct matrix *matrix;
     const int32_t *index;   /* NULL: rows one after another */
     int64_t first;
-    float *rows, *panels;
+    float *rows;
 };
+
+int64_t cpu_panel_steps(const struct matrix *matrix)
+{
+    return matrix->dtype == DTYPE_BF16 ? divide_up(matrix->C, 2) : matrix->C;
+}
 
 /* n numbers of row m from column c on, as products see them. */
 static void read_segment(const struct kernels *kernels, const struct matrix *matrix, int64_t m,
                          int64_t c, int64_t n, float *out)
 {
     const struct adapter *adapter = &matrix->adapter;
-    int64_t C = matrix->C, at = m / OPS_PANEL * OPS_PANEL * C + c * OPS_PANEL + m % OPS_PANEL;
+    int64_t C = matrix->C, n_steps = cpu_panel_steps(matrix);
 
     if (matrix->form == MATRIX_PANELS) {
-        for (int64_t k = 0; k < n; k++) {
-            int64_t i = at + k * OPS_PANEL;
+        const float *panel = (const float *)matrix->data + m / OPS_PANEL * OPS_PANEL * n_steps;
+        for (int64_t k = c; k < c + n; k++) {
             if (matrix->dtype == DTYPE_BF16) {
-                uint32_t bits = (uint32_t)((const uint16_t *)matrix->data)[i] << 16;
-                memcpy(&out[k], &bits, sizeof(bits));
+                uint32_t bits;
+                memcpy(&bits, panel + k / 2 * OPS_PANEL + m % OPS_PANEL, sizeof(bits));
+                bits = k % 2 ? bits & 0xffff0000u : bits << 16;
+                memcpy(&out[k - c], &bits, sizeof(bits));
             } else {
-                out[k] = ((const float *)matrix->data)[i];
+                out[k - c] = panel[k * OPS_PANEL + m % OPS_PANEL];
             }
         }
         return;
@@ -80,22 +87,17 @@ static void write_panels(void *argument, int64_t first, int64_t last)
 {
     const struct matrix_job *job = argument;
     const struct matrix *matrix = job->matrix;
-    int64_t C = matrix->C;
+    int64_t C = matrix->C, n_floats = OPS_PANEL * cpu_panel_steps(matrix);
 
     for (int64_t p = first; p < last; p++) {
         int64_t panel = job->first / OPS_PANEL + p, n = matrix->M - panel * OPS_PANEL;
         const float *rows = job->rows + p * OPS_PANEL * C;
-        if (n > OPS_PANEL)
-            n = OPS_PANEL;
-        if (matrix->dtype == DTYPE_BF16) {
-            float *wide = job->panels + p * OPS_PANEL * C;
-            job->kernels->transpose_panel(wide, rows, C, n, C);
-            job->kernels->narrow_bf16((uint16_t *)matrix->data + panel * OPS_PANEL * C, wide,
-                                      OPS_PANEL * C);
-        } else {
-            job->kernels->transpose_panel((float *)matrix->data + panel * OPS_PANEL * C, rows, C, n,
-                                          C);
-        }
+        float *to = (float *)matrix->data + panel * n_floats;
+        n = n > OPS_PANEL ? OPS_PANEL : n;
+        if (matrix->dtype == DTYPE_BF16)
+            job->kernels->pair_panel(to, rows, C, n, C);
+        else
+            job->kernels->transpose_panel(to, rows, C, n, C);
     }
 }
 
@@ -107,12 +109,6 @@ void cpu_matrix_write(void *context, struct matrix *matrix, const struct tensor 
     struct matrix_job job = {
         .kernels = cpu->kernels, .matrix = matrix, .first = first, .rows = tensor_f32(rows)};
 
-    if (matrix->dtype == DTYPE_BF16) {
-        job.panels = cpu_scratch(cpu, CPU_SCRATCH_SHARED,
-                                 (size_t)(n_panels * OPS_PANEL * matrix->C) * sizeof(float));
-        if (!job.panels)
-            return;
-    }
     cpu_loop(cpu, n_panels, 1, COST_ROW * (double)(OPS_PANEL * matrix->C), write_panels, &job);
 }
 
@@ -125,45 +121,43 @@ static int lies_ready(const struct matrix *matrix)
 void cpu_pack_outputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,
                       int64_t n_panels, int64_t step, int64_t n_steps, float *panels, float *rows)
 {
-    int64_t n_floats = n_steps * OPS_PANEL;
+    int is_bf16 = matrix->dtype == DTYPE_BF16;
+    int64_t n_floats = OPS_PANEL * (is_bf16 ? divide_up(n_steps, 2) : n_steps);
 
     for (int64_t p = 0; p < n_panels; p++) {
-        int64_t m = (panel + p) * OPS_PANEL, n = matrix->M - m;
-        float *to = panels + p * n_floats;
-        if (matrix->form == MATRIX_PANELS) {
-            kernels->widen_bf16(to, (const uint16_t *)matrix->data + m * matrix->C +
-                                        step * OPS_PANEL, n_floats);
-            continue;
-        }
-        n = n > OPS_PANEL ? OPS_PANEL : n;
+        int64_t m = (panel + p) * OPS_PANEL, n = matrix->M - m, ld = matrix->C;
         const float *from = (const float *)matrix->data + m * matrix->C + step;
-        for (int64_t i = 0; !lies_ready(matrix) && i < n; i++)
-            read_segment(kernels, matrix, m + i, step, n_steps, rows + i * n_steps);
-        if (lies_ready(matrix))
-            kernels->transpose_panel(to, from, matrix->C, n, n_steps);
+        n = n > OPS_PANEL ? OPS_PANEL : n;
+        if (!lies_ready(matrix)) {
+            for (int64_t i = 0; i < n; i++)
+                read_segment(kernels, matrix, m + i, step, n_steps, rows + i * n_steps);
+            from = rows;
+            ld = n_steps;
+        }
+        if (is_bf16)
+            kernels->pair_panel(panels + p * n_floats, from, ld, n, n_steps);
         else
-            kernels->transpose_panel(to, rows, n_steps, n, n_steps);
-        if (matrix->dtype == DTYPE_BF16 && lies_ready(matrix))
-            kernels->round_bf16(to, to, n_floats);
+            kernels->transpose_panel(panels + p * n_floats, from, ld, n, n_steps);
     }
 }
 
 void cpu_pack_inputs(const struct kernels *kernels, const struct matrix *matrix, int64_t panel,
                      int64_t n_panels, int64_t step, int64_t n_steps, float *panels, float *rows)
 {
-    int64_t c = panel * OPS_PANEL, n = matrix->C - c;
+    int64_t c = panel * OPS_PANEL, n = matrix->C - c, ld = matrix->C;
+    const float *from = (const float *)matrix->data + step * matrix->C + c;
 
     n = n > n_panels * OPS_PANEL ? n_panels * OPS_PANEL : n;
-    if (lies_ready(matrix)) {
-        kernels->pack_columns(panels, (const float *)matrix->data + step * matrix->C + c, matrix->C,
-                              n_steps, n, 0, n_panels);
-        if (matrix->dtype == DTYPE_BF16)
-            kernels->round_bf16(panels, panels, n_panels * n_steps * OPS_PANEL);
-        return;
+    if (!lies_ready(matrix)) {
+        for (int64_t i = 0; i < n_steps; i++)
+            read_segment(kernels, matrix, step + i, c, n, rows + i * n);
+        from = rows;
+        ld = n;
     }
-    for (int64_t i = 0; i < n_steps; i++)
-        read_segment(kernels, matrix, step + i, c, n, rows + i * n);
-    kernels->pack_columns(panels, rows, n, n_steps, n, 0, n_panels);
+    if (matrix->dtype == DTYPE_BF16)
+        kernels->pair_columns(panels, from, ld, n_steps, n, 0, n_panels);
+    else
+        kernels->pack_columns(panels, from, ld, n_steps, n, 0, n_panels);
 }
 
 struct round_job {

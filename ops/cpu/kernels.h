@@ -11,15 +11,19 @@
 #include "ops/backend.h"
 
 /* out[r,m] = (accumulate ? out : 0) + sum over k of a[r,k] b[k,m], then + bias[m], then + add[r,m].
- * b lies in panels of 16 columns, [n_steps][16] each, as float32, or as bfloat16 in b_bf16 when
- * that is not NULL. a: row r is row r % tile_rows of block r / tile_rows. */
+ * b lies in panels of 16 columns, [n_steps][16] each. a: row r is row r % tile_rows of block
+ * r / tile_rows.
+ *
+ * With `pairs` a step is two of k, bfloat16, first the odd one: b is [n_steps][16][2] bfloat16, a
+ * pair of a is pair_words words (pair_row(), pair_blocks()), and both count
+ * words of four bytes. Numbers below 2^-126 are taken and given as zero. */
 struct product {
     const float *a;
     int64_t a_block, a_row, a_step;
     const float *b;
-    const uint16_t *b_bf16;
     int64_t b_panel;     /* numbers from a panel to the next */
     int64_t n_steps;
+    int pairs;
     float *out;
     int64_t out_row, n_columns;
     const float *bias;   /* or NULL */
@@ -87,6 +91,14 @@ struct adamw_factors {
     /* columns of x[n_steps, ld] become row blocks [n_steps][tile_rows] */                         \
     X(pack_blocks, (float *blocks, const float *x, int64_t ld, int64_t n_steps,                    \
                     int64_t n_columns, int64_t first, int64_t last))                               \
+    /* the same of bfloat16: pairs of steps, an odd last one with zeros */                         \
+    X(pair_panel, (float *panel, const float *w, int64_t w_row, int64_t n_rows, int64_t C))        \
+    X(pair_columns, (float *panels, const float *x, int64_t ld, int64_t n_steps,                   \
+                     int64_t n_columns, int64_t first, int64_t last))                              \
+    X(pair_blocks, (float *blocks, const float *x, int64_t ld, int64_t n_steps,                    \
+                    int64_t n_columns, int64_t first, int64_t last))                               \
+    /* a row of inputs of a product with pairs */                                                  \
+    X(pair_row, (float *words, const float *x, int64_t n_steps))                                   \
     X(product, (const struct product *product, int64_t first_row, int64_t last_row,                \
                 int64_t first_panel, int64_t last_panel))                                          \
     X(sum_columns, (float *out, const float *x, int64_t ld, int64_t n_rows, int64_t n_columns))    \
@@ -104,10 +116,7 @@ struct adamw_factors {
     X(scale, (float *x, float factor, int64_t n))                                                  \
     /* out += factor * in */                                                                       \
     X(add_scaled, (float *out, const float *in, float factor, int64_t n))                          \
-    /* rounded to bfloat16, as float32 and as two bytes */                                         \
     X(round_bf16, (float *out, const float *in, int64_t n))                                        \
-    X(narrow_bf16, (uint16_t *out, const float *in, int64_t n))                                    \
-    X(widen_bf16, (float *out, const uint16_t *in, int64_t n))                                     \
     X(attention, (const struct attention_forward *job, const struct attention_span *span,          \
                   int64_t kv_head, float *scratch))                                                \
     /* what is wanted of the rows of a span and some of the keys that they see, counted from 0:    \
@@ -151,7 +160,7 @@ struct adamw_factors {
 
 struct kernels {
     const char *name;
-    int64_t tile_rows, tile_panels;
+    int64_t tile_rows, tile_panels, pair_words;
 #define X(name, arguments) void (*name) arguments;
     KERNEL_LIST(X)
 #undef X
@@ -160,7 +169,7 @@ struct kernels {
 #undef X
 };
 
-extern const struct kernels kernels_baseline, kernels_avx2, kernels_avx512;
+extern const struct kernels kernels_baseline, kernels_avx2, kernels_avx512, kernels_avx512bf16;
 
 /* dispatch_<architecture>.c: the tables that this processor can run, best first, then NULL. */
 const struct kernels *const *processor_kernels(void);

@@ -2,6 +2,18 @@
 #include "ops/cpu/attention.h"
 
 #define KEY_BLOCK 128   /* keys that all rows of a task read while they are near */
+#define FETCH_BYTES (32 << 10)
+
+/* The lines that a row will be written to, one for each number of its key. */
+INLINE void fetch_place(const float *keys, const float *values, int64_t row, int64_t D)
+{
+    const float *panel = keys + row / LANES * LANES * D;
+
+    for (int64_t d = 0; d < D; d++)
+        __builtin_prefetch(panel + d * LANES, 1);
+    for (int64_t d = 0; d < D; d += LANES)
+        __builtin_prefetch(values + row * D + d, 1);
+}
 
 void KERNEL(cache_store)(const struct kv_cache *cache, const float *k, const float *v,
                          const int32_t *rows, int64_t first, int64_t last)
@@ -14,6 +26,8 @@ void KERNEL(cache_store)(const struct kv_cache *cache, const float *k, const flo
             int64_t row = h * n_rows + rows[n];
             const float *from = k + (n * K + h) * D;
             float *to = keys + row / LANES * LANES * D + row % LANES;
+            if (n + 1 < last)
+                fetch_place(keys, values, h * n_rows + rows[n + 1], D);
             for (int64_t d = 0; d < D; d++)
                 to[d * LANES] = from[d];
             memcpy(values + row * D, v + (n * K + h) * D, (size_t)D * sizeof(float));
@@ -109,11 +123,25 @@ INLINE void walk_shared(const struct decode_task *task, const int weigh)
         }
 }
 
+/* Keys or values from row `first` of the cache on, on their way into the L2 cache: where the next
+ * run starts is a step that the processor does not foresee; along a long one it does. */
+INLINE void fetch_rows(const struct decode_task *task, const float *rows, int64_t first, int64_t n)
+{
+    const char *from = (const char *)(rows + first * task->D);
+    int64_t bytes = round_up(n, LANES) * task->D * (int64_t)sizeof(float);
+
+    bytes = min_i64(bytes, FETCH_BYTES);
+    for (int64_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch(from + at, 0, 2);
+}
+
 /* The second runs, each of one token. */
 INLINE void walk_own(const struct decode_task *task, const int weigh)
 {
     for (int64_t token = 0; token < task->n_rows; token += task->group) {
         const int32_t *run = run_of(task, token);
+        if (token + task->group < task->n_rows)
+            fetch_rows(task, weigh ? task->values : task->keys, run[6], run[7]);
         for (int64_t row = token; run[3] && row < token + task->group; row += TILE_ROWS) {
             int64_t n_rows = min_i64(TILE_ROWS, token + task->group - row);
             if (weigh)
@@ -165,8 +193,11 @@ void KERNEL(attention_decode)(const struct attention_decode *job, int64_t first,
     task.sums = scratch;
     task.scores = task.sums + round_up(task.n_rows, LANES);
     task.spare = task.scores + task.n_rows * task.padded;
+    fetch_rows(&task, task.keys, task.runs[2], task.runs[3]);
     walk_shared(&task, 0);
     walk_own(&task, 0);
+    fetch_rows(&task, task.values, task.runs[0], task.shared);
+    fetch_rows(&task, task.values, task.runs[2], task.runs[3]);
     soften_rows(&task);
     walk_shared(&task, 1);
     walk_own(&task, 1);

@@ -75,6 +75,82 @@ void KERNEL(pack_blocks)(float *blocks, const float *x, int64_t ld, int64_t n_st
     pack(blocks, x, ld, n_steps, n_columns, first, last, TILE_ROWS);
 }
 
+/* ---- Pairs of bfloat16. */
+enum { ROW_STEPS = 2 * LANES };
+
+INLINE struct lanes get_rounded(const float *x, int64_t n)
+{
+    return n > 0 ? lanes_round_bf16(lanes_get(x, n, 0)) : lanes_all(0);
+}
+
+void KERNEL(pair_row)(float *words, const float *x, int64_t n_steps)
+{
+    int64_t k = 0, n_words = (n_steps + 1) / 2 * PAIR_WORDS;
+
+    for (; k + ROW_STEPS <= n_steps; k += ROW_STEPS)
+        pair_store_row(words + k / 2 * PAIR_WORDS, get_rounded(x + k, LANES),
+                       get_rounded(x + k + LANES, LANES));
+    if (k < n_steps) {
+        float last[LANES * PAIR_WORDS];
+        pair_store_row(last, get_rounded(x + k, n_steps - k),
+                       get_rounded(x + k + LANES, n_steps - k - LANES));
+        memcpy(words + k / 2 * PAIR_WORDS, last,
+               (size_t)(n_words - k / 2 * PAIR_WORDS) * sizeof(float));
+    }
+}
+
+void KERNEL(pair_panel)(float *panel, const float *w, int64_t w_row, int64_t n_rows, int64_t C)
+{
+    for (int64_t c = 0; c < C; c += ROW_STEPS) {
+        float block[LANES * LANES] = {0}, turned[LANES * LANES];
+        int64_t n = C - c, n_words = min_i64((n + 1) / 2, LANES);
+        for (int64_t r = 0; r < n_rows; r++) {
+            uint16_t halves[ROW_STEPS];
+            lanes_narrow(halves, get_rounded(w + r * w_row + c, n));
+            lanes_narrow(halves + LANES, get_rounded(w + r * w_row + c + LANES, n - LANES));
+            memcpy(block + r * LANES, halves, sizeof(halves));
+        }
+        for (int k = 0; k < LANES; k += 4)
+            for (int r = 0; r < LANES; r += 4)
+                transpose_quad(turned + k * LANES + r, block + r * LANES + k, LANES);
+        memcpy(panel + c / 2 * LANES, turned, (size_t)(n_words * LANES) * sizeof(float));
+    }
+}
+
+void KERNEL(pair_columns)(float *panels, const float *x, int64_t ld, int64_t n_steps,
+                          int64_t n_columns, int64_t first, int64_t last)
+{
+    int64_t n_pairs = (n_steps + 1) / 2;
+
+    for (int64_t k = 0; k < n_pairs; k++)
+        for (int64_t p = first; p < last; p++) {
+            const float *from = x + 2 * k * ld + p * LANES;
+            int64_t n = n_columns - p * LANES;
+            struct lanes even = get_rounded(from, n);
+            struct lanes odd = get_rounded(from + ld, 2 * k + 1 < n_steps ? n : 0);
+            lanes_store(panels + (p * n_pairs + k) * LANES, lanes_join(even, odd));
+        }
+}
+
+void KERNEL(pair_blocks)(float *blocks, const float *x, int64_t ld, int64_t n_steps,
+                         int64_t n_columns, int64_t first, int64_t last)
+{
+    enum { TOGETHER = LANES / TILE_ROWS, WORDS = TILE_ROWS * PAIR_WORDS };
+    int64_t n_pairs = (n_steps + 1) / 2;
+
+    for (int64_t k = 0; k < n_pairs; k++)
+        for (int64_t i = first; i < last; i += TOGETHER) {
+            const float *from = x + 2 * k * ld + i * TILE_ROWS;
+            int64_t n = n_columns - i * TILE_ROWS;
+            float words[LANES * PAIR_WORDS];
+            pair_store(words, get_rounded(from, n),
+                       get_rounded(from + ld, 2 * k + 1 < n_steps ? n : 0));
+            for (int64_t j = 0; j < min_i64(TOGETHER, last - i); j++)
+                memcpy(blocks + ((i + j) * n_pairs + k) * WORDS, words + j * WORDS,
+                       WORDS * sizeof(float));
+        }
+}
+
 /* The next tile's outputs and the start of its inputs are on their way while this one computes. */
 INLINE void prefetch_tile(const struct product *x, const float *a, const float *out, int64_t n_rows)
 {
@@ -88,10 +164,9 @@ INLINE void prefetch_tile(const struct product *x, const float *a, const float *
     }
 }
 
-void KERNEL(product)(const struct product *product, int64_t first_row, int64_t last_row,
+static void multiply(const struct product *x, int64_t first_row, int64_t last_row,
                      int64_t first_panel, int64_t last_panel)
 {
-    const struct product *x = product;
     int64_t together = last_row - first_row <= FEW_ROWS ? last_panel - first_panel : TILE_PANELS;
 
     for (int64_t p = first_panel; p < last_panel; p += together) {
@@ -103,10 +178,10 @@ void KERNEL(product)(const struct product *product, int64_t first_row, int64_t l
             float *out = x->out + row * x->out_row + p * LANES;
             int64_t n_rows = min_i64(TILE_ROWS, last_row - row);
             tile.a_step = x->a_step;
-            tile.b = x->b_bf16 ? NULL : x->b + p * x->b_panel;
-            tile.b_bf16 = x->b_bf16 ? x->b_bf16 + p * x->b_panel : NULL;
+            tile.b = x->b + p * x->b_panel;
             tile.b_panel = x->b_panel;
             tile.b_step = LANES;
+            tile.pairs = x->pairs;
             tile.n_steps = x->n_steps;
             tile.n_columns = n_columns;
             tile.accumulate = x->accumulate;
@@ -123,6 +198,16 @@ void KERNEL(product)(const struct product *product, int64_t first_row, int64_t l
             tile_multiply(&tile, n_rows);
         }
     }
+}
+
+void KERNEL(product)(const struct product *product, int64_t first_row, int64_t last_row,
+                     int64_t first_panel, int64_t last_panel)
+{
+    unsigned before = product->pairs ? flush_start() : 0;
+
+    multiply(product, first_row, last_row, first_panel, last_panel);
+    if (product->pairs)
+        flush_end(before);
 }
 
 void KERNEL(sum_columns)(float *out, const float *x, int64_t ld, int64_t n_rows, int64_t n_columns)

@@ -7,6 +7,7 @@ const struct kernels KERNEL_EXPAND(kernels, KERNEL_ISA) = {
     .name = EXPANDED_TEXT(KERNEL_ISA),
     .tile_rows = TILE_ROWS,
     .tile_panels = TILE_PANELS,
+    .pair_words = PAIR_WORDS,
 #define X(kernel, arguments) .kernel = KERNEL(kernel),
     KERNEL_LIST(X)
 #undef X

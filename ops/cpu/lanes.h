@@ -31,7 +31,6 @@ KERNEL_LIST_VALUES(X)
 #define vector_f32 float __attribute__((vector_size(VECTOR_BYTES)))
 #define vector_i32 int32_t __attribute__((vector_size(VECTOR_BYTES)))
 #define vector_u32 uint32_t __attribute__((vector_size(VECTOR_BYTES)))
-
 #define vector_half uint16_t __attribute__((vector_size(VECTOR_BYTES / 2)))
 
 enum { LANES = 16, WIDTH = VECTOR_BYTES / 4, PARTS = LANES / WIDTH };
@@ -55,14 +54,6 @@ INLINE vector_f32 vector_load(const float *p)
     vector_f32 v;
     memcpy(&v, p, sizeof(v));
     return v;
-}
-
-/* bfloat16 is the upper half of float32. */
-INLINE vector_f32 vector_widen(const uint16_t *p)
-{
-    vector_half halves;
-    memcpy(&halves, p, sizeof(halves));
-    return (vector_f32)(__builtin_convertvector(halves, vector_u32) << 16);
 }
 
 INLINE void vector_store(float *p, vector_f32 v)
@@ -173,6 +164,24 @@ INLINE struct lanes lanes_round_bf16(struct lanes a)
         a.part[i] = (vector_f32)(bits & 0xffff0000u);
     }
     return a;
+}
+
+/* bfloat16 is the upper half of float32: sixteen of them, rounded before. */
+INLINE void lanes_narrow(uint16_t *out, struct lanes x)
+{
+    UNROLL for (int i = 0; i < PARTS; i++)
+    {
+        vector_half halves = __builtin_convertvector((vector_u32)x.part[i] >> 16, vector_half);
+        memcpy(out + i * WIDTH, &halves, sizeof(halves));
+    }
+}
+
+/* Sixteen words of two, the even one in the low half. */
+INLINE struct lanes lanes_join(struct lanes even, struct lanes odd)
+{
+    UNROLL for (int i = 0; i < PARTS; i++) even.part[i] =
+        (vector_f32)((vector_u32)even.part[i] >> 16 | (vector_u32)odd.part[i]);
+    return even;
 }
 
 INLINE struct lanes lanes_sqrt(struct lanes a)

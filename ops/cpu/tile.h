@@ -9,6 +9,8 @@
 #define HONE_OPS_CPU_TILE_H
 
 #include "ops/cpu/lanes.h"
+#include FLUSH_H
+#include PAIRS_H
 
 /* As many accumulators as the registers hold. */
 enum {
@@ -23,8 +25,8 @@ struct tile {
     const float *a[8];           /* step k of row r is a[r][k * a_step] */
     int64_t a_step;
     const float *b;              /* panel p, step k: 16 floats at b + p * b_panel + k * b_step */
-    const uint16_t *b_bf16;      /* ... instead, when not NULL */
     int64_t b_panel, b_step;
+    int pairs;                   /* a step is a pair of bfloat16: words in place of floats */
     int64_t n_steps;
     float *out[8];               /* panel p at out[r] + 16 p */
     int64_t n_columns;           /* of all panels together */
@@ -49,11 +51,11 @@ enum { MOST_ROWS = 8, MOST_PARTS = 4 };
 #define POINT(r, p) a[r] = tile->a[r < n_rows ? r : 0];
 #define COLUMN(r, p)                                                                               \
     if (p < n_parts)                                                                               \
-        column[p] = is_bf16 ? vector_widen(b_bf16 + p / PARTS * b_panel + p % PARTS * WIDTH)       \
-                            : vector_load(b + p / PARTS * b_panel + p % PARTS * WIDTH);
+        column[p] = vector_load(b + p / PARTS * b_panel + p % PARTS * WIDTH);
 #define MULTIPLY(r, p)                                                                             \
     if (r < n_rows && p < n_parts)                                                                 \
-        sum[r][p] = a[r][at] * column[p] + sum[r][p];
+        sum[r][p] = pairs ? pair_multiply(sum[r][p], a[r] + at, column[p])                         \
+                          : a[r][at] * column[p] + sum[r][p];
 #define BIAS(r, p)                                                                                 \
     if (r < n_rows && p < n_parts)                                                                 \
         sum[r][p] = sum[r][p] + vector_load(tile->bias + p * WIDTH);
@@ -65,13 +67,11 @@ enum { MOST_ROWS = 8, MOST_PARTS = 4 };
         vector_store(tile->out[r] + p * WIDTH, sum[r][p]);
 
 /* Whole panels only: tile_part() sees to the rest. */
-INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_panels,
-                     const int is_bf16)
+INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_panels, const int pairs)
 {
     const int n_parts = n_panels * PARTS;
     vector_f32 sum[MOST_ROWS][MOST_PARTS], column[MOST_PARTS];
     const float *a[MOST_ROWS], *b = tile->b;
-    const uint16_t *b_bf16 = tile->b_bf16;
     int64_t b_panel = tile->b_panel, b_step = tile->b_step, a_step = tile->a_step;
 
     TILE_EACH(ZERO)
@@ -82,10 +82,7 @@ INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_pane
     int64_t end = tile->n_steps * a_step;
     for (int64_t at = 0; at < end; at += a_step) {
         TILE_ROW(COLUMN, 0)
-        if (is_bf16)
-            b_bf16 += b_step;
-        else
-            b += b_step;
+        b += b_step;
         TILE_EACH(MULTIPLY)
     }
     if (tile->bias) {
@@ -107,11 +104,11 @@ INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_pane
     {                                                                                              \
         tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, TILE_PANELS, 0);                       \
     }                                                                                              \
-    static __attribute__((noinline)) void tile_##rows##_bf16(const struct tile *tile)              \
+    static __attribute__((noinline)) void tile_##rows##_pairs(const struct tile *tile)             \
     {                                                                                              \
         tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, 1, 1);                                 \
     }                                                                                              \
-    static __attribute__((noinline)) void tile_##rows##_bf16_whole(const struct tile *tile)        \
+    static __attribute__((noinline)) void tile_##rows##_pairs_whole(const struct tile *tile)       \
     {                                                                                              \
         tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, TILE_PANELS, 1);                       \
     }
@@ -124,28 +121,28 @@ TILE_FUNCTIONS(6)
 TILE_FUNCTIONS(7)
 TILE_FUNCTIONS(8)
 
-/* [bf16][as wide as a tile][rows - 1] */
+/* [pairs][as wide as a tile][rows - 1] */
 #define TILE_TABLE(suffix)                                                                         \
     {tile_1##suffix, tile_2##suffix, tile_3##suffix, tile_4##suffix,                               \
      tile_5##suffix, tile_6##suffix, tile_7##suffix, tile_8##suffix}
 static void (*const tile_functions[2][2][8])(const struct tile *tile) = {
     {TILE_TABLE(_single), TILE_TABLE(_whole)},
-    {TILE_TABLE(_bf16), TILE_TABLE(_bf16_whole)},
+    {TILE_TABLE(_pairs), TILE_TABLE(_pairs_whole)},
 };
 
-#define FEW_FUNCTION(rows, is_bf16, suffix)                                                        \
+#define FEW_FUNCTION(rows, pairs, suffix)                                                          \
     static __attribute__((noinline)) void tile_##rows##suffix##_few(const struct tile *tile)       \
     {                                                                                              \
-        tile_run(tile, rows, FEW_PANELS, is_bf16);                                                 \
+        tile_run(tile, rows, FEW_PANELS, pairs);                                                   \
     }
 FEW_FUNCTION(1, 0, )
 FEW_FUNCTION(2, 0, )
-FEW_FUNCTION(1, 1, _bf16)
-FEW_FUNCTION(2, 1, _bf16)
-/* [bf16][rows - 1] */
+FEW_FUNCTION(1, 1, _pairs)
+FEW_FUNCTION(2, 1, _pairs)
+/* [pairs][rows - 1] */
 static void (*const few_functions[2][FEW_ROWS])(const struct tile *tile) = {
     {tile_1_few, tile_2_few},
-    {tile_1_bf16_few, tile_2_bf16_few},
+    {tile_1_pairs_few, tile_2_pairs_few},
 };
 
 /* The last panel, of which n < 16 columns exist: through a copy. */
@@ -171,7 +168,7 @@ static __attribute__((unused, noinline)) void tile_part(struct tile *tile, int64
         tile->add = add[0];
         tile->add_row = LANES;
     }
-    tile_functions[tile->b_bf16 != NULL][0][n_rows - 1](tile);
+    tile_functions[tile->pairs][0][n_rows - 1](tile);
     for (int64_t r = 0; r < n_rows; r++)
         memcpy(out[r], copy[r], (size_t)n * sizeof(float));
     tile->bias = tile->add = NULL;
@@ -186,15 +183,12 @@ static __attribute__((unused, noinline)) void tile_multiply(struct tile *tile, i
         int64_t n_panels = min_i64(TILE_PANELS, left / LANES);
         if (n_rows <= FEW_ROWS && left >= FEW_PANELS * LANES) {
             n_panels = FEW_PANELS;
-            few_functions[tile->b_bf16 != NULL][n_rows - 1](tile);
+            few_functions[tile->pairs][n_rows - 1](tile);
         } else {
-            tile_functions[tile->b_bf16 != NULL][n_panels == TILE_PANELS][n_rows - 1](tile);
+            tile_functions[tile->pairs][n_panels == TILE_PANELS][n_rows - 1](tile);
         }
         left -= n_panels * LANES;
-        if (tile->b_bf16)
-            tile->b_bf16 += n_panels * tile->b_panel;
-        else
-            tile->b += n_panels * tile->b_panel;
+        tile->b += n_panels * tile->b_panel;
         for (int64_t r = 0; r < n_rows; r++)
             tile->out[r] += n_panels * LANES;
         if (tile->bias)

@@ -40,7 +40,8 @@ void cuda_matmul(void *context, struct tensor *out, const struct tensor *in,
 void cuda_matmul_backward_input(void *context, struct tensor *d_in, const struct tensor *d_out,
                                 const struct matrix *weight);
 void cuda_matmul_backward_weight(void *context, struct tensor *d_weight, struct tensor *d_bias,
-                                 const struct tensor *d_out, const struct tensor *in);
+                                 const struct tensor *d_out, const struct tensor *in,
+                                 enum dtype dtype);
 void cuda_rmsnorm(void *context, struct tensor *out, struct tensor *rstd, const struct tensor *in,
                   const struct tensor *weight, float eps);
 void cuda_rmsnorm_backward(void *context, struct tensor *d_in, struct tensor *d_weight,

@@ -19,20 +19,17 @@ void cuda_matmul_backward_input(void *context, struct tensor *d_in, const struct
         .accumulate = true,
     };
 
-    if (seen.is_bf16 && cuda->terms == 1)
+    if (seen.is_bf16)
         run_product<uint16_t, false, float, true, 1, 1>(cuda, &p);
-    else if (seen.is_bf16)
-        run_product<uint16_t, false, float, true, 1, 3>(cuda, &p);
-    else if (cuda->terms == 1)
+    else if (seen.is_rounded || cuda->terms == 1)
         run_product<float, false, float, true, 1, 1>(cuda, &p);
-    else if (seen.is_rounded)
-        run_product<float, false, float, true, 1, 3>(cuda, &p);
     else
         run_product<float, false, float, true, 3, 3>(cuda, &p);
 }
 
 void cuda_matmul_backward_weight(void *context, struct tensor *d_weight, struct tensor *d_bias,
-                                 const struct tensor *d_out, const struct tensor *in)
+                                 const struct tensor *d_out, const struct tensor *in,
+                                 enum dtype dtype)
 {
     struct cuda *cuda = (struct cuda *)context;
     int64_t N = d_out->shape[0], M = d_out->shape[1], C = in->shape[1];
@@ -47,7 +44,7 @@ void cuda_matmul_backward_weight(void *context, struct tensor *d_weight, struct 
         .accumulate = true,
     };
 
-    if (cuda->terms == 1)
+    if (cuda->terms == 1 || dtype == DTYPE_BF16)
         run_product<float, false, float, false, 1, 1>(cuda, &p);
     else
         run_product<float, false, float, false, 3, 3>(cuda, &p);

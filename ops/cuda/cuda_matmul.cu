@@ -32,14 +32,10 @@ void cuda_matmul(void *context, struct tensor *out, const struct tensor *in,
         .accumulate = false,
     };
 
-    if (seen.is_bf16 && cuda->terms == 1)
+    if (seen.is_bf16)
         run<uint16_t, 1, 1>(cuda, &p);
-    else if (seen.is_bf16)
-        run<uint16_t, 1, 3>(cuda, &p);
-    else if (cuda->terms == 1)
+    else if (seen.is_rounded || cuda->terms == 1)
         run<float, 1, 1>(cuda, &p);
-    else if (seen.is_rounded)
-        run<float, 1, 3>(cuda, &p);
     else
         run<float, 3, 3>(cuda, &p);
 }

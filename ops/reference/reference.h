@@ -26,7 +26,7 @@ void reference_matmul_backward_input(void *context, struct tensor *d_in,
                                      const struct tensor *d_out, const struct matrix *weight);
 void reference_matmul_backward_weight(void *context, struct tensor *d_weight,
                                       struct tensor *d_bias, const struct tensor *d_out,
-                                      const struct tensor *in);
+                                      const struct tensor *in, enum dtype dtype);
 void reference_rmsnorm(void *context, struct tensor *out, struct tensor *rstd,
                        const struct tensor *in, const struct tensor *weight, float eps);
 void reference_rmsnorm_backward(void *context, struct tensor *d_in, struct tensor *d_weight,

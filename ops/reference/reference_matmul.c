@@ -77,17 +77,24 @@ void reference_round_bf16(void *context, struct tensor *out, const struct tensor
         tensor_f32(out)[i] = round_bf16(tensor_f32(in)[i]);
 }
 
+/* What is multiplied with a matrix of bfloat16 is rounded to it too. */
+static float seen(enum dtype dtype, float value)
+{
+    return dtype == DTYPE_BF16 ? round_bf16(value) : value;
+}
+
 void reference_matmul(void *context, struct tensor *out, const struct tensor *in,
                       const struct matrix *weight, const struct tensor *bias)
 {
     int64_t N = in->shape[0], C = in->shape[1], M = out->shape[1];
+    const float *x = tensor_f32(in);
 
     (void)context;
     for (int64_t n = 0; n < N; n++)
         for (int64_t m = 0; m < M; m++) {
             double sum = bias ? tensor_f32(bias)[m] : 0;
             for (int64_t c = 0; c < C; c++)
-                sum += (double)tensor_f32(in)[n * C + c] * element(weight, m, c);
+                sum += (double)seen(weight->dtype, x[n * C + c]) * element(weight, m, c);
             tensor_f32(out)[n * M + m] = (float)sum;
         }
 }
@@ -96,13 +103,14 @@ void reference_matmul_backward_input(void *context, struct tensor *d_in,
                                      const struct tensor *d_out, const struct matrix *weight)
 {
     int64_t N = d_out->shape[0], M = d_out->shape[1], C = d_in->shape[1];
+    const float *g = tensor_f32(d_out);
 
     (void)context;
     for (int64_t n = 0; n < N; n++)
         for (int64_t c = 0; c < C; c++) {
             double sum = tensor_f32(d_in)[n * C + c];
             for (int64_t m = 0; m < M; m++)
-                sum += (double)tensor_f32(d_out)[n * M + m] * element(weight, m, c);
+                sum += (double)seen(weight->dtype, g[n * M + m]) * element(weight, m, c);
             tensor_f32(d_in)[n * C + c] = (float)sum;
         }
 }
@@ -120,7 +128,7 @@ void reference_embedding(void *context, struct tensor *out, const struct matrix 
 
 void reference_matmul_backward_weight(void *context, struct tensor *d_weight,
                                       struct tensor *d_bias, const struct tensor *d_out,
-                                      const struct tensor *in)
+                                      const struct tensor *in, enum dtype dtype)
 {
     int64_t N = d_out->shape[0], M = d_out->shape[1], C = in->shape[1];
     const float *g = tensor_f32(d_out), *x = tensor_f32(in);
@@ -130,7 +138,7 @@ void reference_matmul_backward_weight(void *context, struct tensor *d_weight,
         for (int64_t c = 0; c < C; c++) {
             double sum = tensor_f32(d_weight)[m * C + c];
             for (int64_t n = 0; n < N; n++)
-                sum += (double)g[n * M + m] * x[n * C + c];
+                sum += (double)seen(dtype, g[n * M + m]) * seen(dtype, x[n * C + c]);
             tensor_f32(d_weight)[m * C + c] = (float)sum;
         }
         if (!d_bias)

@@ -57,7 +57,7 @@ static struct model *published(const struct model *model, struct ops *ops,
 
 static struct ops *random_device(struct random_stream *stream)
 {
-    static const char *const devices[] = {"cpu", "cpu", "cpu:avx2"};
+    static const char *const devices[] = {"cpu", "cpu:avx512", "cpu:avx2"};
     struct ops *ops = NULL;
 
     if (ops_create(&ops, devices[below(stream, 3)], 1 + below(stream, 3)) < 0)

@@ -167,7 +167,8 @@ static void run_matmul_backward(struct trial *t)
     struct tensor d_in = sum(t, N, C, 0), d_weight = sum(t, M, C, 0), d_bias = sum(t, M, 0, 0);
 
     ops_matmul_backward_input(t->ops, &d_in, &d_out, &weight);
-    ops_matmul_backward_weight(t->ops, &d_weight, &d_bias, &d_out, &in);
+    struct ops_product_gradient gradient = {&d_out, &weight, &d_weight, &d_bias};
+    ops_matmul_backward_weights(t->ops, &gradient, 1, &in);
 }
 
 /* Three products of one input; the second with a residual. */
@@ -500,8 +501,8 @@ static const struct row {
 static const struct {
     const char *name;
     int n_threads;
-} devices[] = {{"cpu:baseline", 1}, {"cpu:avx2", 2}, {"cpu:avx512", 2}, {"cpu", 3},
-             {"cuda:0", 0},       {"cuda-emulated:0", 0}};
+} devices[] = {{"cpu:baseline", 1}, {"cpu:avx2", 2}, {"cpu:avx512", 2}, {"cpu:avx512bf16", 2},
+             {"cpu", 3},          {"cuda:0", 0},   {"cuda-emulated:0", 0}};
 
 /* Runs the row on a device; the outputs, one behind the other, in host memory to be freed. */
 static float *run_on(const struct row *row, const char *device, int n_threads, struct trial *t)
@@ -568,7 +569,7 @@ static void device_agrees_with_reference(void **state)
 
 int main(void)
 {
-    static int numbers[] = {0, 1, 2, 3, 4, 5};
+    static int numbers[] = {0, 1, 2, 3, 4, 5, 6};
     struct CMUnitTest tests[sizeof(devices) / sizeof(devices[0])];
 
     for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)

@@ -4,7 +4,8 @@
 
 #include "test_model_golden.h"
 
-#define EXACT 1e-5      /* the same arithmetic: float32 on rounded weights */
+#define EXACT 1e-5      /* the same arithmetic: float32 */
+#define ROUNDED 5e-3    /* ... on rounded factors: a last bit may make one of them the next */
 #define HALF 2e-2       /* the other side rounds its activations as well */
 #define GRADIENT 1e-4
 
@@ -66,7 +67,7 @@ static void shrink(struct golden *golden)
     model_weights_changed(golden->model);
 }
 
-static void check_gradients(struct golden *golden, const char *prefix)
+static void check_gradients(struct golden *golden, const char *prefix, double tolerance)
 {
     float logprobs[N_TARGETS], d_logprobs[N_TARGETS];
     char name[160];
@@ -86,7 +87,7 @@ static void check_gradients(struct golden *golden, const char *prefix)
                      (size_t)tensor_count(&gradient) * sizeof(float));
         REQUIRE_OK(ops_sync(golden->ops));
         gradient.data = NULL;
-        assert_near(golden, name, &gradient, values, GRADIENT, 0);
+        assert_near(golden, name, &gradient, values, tolerance, 0);
         mem_free(values);
     }
 }
@@ -104,8 +105,8 @@ static void bf16_logits_and_gradients_are_those_of_transformers(void **state)
     for (size_t i = 0; i < 12; i++) {
         struct golden golden;
         open_precision(&golden, device_number(i / 4), i % 4, &options);
-        check_logits(&golden, "rounded.logits", EXACT);
-        check_gradients(&golden, "rounded.grad.");
+        check_logits(&golden, "rounded.logits", ROUNDED);
+        check_gradients(&golden, "rounded.grad.", ROUNDED);
         shrink(&golden);
         check_logits(&golden, "bf16.logits", HALF);
         close_golden(&golden);
@@ -121,7 +122,7 @@ static void adapters_have_the_logits_and_gradients_of_peft(void **state)
         struct golden golden;
         open_precision(&golden, device_number(i / 4), i % 4, &options);
         check_logits(&golden, "lora.logits", EXACT);
-        check_gradients(&golden, "lora.grad.");
+        check_gradients(&golden, "lora.grad.", GRADIENT);
         close_golden(&golden);
     }
 }

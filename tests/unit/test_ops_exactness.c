@@ -471,6 +471,42 @@ static void rows_that_share_a_prompt_do_not_disturb_each_other(void **state)
     ops_destroy(&ops);
 }
 
+/* Neighbours that start at one row but see more of it or less, with a second run or without. */
+static void a_row_reads_the_same_whatever_its_neighbours_see(void **state)
+{
+    enum { ROWS = 8, TRIALS = 200 };
+    struct ops *ops = open_ops(*state, 2);
+    struct random_stream stream = {.seed = 44};
+    struct kv_cache cache = make_cache();
+    struct decode_data d;
+    float together[ROWS * H * D], alone[H * D];
+
+    make_decode(ops, &d);
+    fill_cache(ops, &cache, &d, KEYS / 2);
+    for (int trial = 0; trial < TRIALS; trial++) {
+        int32_t run[4 * ROWS];
+        for (int n = 0; n < ROWS; n++) {
+            int32_t shared = (int32_t)random_below(&stream, 3) * (KEYS / 8);
+            int32_t own = (int32_t)random_below(&stream, 2) * (int32_t)random_below(&stream, 40);
+            const int32_t one[4] = {0, shared || own ? shared : 1, OWN, own};
+            memcpy(run + 4 * n, one, sizeof(one));
+        }
+        struct tensor q = tensor_3d(d.q, ROWS, H, D), out = tensor_3d(together, ROWS, H, D);
+        struct tensor runs = tensor_i32(run, 4 * ROWS);
+        ops_attention_decode(ops, &out, &q, &cache, &runs);
+        for (int n = 0; n < ROWS; n++) {
+            q = tensor_3d(d.q + n * H * D, 1, H, D);
+            out = tensor_3d(alone, 1, H, D);
+            runs = tensor_i32(run + 4 * n, 4);
+            ops_attention_decode(ops, &out, &q, &cache, &runs);
+            assert_same_bits(together + n * H * D, alone, H * D);
+        }
+    }
+    free(cache.data);
+    free_decode(&d);
+    ops_destroy(&ops);
+}
+
 /* A draw alone, among others, and on other threads; its log-probability is that of learning. */
 static void draws_do_not_depend_on_each_other(void **state)
 {
@@ -586,6 +622,9 @@ int main(void)
         ON(rows_that_share_a_prompt_do_not_disturb_each_other, "cpu"),
         ON(rows_that_share_a_prompt_do_not_disturb_each_other, "cpu:avx2"),
         ON(rows_that_share_a_prompt_do_not_disturb_each_other, "cpu:baseline"),
+        ON(a_row_reads_the_same_whatever_its_neighbours_see, "cpu"),
+        ON(a_row_reads_the_same_whatever_its_neighbours_see, "cpu:avx2"),
+        ON(a_row_reads_the_same_whatever_its_neighbours_see, "cpu:baseline"),
         ON(entropy_does_not_change_the_logprob, "cpu"),
         ON(entropy_does_not_change_the_logprob, "cpu:avx2"),
     };

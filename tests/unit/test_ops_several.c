@@ -13,7 +13,8 @@
 #include "ops/ops.h"
 
 #define MOST 3
-static const char *const devices[] = {"reference", "cpu:baseline", "cpu:avx2", "cpu:avx512"};
+static const char *const devices[] = {"reference", "cpu:baseline", "cpu:avx2", "cpu:avx512",
+                                      "cpu:avx512bf16"};
 
 enum { ROWS, ROUNDED, ADAPTER, PANELS, PANELS_BF16, N_FORMS };
 
@@ -121,7 +122,7 @@ static void backward(struct trial *t, float *out[1 + 2 * MOST], int at_once)
         if (at_once)
             continue;
         ops_matmul_backward_input(t->ops, &d_in, &d_outs[i], &t->matrix[i]);
-        ops_matmul_backward_weight(t->ops, &d_weights[i], gradients[i].d_bias, &d_outs[i], &in);
+        ops_matmul_backward_weights(t->ops, &gradients[i], 1, &in);
     }
     if (at_once) {
         ops_matmul_backward_inputs(t->ops, &d_in, gradients, MOST);

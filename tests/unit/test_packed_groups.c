@@ -302,6 +302,11 @@ static void a_group_costs_its_prompt_once_in_each_micro_batch(void **state)
     assert_int_equal(n_micros, 4);
     assert_int_equal(micros[0].batch.n_tokens, 32);
     assert_null(micros[1].batch.prefixes);
+    /* Of the second group 1 + 18 + 23 would fit beside the first, but all of it fits by itself. */
+    REQUIRE_OK(batch_pack(story.sequences, 6, 80, &arena, &micros, &n_micros));
+    assert_int_equal(n_micros, 2);
+    assert_int_equal(micros[0].batch.n_tokens, 32);
+    assert_int_equal(micros[1].batch.n_tokens, 1 + 18 + 23 + 28);
     REQUIRE_OK(batch_pack(story.sequences, 6, 22, &arena, &micros, &n_micros));
     assert_int_equal(micros[0].batch.n_tokens, 8 + 3 + 8);
     assert_int_equal(micros[1].batch.n_tokens, 8 + 13);

@@ -228,19 +228,31 @@ def train_group():
 GRPO = "GRPO step, 8 x 8, 64+128 tokens"
 
 
+def whole_step_group(peer, goal, programs):
+    """hone in float32 and bfloat16 beside the fastest of a peer's programs, and beside each."""
+    jobs = {"hone": lambda: hone("tiny", "f32", "--row", "grpo", "--repeat", "3"),
+            "hone bf16": lambda: hone("tiny", "bf16", "--row", "grpo", "--repeat", "3")}
+    if not PYTHON:
+        return jobs, []
+    jobs.update(programs)
+    fastest_of[f"{peer}, its best"] = list(programs)
+    return jobs, [(mine, GRPO, name, ["grpo"], goal if name.endswith("its best") else None)
+                  for mine in ("hone", "hone bf16") for name in (f"{peer}, its best", *programs)]
+
+
 def grpo_group():
-    jobs = {"hone": lambda: hone("tiny", "f32", "--row", "grpo", "--repeat", "3")}
-    if PYTHON:
-        jobs["PyTorch loop"] = lambda: torch("--repeat", "3", "grpo")
-    return jobs, [("hone", GRPO, "PyTorch loop", ["grpo"], 2.7)] if PYTHON else []
+    return whole_step_group("PyTorch loop", 2.7, {
+        f"PyTorch loop {dtype}": lambda d=dtype: torch("--dtype", d, "--repeat", "3", "grpo")
+        for dtype in ("f32", "autocast", "bf16")})
 
 
 def trl_group():
-    jobs = {"hone": lambda: hone("tiny", "f32", "--row", "grpo", "--repeat", "3")}
-    if PYTHON:
-        jobs["TRL"] = lambda: python("trl_peer.py", "--repeat", "1")
-        jobs["TRL, as it comes"] = lambda: python("trl_peer.py", "--repeat", "1", "--as-it-comes")
-    return jobs, [("hone", GRPO, name, ["grpo"], 5) for name in jobs if name != "hone"]
+    ways = {"f32": ["--dtype", "f32"], "autocast": ["--dtype", "autocast"],
+            "bf16": ["--dtype", "bf16"],
+            "as it comes (autocast to bf16)": ["--as-it-comes"]}
+    return whole_step_group("TRL", 5, {
+        f"TRL {name}": lambda w=way: python("trl_peer.py", "--repeat", "1", *w)
+        for name, way in ways.items()})
 
 
 PRODUCTS = [(row, row.replace("matmul of rows", "forward").replace("matmul", "forward")
@@ -264,6 +276,7 @@ GROUPS = {"decode": decode_group, "large": large_group, "prefill": prefill_group
           "products": products_group}
 
 notes = {}   # of a program, for the foot of its table
+fastest_of = {}   # name: the programs of which the fastest counts
 loads = []   # what other programs took of the cores during each command
 
 
@@ -282,12 +295,13 @@ def run_group(name):
     lines = [HEAD]
     for mine, row, peer, rows, goal in pairs:
         seconds = row == GRPO
-        best = min if seconds else max
+        better = min if seconds else max
         ours = samples[mine, row]
-        theirs = best((samples[p, r] for r in rows for p in (peer, peer + " -pps")
-                       if (p, r) in samples), key=statistics.median)
+        theirs = better((samples[p, r] for r in rows
+                         for p in fastest_of.get(peer, [peer, peer + " -pps"]) if (p, r) in samples),
+                        key=statistics.median)
         a, b = statistics.median(ours), statistics.median(theirs)
-        c, d = best(ours), best(theirs)
+        c, d = better(ours), better(theirs)
         ratio, ratio_best = (b / a, d / c) if seconds else (a / b, c / d)
         verdict = "" if goal is None else f"{goal:g} {'met' if ratio >= goal else 'missed'}"
         lines.append(f"| {mine}, {row} | {peer} | {a:.4g} | {b:.4g} | {ratio:.2f} "
@@ -328,7 +342,7 @@ def shares():
 def sweep():
     loads.clear()
     out = execute([HONE, "--row", "sweep", "--threads", THREADS])
-    return ["```", out[out.index("a prompt of 240"):].rstrip(), "```", load_line(1)]
+    return ["```", out[out.index("a context of"):].rstrip(), "```", load_line(1)]
 
 
 def exactness():

@@ -5,11 +5,17 @@ One file, one module: fused q/k/v and gate/up projections, scaled_dot_product_at
 that is allocated once, sampling with log-probabilities, AdamW fused. It answers rows on stdin, one
 a line, with one JSON line each, so that a driver can alternate it with other programs:
 
-    torch_peer.py [--shape tiny|0.5b] [--threads N] [--compile] [--processor-time]
+    torch_peer.py [--shape tiny|0.5b] [--dtype f32|bf16|autocast] [--threads N] [--compile]
+                  [--processor-time]
     rows: train B T | decode B | prefill T | grpo | forward N C M | backward_input N C M |
           backward_weight N C M
+
+bf16: weights, gradients and moments too. autocast: a float32 model that trains under autocast to
+bfloat16 and decodes with a bfloat16 copy of itself.
 """
 import argparse
+import contextlib
+import copy
 import json
 import statistics
 import sys
@@ -125,13 +131,16 @@ class Peer:
     def __init__(self, shape, dtype, compiled):
         torch.manual_seed(1)
         self.shape = SHAPES[shape]
-        self.model = Transformer(**self.shape).to(dtype)
-        self.compiled = compiled
+        mixed = dtype == "autocast"
+        self.dtype = torch.float32 if dtype == "f32" else torch.bfloat16
+        self.model = Transformer(**self.shape).to(torch.float32 if mixed else self.dtype)
+        self.sampler = copy.deepcopy(self.model).to(self.dtype) if mixed else self.model
+        self.autocast = (torch.autocast("cpu", self.dtype) if mixed
+                         else contextlib.nullcontext())
         wrap = (lambda f, **k: torch.compile(f, **k)) if compiled else (lambda f, **k: f)
         self.train_logprobs = wrap(self.model.logprobs, dynamic=False)
-        self.decode_step = wrap(self.model.step, dynamic=True)
+        self.decode_step = wrap(self.sampler.step, dynamic=True)
         self.optimizer = None
-        self.dtype = dtype
 
     def tokens(self, *shape):
         return torch.randint(0, self.shape["V"], shape)
@@ -180,14 +189,16 @@ class Peer:
     def train(self, B, T):
         tokens = self.tokens(B, T)
         start = now()
-        self.update(-self.train_logprobs(tokens, 1).mean())
+        with self.autocast:
+            loss = -self.train_logprobs(tokens, 1).mean()
+        self.update(loss)
         return B * T / (now() - start)
 
     @torch.inference_mode()
     def decode(self, B, n_prompt=224, n_new=32):
         """Tokens a second from n_prompt to n_prompt + n_new; the prompts are not timed."""
         cache = self.cache(B, n_prompt + n_new)
-        token, _ = sample(self.model.prefill(self.tokens(1 if B > 16 else B, n_prompt),
+        token, _ = sample(self.sampler.prefill(self.tokens(1 if B > 16 else B, n_prompt),
                                              cache[:, :, :1] if B > 16 else cache))
         if B > 16:
             cache[:, :, 1:] = cache[:, :, :1]
@@ -201,17 +212,21 @@ class Peer:
     def prefill(self, T):
         tokens, cache = self.tokens(1, T), self.cache(1, T)
         start = now()
-        sample(self.model.prefill(tokens, cache))
+        sample(self.sampler.prefill(tokens, cache))
         return T / (now() - start)
 
     def grpo(self, n_prompts=8, G=8, n_prompt=64, n_new=128, micro=64):
         """Seconds of one step: generate, old log-probabilities, forward, loss, backward, AdamW."""
         start = now()
+        with torch.no_grad():
+            for mine, theirs in zip(self.sampler.parameters(), self.model.parameters()):
+                if mine is not theirs:
+                    mine.copy_(theirs)
         with torch.inference_mode():
             prompts = self.tokens(n_prompts, n_prompt)
             cache = self.cache(n_prompts * G, n_prompt + n_new)
             first = self.cache(n_prompts, n_prompt)
-            logits = self.model.prefill(prompts, first)
+            logits = self.sampler.prefill(prompts, first)
             cache[:, :, :, :, :n_prompt] = first.repeat_interleave(G, 2)
             token, logprob = sample(logits.repeat_interleave(G, 0))
             drawn = [token]
@@ -221,14 +236,15 @@ class Peer:
         tokens = torch.cat([prompts.repeat_interleave(G, 0), torch.stack(drawn, 1)], 1).clone()
         generated = now()
         parts = range(0, n_prompts * G, micro)
-        with torch.no_grad():
+        with torch.no_grad(), self.autocast:
             old = torch.cat([self.train_logprobs(tokens[i:i + micro], n_prompt) for i in parts])
         judged = now()
         reward = torch.randint(0, 2, (n_prompts, G)).float()
         advantage = ((reward - reward.mean(1, keepdim=True)) /
                      (reward.std(1, keepdim=True) + 1e-4)).view(-1, 1)
         for n, i in enumerate(parts):
-            logprobs = self.train_logprobs(tokens[i:i + micro], n_prompt)
+            with self.autocast:
+                logprobs = self.train_logprobs(tokens[i:i + micro], n_prompt)
             ratio = (logprobs - old[i:i + micro]).exp()
             a = advantage[i:i + micro]
             loss = -torch.minimum(ratio * a, ratio.clamp(0.8, 1.2) * a).sum() / old.numel()
@@ -250,7 +266,7 @@ def run(peer, words):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
-    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--dtype", choices=["f32", "bf16", "autocast"], default="f32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--repeat", type=int, default=1, help="of each row, after one to warm up")
@@ -262,7 +278,7 @@ def main():
         now = time.process_time
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
-    peer = Peer(args.shape, torch.bfloat16 if args.dtype == "bf16" else torch.float32, args.compile)
+    peer = Peer(args.shape, args.dtype, args.compile)
     warm = set()
     for line in args.rows or iter(sys.stdin.readline, ""):
         words = line.split()

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """TRL's GRPOTrainer on the tiny shape of bench_model, on the CPU: seconds of a whole step.
 
-    trl_peer.py [--threads N] [--repeat N] [--as-it-comes]      one JSON line; needs torch,
-                                                                transformers, trl
+    trl_peer.py [--threads N] [--repeat N] [--dtype f32|autocast|bf16] [--as-it-comes]
+    one JSON line; needs torch, transformers, trl
 
 The step is that of `bench_model --row grpo`: 8 prompts of 64 tokens, 8 completions of 128 each, one
 optimizer step, beta 0, no old log-probabilities beyond what TRL computes by itself. Completions
 always have 128 tokens and every reward is the same: the work does not depend on it. Settings are
-the fastest for the CPU; --as-it-comes keeps TRL's own: bfloat16 autocast, recomputed activations,
-8 completions at a time.
+the fastest for the CPU, in float32, in bfloat16 by autocast of a float32 model, or with a model
+that is bfloat16 all through, moments too. --as-it-comes keeps TRL's own: GRPOConfig's default is
+bf16 (autocast), recomputed activations, 8 completions at a time.
 """
 import argparse
 import json
@@ -31,7 +32,7 @@ import transformers
 import trl
 
 VOCAB = 1024
-TUNED = dict(bf16=False, gradient_checkpointing=False, per_device_train_batch_size=64,
+TUNED = dict(gradient_checkpointing=False, per_device_train_batch_size=64,
              generation_batch_size=64)
 AS_IT_COMES = dict(per_device_train_batch_size=8, gradient_accumulation_steps=8)
 now = time.perf_counter
@@ -67,6 +68,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=2)
     parser.add_argument("--processor-time", action="store_true")
+    parser.add_argument("--dtype", choices=["f32", "autocast", "bf16"], default="f32")
     parser.add_argument("--as-it-comes", action="store_true")
     args = parser.parse_args()
     global now
@@ -84,9 +86,12 @@ def main():
             output_dir=folder, use_cpu=True, num_generations=8, max_completion_length=128, beta=0.0,
             max_steps=args.repeat + 1, learning_rate=1e-6, logging_steps=1000, save_strategy="no",
             report_to="none", disable_tqdm=True, generation_kwargs={"min_new_tokens": 128},
-            **(AS_IT_COMES if args.as_it_comes else TUNED))
+            **(AS_IT_COMES if args.as_it_comes else {**TUNED, "bf16": args.dtype != "f32"}))
+        model = make_model()
+        if args.dtype == "bf16":
+            model = model.to(torch.bfloat16)
         trainer = trl.GRPOTrainer(
-            model=make_model(), reward_funcs=lambda completions, **_: [1.0] * len(completions),
+            model=model, reward_funcs=lambda completions, **_: [1.0] * len(completions),
             args=config, train_dataset=datasets.Dataset.from_dict({"prompt": prompts}),
             processing_class=make_tokenizer(), callbacks=[clock])
         trainer.train()
