@@ -19,7 +19,7 @@ struct shards;
 int shards_create(struct shards **out, struct ranks *ranks, struct model *model, int is_bf16);
 void shards_destroy(struct shards **shards);
 
-/* My slices, one a bucket, in the order of the buckets: element `first` of the run on, n of them. */
+/* The slice of a rank in a bucket: n elements of the run from `first` on. */
 struct slice {
     size_t first, n;
 };

@@ -63,8 +63,8 @@ void ops_download(struct ops *ops, void *host, const void *device, size_t bytes)
 void ops_copy(struct ops *ops, void *to, const void *from, size_t bytes);   /* on the device */
 void ops_zero(struct ops *ops, void *memory, size_t bytes);
 
-/* A second queue beside that of the ops, for transfers between GPUs: the backend's handle of it. What
- * is put there from now on begins after all ops so far, and goes on beside later ones. NULL where
+/* A second queue beside that of the ops, for transfers between GPUs: the backend's handle. What is
+ * put there from now on begins after all ops so far, and goes on beside later ones. NULL where
  * ops_is_host(). It is_idle when all of it is done: 1, 0, or a failure. */
 void *ops_side_queue(struct ops *ops);
 int ops_side_is_idle(struct ops *ops);

@@ -41,6 +41,7 @@ int lane_nccl_open(struct ranks *ranks, struct ops *ops);
 struct rank_info {
     char host[HOST_BYTES], version[HOST_BYTES];
     int64_t pid;
+    uint64_t pid_space;                      /* its PID namespace: where the number means it */
     int32_t local_index;
 };
 
@@ -50,7 +51,7 @@ struct ranks {
     struct mail_place place;
     struct rank_info *infos;                 /* [count] */
     char name[HOST_BYTES + 64], description[128];
-    int64_t timeout_ms;
+    int64_t timeout_ms, looked_ms;
     int is_broken;                           /* nothing more can be sent; */
     char why[1024];                          /* since this happened */
     int has_agreed;                          /* all know that it failed; rank 0 ends them */
@@ -63,6 +64,8 @@ struct ranks {
 
 /* Who a rank is: "rank 2 (node7, pid 4711)". */
 void ranks_print_name(const struct ranks *ranks, int rank, char *out, size_t n_out);
+/* Now and then, from every loop that waits: of a rank on this machine it shows that it is gone. */
+int ranks_look_for_dead(struct ranks *ranks);
 /* Records it, and that nothing more can be sent; returns `status`. */
 int ranks_break(struct ranks *ranks, int status);
 

@@ -135,6 +135,7 @@ static int poll_until(struct ranks *ranks, const char *what, int (*is_over)(stru
         if (over)
             return over < 0 ? ranks_break(ranks, over) : STATUS_OK;
         TRY(hear(ranks));
+        TRY(ranks_look_for_dead(ranks));
         if (clock_ms() - begun_ms > ranks->timeout_ms)
             return name_behind(ranks, what);
         nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
@@ -209,7 +210,7 @@ static int sum_slices(struct ranks *ranks, char *base, const size_t *cuts, int t
     return STATUS_OK;
 }
 
-/* ---- As bfloat16. A slice of 16 n floats is a matrix of 16 rows in panels: elements change places,
+/* ---- As bfloat16. A slice of 16 n floats is a matrix of 16 rows in panels: elements move about,
  * but on every rank alike. */
 
 static struct matrix matrix_of(const struct packed *packed, size_t first, size_t n)

@@ -3,7 +3,7 @@
  *
  * libnccl.so.2 is opened when several ranks have GPUs, so that neither its header nor the library
  * is needed to build. The functions of struct nccl_table have NCCL's names less "nccl";
- * tests/unit/test_nccl_abi.c holds them against nccl.h where that is installed. The configuration is
+ * tests/unit/nccl_abi.c holds them against nccl.h where that is installed. The configuration is
  * that of NCCL 2.14, the first with non-blocking communicators; later ones take it as it is.
  */
 #ifndef HONE_RANKS_NCCL_ABI_H

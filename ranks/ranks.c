@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/files.h"
@@ -92,10 +93,19 @@ void ranks_print_name(const struct ranks *ranks, int rank, char *out, size_t n_o
         snprintf(out, n_out, "rank %d", rank);
 }
 
+static uint64_t own_pid_space(void)
+{
+    struct stat info;
+
+    return stat("/proc/self/ns/pid", &info) == 0 ? (uint64_t)info.st_ino : 0;
+}
+
 static int introduce(struct ranks *ranks)
 {
     int count = ranks->place.count;
-    struct rank_info mine = {.pid = getpid(), .local_index = ranks->place.local_rank};
+    struct rank_info mine = {.pid = getpid(),
+                             .pid_space = own_pid_space(),
+                             .local_index = ranks->place.local_rank};
 
     gethostname(mine.host, sizeof(mine.host) - 1);
     snprintf(mine.version, sizeof(mine.version), "%s", hone_version);

@@ -39,8 +39,8 @@ void ranks_set_timeout(struct ranks *ranks, int64_t timeout_ms);
 /* Text for people: "MPI (Open MPI 4.1.4)", "MPI and NCCL 2.28.9". */
 const char *ranks_describe(const struct ranks *ranks);
 
-/* The device of this rank: "cuda" is the GPU whose number is this rank's among those of the machine;
- * with 0 threads they share the cores. */
+/* The device of this rank: "cuda" is the GPU of its number among the ranks of this machine; with 0
+ * threads they share the cores. */
 int ranks_open_device(const struct ranks *ranks, struct ops **out, const char *device,
                       int64_t threads);
 /* How vectors on the device of `ops` travel: through host memory, or over NCCL from a GPU; until
