@@ -3,12 +3,12 @@
  * up to run.rank_timeout_ms, then aborted. NCCL does not say whom it waits for; so each rank tells
  * rank 0 with every call how far it is, and rank 0 names those who are behind.
  */
-#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "common/files.h"
+#include "common/log.h"
 #include "common/status.h"
 #include "ranks/internal.h"
 #include "ranks/nccl_abi.h"
@@ -25,6 +25,16 @@ struct packed {
     size_t bytes;
 };
 
+enum kind { REDUCE_SCATTER, REDUCE, ALL_GATHER, BROADCAST };
+static const char *const words[] = {"a sum of gradients", "a sum of gradients", "weights",
+                                    "weights"};
+struct call {
+    enum kind kind;
+    void *from, *to;
+    size_t n;
+    int type, root;
+};
+
 struct lane {
     struct nccl_table nccl;
     struct nccl_comm *comm;
@@ -34,6 +44,8 @@ struct lane {
     uint64_t *incoming;              /* where the next ones arrive */
     uint64_t *outgoing;              /* what is being sent; a ring */
     uintptr_t *requests;             /* [count] */
+    struct call *calls;              /* [most_calls]: those to make, from next_call on; the one */
+    size_t next_call, n_calls_listed, most_calls;   /* before it may not be on its way yet */
     struct packed *packed;           /* of the sums that are under way */
     size_t n_packed, most_packed;
 };
@@ -152,24 +164,69 @@ static int is_enqueued(struct ranks *ranks)
     return result == NCCL_SUCCESS;
 }
 
+static enum nccl_result make(struct lane *lane, const struct call *call)
+{
+    const struct nccl_table *nccl = &lane->nccl;
+    void *queue = ops_side_queue(lane->ops);
+
+    switch (call->kind) {
+    case REDUCE_SCATTER:
+        return nccl->ReduceScatter(call->from, call->to, call->n, call->type, NCCL_SUM, lane->comm,
+                                   queue);
+    case REDUCE:
+        return nccl->Reduce(call->from, call->to, call->n, call->type, NCCL_SUM, call->root,
+                            lane->comm, queue);
+    case ALL_GATHER:
+        return nccl->AllGather(call->from, call->to, call->n, call->type, lane->comm, queue);
+    case BROADCAST:
+        return nccl->Broadcast(call->from, call->to, call->n, call->type, call->root, lane->comm,
+                               queue);
+    }
+    return NCCL_SUCCESS;
+}
+
+/* Makes the calls that can be made: each once the one before it is on its way. Does not wait, since
+ * that may need a rank which waits for another message of ours. 1 when all are on their way. */
+static int go_on(struct ranks *ranks)
+{
+    struct lane *lane = ranks->lane_context;
+
+    for (;;) {
+        int enqueued = is_enqueued(ranks);
+        if (enqueued <= 0)
+            return enqueued;
+        if (lane->next_call == lane->n_calls_listed)
+            return 1;
+        const struct call *call = &lane->calls[lane->next_call++];
+        enum nccl_result result = make(lane, call);
+        if (result != NCCL_SUCCESS && result != NCCL_IN_PROGRESS)
+            return refuse(ranks, result, words[call->kind]);
+        lane->n_calls++;
+        TRY(beat(ranks, lane->n_calls));
+    }
+}
+
+static int add_call(struct ranks *ranks, const struct call *call)
+{
+    struct lane *lane = ranks->lane_context;
+
+    if (lane->next_call == lane->n_calls_listed)
+        lane->next_call = lane->n_calls_listed = 0;
+    if (lane->n_calls_listed == lane->most_calls) {
+        lane->most_calls = lane->most_calls ? 2 * lane->most_calls : 64;
+        lane->calls = mem_resize(lane->calls, lane->most_calls, sizeof(*lane->calls));
+    }
+    lane->calls[lane->n_calls_listed++] = *call;
+    int status = go_on(ranks);
+    return status < 0 ? status : STATUS_OK;
+}
+
 static int is_idle(struct ranks *ranks)
 {
     struct lane *lane = ranks->lane_context;
 
-    TRY(is_enqueued(ranks));   /* an error of another rank's arrives here */
-    return ops_side_is_idle(lane->ops);
-}
-
-/* The call was made; waits until it is on its way. */
-static int made(struct ranks *ranks, enum nccl_result result, const char *what)
-{
-    struct lane *lane = ranks->lane_context;
-
-    if (result != NCCL_SUCCESS && result != NCCL_IN_PROGRESS)
-        return refuse(ranks, result, what);
-    lane->n_calls++;
-    TRY(beat(ranks, lane->n_calls));
-    return poll_until(ranks, what, is_enqueued);
+    int status = go_on(ranks);   /* an error of another rank's arrives here, too */
+    return status == 1 ? ops_side_is_idle(lane->ops) : status;
 }
 
 static int wait_idle(struct ranks *ranks, const char *what)
@@ -189,23 +246,21 @@ static int are_equal(const struct ranks *ranks, const size_t *cuts)
     return 1;
 }
 
-/* bytes of one element; slices lie from `base` on, slice r at (cuts[r] - cuts[0]) elements. */
+/* Slices lie from `base` on, slice r at (cuts[r] - cuts[0]) elements of `width` bytes. */
 static int sum_slices(struct ranks *ranks, char *base, const size_t *cuts, int type, size_t width)
 {
-    struct lane *lane = ranks->lane_context;
-    void *queue = ops_side_queue(lane->ops);
-    size_t first = cuts[0];
     int me = ranks->place.rank;
-    char *mine = base + (cuts[me] - first) * width;
+    size_t first = cuts[0];
 
     if (are_equal(ranks, cuts))
-        return made(ranks, lane->nccl.ReduceScatter(base, mine, cuts[1] - first, type, NCCL_SUM,
-                                                    lane->comm, queue), "a sum of gradients");
+        return add_call(ranks, &(struct call){REDUCE_SCATTER, base,
+                                              base + (cuts[me] - first) * width, cuts[1] - first,
+                                              type, 0});
     for (int r = 0; r < ranks->place.count; r++) {
         char *slice = base + (cuts[r] - first) * width;
         if (cuts[r + 1] > cuts[r])
-            TRY(made(ranks, lane->nccl.Reduce(slice, slice, cuts[r + 1] - cuts[r], type, NCCL_SUM,
-                                              r, lane->comm, queue), "a sum of gradients"));
+            TRY(add_call(ranks, &(struct call){REDUCE, slice, slice, cuts[r + 1] - cuts[r], type,
+                                               r}));
     }
     return STATUS_OK;
 }
@@ -294,18 +349,15 @@ static int end_sums(struct ranks *ranks)
 
 static int begin_spread(struct ranks *ranks, float *data, const size_t *cuts)
 {
-    struct lane *lane = ranks->lane_context;
-    void *queue = ops_side_queue(lane->ops);
     int me = ranks->place.rank;
 
     if (are_equal(ranks, cuts))
-        return made(ranks, lane->nccl.AllGather(data + cuts[me], data + cuts[0], cuts[1] - cuts[0],
-                                                NCCL_FLOAT32, lane->comm, queue), "weights");
+        return add_call(ranks, &(struct call){ALL_GATHER, data + cuts[me], data + cuts[0],
+                                              cuts[1] - cuts[0], NCCL_FLOAT32, 0});
     for (int r = 0; r < ranks->place.count; r++)
         if (cuts[r + 1] > cuts[r])
-            TRY(made(ranks, lane->nccl.Broadcast(data + cuts[r], data + cuts[r],
-                                                 cuts[r + 1] - cuts[r], NCCL_FLOAT32, r,
-                                                 lane->comm, queue), "weights"));
+            TRY(add_call(ranks, &(struct call){BROADCAST, data + cuts[r], data + cuts[r],
+                                               cuts[r + 1] - cuts[r], NCCL_FLOAT32, r}));
     return STATUS_OK;
 }
 
@@ -321,6 +373,7 @@ static void release(struct ranks *ranks)
     for (size_t i = 0; i < lane->most_packed; i++)
         ops_free(lane->ops, lane->packed[i].buffer);
     mem_free(lane->packed);
+    mem_free(lane->calls);
     mem_free(lane->beats);
     mem_free(lane->incoming);
     mem_free(lane->outgoing);
@@ -367,43 +420,13 @@ static void abort_lane(struct ranks *ranks)
 static const struct lane_table table = {begin_sum,  end_sums,   begin_spread,
                                         end_spread, close_lane, abort_lane};
 
-static int find(void *library, const char *name, void *out)
-{
-    char full[64];
-
-    snprintf(full, sizeof(full), "nccl%s", name);
-    void *symbol = dlsym(library, full);
-    if (!symbol)
-        return status_fail(STATUS_VERSION, "%s has no %s: NCCL 2.14 is the least", NCCL_LIBRARY,
-                           full);
-    memcpy(out, &symbol, sizeof(symbol));
-    return STATUS_OK;
-}
-
-static int load(struct nccl_table *nccl, int *version)
-{
-    void *library = dlopen(NCCL_LIBRARY, RTLD_NOW | RTLD_LOCAL);
-
-    if (!library)
-        return status_fail(STATUS_UNSUPPORTED, "several ranks on GPUs need NCCL, and %s; install "
-                           "libnccl2", dlerror());
-#define X(name, arguments) TRY(find(library, #name, &nccl->name));
-    NCCL_MAP(X)
-#undef X
-    TRY(find(library, "GetErrorString", &nccl->GetErrorString));
-    TRY(find(library, "GetLastError", &nccl->GetLastError));
-    if (nccl->GetVersion(version) == NCCL_SUCCESS && *version >= NCCL_LEAST_VERSION)
-        return STATUS_OK;
-    return status_fail(STATUS_VERSION, "NCCL %d: 2.14 is the least", *version);
-}
-
 /* Rank 0's id comes to all by mail; then they meet. */
 static int connect(struct ranks *ranks)
 {
     struct lane *lane = ranks->lane_context;
     struct nccl_config config = {sizeof(config), NCCL_CONFIG_MAGIC, NCCL_LEAST_VERSION, 0};
     struct nccl_id id = {{0}};
-    int version = 0, status = load(&lane->nccl, &version);
+    int version = 0, status = nccl_load(&lane->nccl, &version);
 
     if (status == STATUS_OK && ranks->place.rank == 0 &&
         lane->nccl.GetUniqueId(&id) != NCCL_SUCCESS)
@@ -415,9 +438,14 @@ static int connect(struct ranks *ranks)
     ops_side_queue(lane->ops);   /* this thread speaks to this rank's card from here on */
     enum nccl_result result = lane->nccl.CommInitRankConfig(&lane->comm, ranks->place.count, id,
                                                             ranks->place.rank, &config);
-    TRY(made(ranks, result, "the start of NCCL"));
-    snprintf(ranks->description, sizeof(ranks->description), "%.64s, NCCL %d.%d.%d",
-             ranks->mail->version(), version / 10000, version / 100 % 100, version % 100);
+    if (result != NCCL_SUCCESS && result != NCCL_IN_PROGRESS)
+        return refuse(ranks, result, "the start");
+    lane->n_calls++;
+    TRY(beat(ranks, lane->n_calls));
+    TRY(poll_until(ranks, "the start of NCCL", is_enqueued));
+    if (!ranks->place.rank)
+        log_info("gradients and weights travel over NCCL %d.%d.%d", version / 10000,
+                 version / 100 % 100, version % 100);
     return STATUS_OK;
 }
 
@@ -440,17 +468,4 @@ int lane_nccl_open(struct ranks *ranks, struct ops *ops)
     else
         abort_lane(ranks);
     return status;
-}
-
-int ranks_find_nccl(char *out, size_t n_out)
-{
-    struct nccl_table nccl = {NULL};
-    int version = 0, status = load(&nccl, &version);
-
-    if (status < 0)
-        snprintf(out, n_out, "%s", status_reason());
-    else
-        snprintf(out, n_out, "%d.%d.%d in %s", version / 10000, version / 100 % 100, version % 100,
-                 NCCL_LIBRARY);
-    return status == STATUS_OK;
 }

@@ -56,4 +56,6 @@ struct nccl_table {
     const char *(*GetLastError)(struct nccl_comm *comm);
 };
 
+int nccl_load(struct nccl_table *nccl, int *version);
+
 #endif

@@ -36,7 +36,7 @@ int ranks_local_index(const struct ranks *ranks);
 int ranks_local_count(const struct ranks *ranks);
 const char *ranks_name(const struct ranks *ranks);   /* "rank 1 (host, pid 123)" */
 void ranks_set_timeout(struct ranks *ranks, int64_t timeout_ms);
-/* Text for people: "MPI (Open MPI 4.1.4)", "MPI and NCCL 2.28.9". */
+/* "Open MPI v4.1.4". */
 const char *ranks_describe(const struct ranks *ranks);
 
 /* The device of this rank: "cuda" is the GPU of its number among the ranks of this machine; with 0
