@@ -63,6 +63,8 @@ int learner_merge(const struct learner *learner, int status, const struct learne
 /* Of n things in order, with these costs, those of this rank: [*first, *end). */
 void learner_share(const struct learner *learner, const size_t *costs, size_t n, int rank,
                    size_t *first, size_t *end);
+void learner_share_of(const size_t *costs, size_t n, int rank, int n_ranks, size_t *first,
+                      size_t *end);
 /* Log-probabilities that each rank has filled for its share of n items, to all; they lie behind
  * those of all[0] in order. Minibatches are shared out anew. */
 int learner_gather_logprobs(struct learner *learner, const struct item *all,

@@ -7,10 +7,10 @@
 #include "learner/internal.h"
 
 /* The thing whose middle lies in my part of all costs is mine: runs of them, about equal. */
-void learner_share(const struct learner *learner, const size_t *costs, size_t n, int rank,
-                   size_t *first, size_t *end)
+void learner_share_of(const size_t *costs, size_t n, int rank, int n_ranks, size_t *first,
+                      size_t *end)
 {
-    size_t count = (size_t)ranks_count(learner->ranks), total = 0, before = 0;
+    size_t count = (size_t)n_ranks, total = 0, before = 0;
 
     for (size_t i = 0; i < n; i++)
         total += costs[i];
@@ -23,6 +23,12 @@ void learner_share(const struct learner *learner, const size_t *costs, size_t n,
     }
     if ((size_t)rank + 1 == count)
         *end = n;
+}
+
+void learner_share(const struct learner *learner, const size_t *costs, size_t n, int rank,
+                   size_t *first, size_t *end)
+{
+    learner_share_of(costs, n, rank, ranks_count(learner->ranks), first, end);
 }
 
 int learner_gather_logprobs(struct learner *learner, const struct item *all,
