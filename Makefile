@@ -153,7 +153,11 @@ test: deps | $(filter lint,$(MAKECMDGOALS))   ## every test: units, parity, gold
 	@$(MAKE) --no-print-directory all tests
 	@tools/run_tests $(TESTS)
 
-tests: $(TESTS) $(MPI_SO) $(PLUGINS)
+# Where the toolkit has nccl.h, ranks/nccl_abi.h is held against it.
+NCCL_ABI := $(if $(HAS_CUDA),$(if $(wildcard $(CUDA)/include/nccl.h),$(OUT)/tests/unit/nccl_abi.o))
+$(OUT)/tests/unit/nccl_abi.o: override CPPFLAGS += -isystem $(CUDA)/include
+
+tests: $(TESTS) $(MPI_SO) $(NCCL_ABI) $(PLUGINS)
 
 check: $(if $(T),$(OUT)/tests/$(T),$(TESTS)) $(MPI_SO) $(PLUGINS) $(OUT)/hone   ## the same for one program: make check T=test_grpo
 	@tools/run_tests $(if $(T),$(OUT)/tests/$(T),$(TESTS))
@@ -320,7 +324,7 @@ $(OUT)/tests/hone_emulated: $(patsubst %.c,$(OUT)/%.o,$(wildcard cmd/*.c)) $(OUT
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $^ -o $@ $(LDLIBS)
-$(OUT)/tests/integration_cuda: $(OUT)/tests/hone_emulated
+$(OUT)/tests/integration_cuda $(OUT)/tests/integration_nccl: $(OUT)/tests/hone_emulated
 $(OUT)/tests/integration_%: tests/integration/integration_%.c $(SUPPORT_O) $(OUT)/libhone.a | $(OUT)/hone $(MPI_SO) $(PLUGINS) $(SHIMS)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

@@ -46,7 +46,8 @@ const char **argument_all(const struct arguments *arguments, const char *name);
 /* Text to stdout; a closed pipe is no error, a full disk is STATUS_IO. */
 int print_text(const struct text *text);
 
-/* Set to 1 by SIGINT and SIGTERM once stop_on_signals() was called; the second one ends at once. */
+/* Set to 1 by SIGINT, SIGTERM and SIGUSR1 once stop_on_signals() was called; the second one ends
+ * at once. */
 extern volatile int stop_requested;
 void stop_on_signals(void);
 

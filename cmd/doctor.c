@@ -98,6 +98,8 @@ static void examine_processor(struct findings *findings)
     note(findings, "nvcc", text);
     doctor_find_nccl(text, sizeof(text));
     note(findings, "nccl", text);
+    doctor_find_mpi(text, sizeof(text));
+    note(findings, "mpi", text);
 }
 
 /* What a container may use; 0 when there is no limit. */

@@ -1,13 +1,14 @@
-/* Where CUDA's compiler and NCCL are, and what each is for. */
+/* Where CUDA's compiler, NCCL and MPI are, and what each is for. */
 #include "cmd/doctor.h"
 
-#include <dlfcn.h>
 #include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "ranks/ranks.h"
 
 /* The first nvcc of PATH, into out; 0 when there is none. */
 static int search_path(char *out, size_t n_out)
@@ -41,19 +42,21 @@ void doctor_find_toolkit(char *out, size_t n_out)
 
 void doctor_find_nccl(char *out, size_t n_out)
 {
-    void *library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_LOCAL);
-    int (*get_version)(int *) = NULL;
-    int version = 0;
+    char what[256];
 
-    if (library) {
-        void *symbol = dlsym(library, "ncclGetVersion");
-        memcpy(&get_version, &symbol, sizeof(symbol));
-    }
-    if (get_version && get_version(&version) == 0)
-        snprintf(out, n_out, "%d.%d.%d in libnccl.so.2: between GPUs; one GPU needs none",
-                 version / 10000, version / 100 % 100, version % 100);
+    if (ranks_find_nccl(what, sizeof(what)))
+        snprintf(out, n_out, "%s: gradients and weights between the GPUs of several ranks", what);
     else
         snprintf(out, n_out, "libnccl.so.2 not found: it is for several GPUs; one needs none");
-    if (library)
-        dlclose(library);
+}
+
+void doctor_find_mpi(char *out, size_t n_out)
+{
+    char what[256];
+
+    if (ranks_find_mpi(what, sizeof(what)))
+        snprintf(out, n_out, "%s: `mpirun -n N hone run` trains with N ranks (docs/cluster.md)",
+                 what);
+    else
+        snprintf(out, n_out, "%s; one process trains without it", what);
 }

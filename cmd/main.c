@@ -36,6 +36,7 @@ void stop_on_signals(void)
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);   /* mpirun passes it on, and gives time */
 }
 
 const char *program_path(void)

@@ -180,6 +180,7 @@ int learner_follow(struct ranks *ranks)
     follower.order.maximum = (size_t)1 << 40;
     int status = follow(&follower);
     forget_learner(&follower);
+    ranks_leave_device(ranks);
     ops_destroy(&follower.ops);
     arena_release(&follower.arena);
     text_release(&follower.order);

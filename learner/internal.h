@@ -63,6 +63,14 @@ int learner_merge(const struct learner *learner, int status, const struct learne
 /* Of n things in order, with these costs, those of this rank: [*first, *end). */
 void learner_share(const struct learner *learner, const size_t *costs, size_t n, int rank,
                    size_t *first, size_t *end);
+void learner_share_of(const size_t *costs, size_t n, int rank, int n_ranks, size_t *first,
+                      size_t *end);
+/* Log-probabilities that each rank has filled for its share of n items, to all; they lie behind
+ * those of all[0] in order. Minibatches are shared out anew. */
+int learner_gather_logprobs(struct learner *learner, const struct item *all,
+                            const struct item *items, size_t n, int with_old);
+/* What BNPO divides by is of all ranks. */
+int learner_count_micros(const struct learner *learner, size_t *n_micros);
 /* guard.c: one optimizer step, unless the guard says no; its figures into totals. `passed` is how
  * the passes of this rank went. */
 int learner_update(struct learner *learner, int passed, struct learner_totals *totals);
@@ -83,7 +91,8 @@ int learner_step_here(struct learner *learner, const struct learner_batch *batch
                       struct learner_stats *stats);
 int learner_train_here(struct learner *learner, const struct sequence *sequences, size_t n,
                        struct learner_stats *stats);
-int learner_save_here(const struct learner *learner, const char *directory);   /* NULL: not rank 0 */
+/* NULL: not rank 0 */
+int learner_save_here(const struct learner *learner, const char *directory);
 int learner_load_here(struct learner *learner, const char *directory);
 int learner_create_here(struct learner **out, struct ranks *ranks, struct model *policy,
                         struct model *reference, const struct grpo_config *grpo,

@@ -52,6 +52,9 @@ void learner_lead_end(struct ranks *ranks)
 
     if (ranks && send_order(ranks, &order) == STATUS_OK)
         end_order(ranks, STATUS_OK);
+    else
+        text_release(&order);
+    ranks_leave_device(ranks);
 }
 
 static int order_create(struct ranks *ranks, struct model *policy, struct model *reference,

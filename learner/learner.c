@@ -248,35 +248,6 @@ static int fill_share(struct learner *learner, const struct learner_batch *batch
     return STATUS_OK;
 }
 
-/* What each rank has filled, to all: minibatches are shared out anew. `all` is in its first order. */
-static int gather_logprobs(struct learner *learner, const struct item *all, size_t n,
-                           enum old_source old)
-{
-    size_t cuts[RANKS_MAX + 1] = {0}, n_items, first, end;
-    struct item *items;
-
-    if (!learner->ranks)
-        return STATUS_OK;
-    TRY(list_computed(learner, all, n, &items, &n_items));
-    size_t *costs = ARENA_NEW(&learner->arena, size_t, n_items + 1);
-    if (!costs || !n_items)
-        return costs ? STATUS_OK : status_fail(STATUS_NOMEM, "no room for %zu items", n_items);
-    for (size_t i = 0; i < n_items; i++)
-        costs[i] = sequence_inputs(&items[i].sequence);
-    for (int r = 0; r < ranks_count(learner->ranks); r++) {
-        learner_share(learner, costs, n_items, r, &first, &end);
-        const struct item *last = end ? &items[end - 1] : NULL;
-        cuts[r + 1] = last ? (size_t)(last->old_logprob - all[0].old_logprob + last->sample->n_tokens)
-                                 * sizeof(float)
-                           : 0;
-    }
-    if (old == OLD_IS_COMPUTED)
-        TRY(ranks_gather(learner->ranks, all[0].old_logprob, cuts));
-    if (learner->grpo.beta > 0)
-        TRY(ranks_gather(learner->ranks, all[0].ref_logprob, cuts));
-    return STATUS_OK;
-}
-
 /* Before the first update. */
 static int fill_old_and_reference(struct learner *learner, const struct learner_batch *batch,
                                   const struct item *all, size_t n, enum old_source old,
@@ -284,9 +255,12 @@ static int fill_old_and_reference(struct learner *learner, const struct learner_
 {
     if (old != OLD_IS_COMPUTED && learner->grpo.beta == 0)
         return STATUS_OK;
+    struct item *computed;
+    size_t n_computed;
     int status = fill_share(learner, batch, all, n, old, totals);
     TRY(ranks_agree(learner->ranks, status));
-    return gather_logprobs(learner, all, n, old);
+    TRY(list_computed(learner, all, n, &computed, &n_computed));
+    return learner_gather_logprobs(learner, all, computed, n_computed, old == OLD_IS_COMPUTED);
 }
 
 static double token_weight(const struct learner *learner, const struct learner_batch *batch,
@@ -350,20 +324,6 @@ static int train_micro(struct learner *learner, const struct learner_batch *batc
     return model_backward(learner->policy, learner->tape, packed, batch->temperature, d_logprobs);
 }
 
-/* What BNPO divides by is of all ranks. */
-static int count_micros(const struct learner *learner, size_t *n_micros)
-{
-    uint64_t mine = *n_micros, all[RANKS_MAX];
-
-    if (!learner->ranks || learner->grpo.loss_type != GRPO_LOSS_BNPO)
-        return STATUS_OK;
-    TRY(ranks_share(learner->ranks, &mine, all, sizeof(mine)));
-    *n_micros = 0;
-    for (int r = 0; r < ranks_count(learner->ranks); r++)
-        *n_micros += all[r];
-    return STATUS_OK;
-}
-
 static int train_share(struct learner *learner, const struct learner_batch *batch,
                        const struct item *items, size_t n, const struct denominators *all,
                        enum old_source old, struct learner_totals *totals)
@@ -376,7 +336,7 @@ static int train_share(struct learner *learner, const struct learner_batch *batc
 
     TRY(pack_items(learner, items, n, &computed, &micros, &n_micros));
     n_of_all = n_micros;
-    TRY(count_micros(learner, &n_of_all));
+    TRY(learner_count_micros(learner, &n_of_all));
     model_zero_gradients(learner->policy);
     progress_begin(&progress, "learn", 0, (int64_t)n_micros);
     for (size_t i = 0; i < n_micros && status == STATUS_OK; i++) {

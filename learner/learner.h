@@ -95,7 +95,7 @@ void learner_destroy(struct learner **learner);
 /* Outliers are looked for from here on; before learner_load_state(). */
 int learner_set_guard(struct learner *learner, const struct guard_config *config);
 
-/* Rank 0, before its first learner and after its last one: how the others compute, and their end. */
+/* Rank 0, before its first learner and after its last one: how the others compute; their end. */
 int learner_lead(struct ranks *ranks, const char *device, int64_t threads, int64_t timeout_ms);
 void learner_lead_end(struct ranks *ranks);
 /* Every other rank: does what rank 0 orders until its end. */

@@ -1,4 +1,4 @@
-/* learner/optimizer_parts.h - what optimizer.c shares with optimizer_state.c. Private to learner/. */
+/* learner/optimizer_parts.h - what optimizer.c shares with optimizer_state.c. Private. */
 #ifndef HONE_LEARNER_OPTIMIZER_PARTS_H
 #define HONE_LEARNER_OPTIMIZER_PARTS_H
 

@@ -1,4 +1,4 @@
-/* The optimizer's state as a file, 2n + 1 tensors: "m.<weight>", "v.<weight>", "updates". Of several
+/* The optimizer's state as a file, 2n + 1 tensors: "m.<weight>", "v.<weight>", "updates". Of many
  * ranks each has a part of it; rank 0 reads and writes the file, a tensor at a time. */
 #include <stdio.h>
 #include <string.h>

@@ -21,21 +21,21 @@ static size_t *cuts_of(const struct shards *shards, size_t bucket)
     return shards->cuts + bucket * ((size_t)shards->count + 1);
 }
 
-/* Bucket 0 is the end of the run. All but the lowest are of one size, and so are their slices. */
-static void cut(struct shards *shards, size_t n)
+size_t *shards_cut(size_t n, size_t count, size_t *n_buckets)
 {
-    size_t count = (size_t)shards->count, stride = UNIT * count, size = n / LEAST_BUCKETS;
+    size_t stride = UNIT * count, size = n / LEAST_BUCKETS;
 
     size = size < BUCKET_FLOATS ? size : BUCKET_FLOATS;
     size = size > stride ? size / stride * stride : stride;
-    shards->n_buckets = (n + size - 1) / size;
-    shards->cuts = mem_alloc(shards->n_buckets * (count + 1), sizeof(*shards->cuts));
-    for (size_t b = 0; b < shards->n_buckets; b++) {
+    *n_buckets = (n + size - 1) / size;
+    size_t *cuts = mem_alloc(*n_buckets * (count + 1), sizeof(*cuts));
+    for (size_t b = 0; b < *n_buckets; b++) {
         size_t end = n - b * size, begin = end > size ? end - size : 0;
         size_t n_units = (end - begin) / UNIT;
         for (size_t r = 0; r <= count; r++)
-            cuts_of(shards, b)[r] = begin + n_units * r / count * UNIT;
+            cuts[b * (count + 1) + r] = begin + n_units * r / count * UNIT;
     }
+    return cuts;
 }
 
 int shards_create(struct shards **out, struct ranks *ranks, struct model *model, int is_bf16)
@@ -50,7 +50,8 @@ int shards_create(struct shards **out, struct ranks *ranks, struct model *model,
     shards->model = model;
     shards->is_bf16 = is_bf16;
     shards->count = ranks_count(ranks);
-    cut(shards, model_trained_run(model, &shards->weights, &shards->gradients));
+    size_t n = model_trained_run(model, &shards->weights, &shards->gradients);
+    shards->cuts = shards_cut(n, (size_t)shards->count, &shards->n_buckets);
     return ranks_use_device(ranks, model_ops(model));
 }
 

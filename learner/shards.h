@@ -18,8 +18,11 @@
 struct shards;
 int shards_create(struct shards **out, struct ranks *ranks, struct model *model, int is_bf16);
 void shards_destroy(struct shards **shards);
+/* [n_buckets][count + 1]: where the slices of each bucket begin, and end, in a run of n floats.
+ * Bucket 0 is its end; all but the lowest are of one size, and so are their slices. */
+size_t *shards_cut(size_t n, size_t count, size_t *n_buckets);
 
-/* My slices, one a bucket, in the order of the buckets: element `first` of the run on, n of them. */
+/* The slice of a rank in a bucket: n elements of the run from `first` on. */
 struct slice {
     size_t first, n;
 };

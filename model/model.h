@@ -99,8 +99,8 @@ size_t model_n_trained(const struct model *model);
 const char *model_trained(const struct model *model, size_t i, struct tensor *weight,
                           struct tensor *gradient);
 void model_zero_gradients(struct model *model);
-/* All that is trained as two runs of device memory, of as many floats as is returned: tensors in the
- * list's order at the same places in both, gaps 0. For ranks, who cut them into slices. */
+/* All that is trained as two runs of device memory, of as many floats as is returned: tensors in
+ * the list's order at the same places in both, gaps 0. For ranks, who cut them into slices. */
 size_t model_trained_run(const struct model *model, float **weights, float **gradients);
 /* While a backward pass goes on: in the run of gradients, all from element `first` on are there. */
 struct model_watcher {
@@ -153,7 +153,7 @@ int safetensors_write(struct text *out, const struct named_tensor *tensors, size
 /* The same into a file, of tensors on the device, a piece at a time. */
 int safetensors_save(struct ops *ops, const struct named_tensor *tensors, size_t n,
                      const char *path);
-/* The same where tensors[i].tensor.data is NULL until fetch() has put it there, one after another. */
+/* The same where tensors[i].tensor.data is NULL until fetch() has put it there, one by one. */
 int safetensors_save_fetched(struct ops *ops, struct named_tensor *tensors, size_t n,
                              const char *path, int (*fetch)(void *context, size_t i),
                              void *context);

@@ -30,6 +30,10 @@ struct ops_table {
     void (*copy)(void *context, void *to, const void *from, size_t bytes);
     void (*zero)(void *context, void *memory, size_t bytes);
 
+    /* Both NULL where memory is the host's. */
+    void *(*side_queue)(void *context);
+    int (*side_is_idle)(void *context);
+
     void (*matrix_read)(void *context, struct tensor *rows, const struct matrix *matrix,
                         int64_t first);
     void (*matrix_write)(void *context, struct matrix *matrix, const struct tensor *rows,

@@ -111,6 +111,16 @@ int ops_is_host(const struct ops *ops)
     return ops->table->host_memory;
 }
 
+void *ops_side_queue(struct ops *ops)
+{
+    return ops->table->side_queue ? ops->table->side_queue(ops->context) : NULL;
+}
+
+int ops_side_is_idle(struct ops *ops)
+{
+    return ops->table->side_is_idle ? ops->table->side_is_idle(ops->context) : 1;
+}
+
 const char *ops_name(const struct ops *ops)
 {
     return ops->table->describe(ops->context);

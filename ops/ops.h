@@ -63,6 +63,12 @@ void ops_download(struct ops *ops, void *host, const void *device, size_t bytes)
 void ops_copy(struct ops *ops, void *to, const void *from, size_t bytes);   /* on the device */
 void ops_zero(struct ops *ops, void *memory, size_t bytes);
 
+/* A second queue beside that of the ops, for transfers between GPUs: the backend's handle. What is
+ * put there from now on begins after all ops so far, and goes on beside later ones. NULL where
+ * ops_is_host(). It is_idle when all of it is done: 1, 0, or a failure. */
+void *ops_side_queue(struct ops *ops);
+int ops_side_is_idle(struct ops *ops);
+
 /* The device twin of struct arena: one allocation, views carved from it, all dropped by rewinding
  * `used`. With base NULL it only measures: carve once to learn high_water, allocate that, carve
  * again. Nothing is allocated after step 0. */

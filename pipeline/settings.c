@@ -48,8 +48,8 @@ static const struct config_field run_fields[] = {
         "times that a group may fail or kill its worker: then it is set aside, its samples masked, "
         "and the step goes on without it"),
     RUN(rank_timeout_ms, CONFIG_INT, "300000", 100, 86400000, NULL,
-        "milliseconds that a rank of several waits for what another one is to send, before it names "
-        "that one and ends the run; longer than one rank's share of a step"),
+        "milliseconds that a rank of several waits for what another one is to send, before it "
+        "names that one and ends the run; longer than one rank's share of a step"),
     RUN(sample_texts, CONFIG_BOOL, "true", 0, 0, NULL,
         "keep every training sample (text, tokens, scores) in run.db"),
     {0},

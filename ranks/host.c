@@ -116,6 +116,8 @@ int ranks_agree(struct ranks *ranks, int status)
 
     if (!ranks)
         return status;
+    if (status < 0 && ranks->is_broken)
+        return status;
     if (status < 0)
         snprintf(mine.reason, sizeof(mine.reason), "%s", status_reason());
     TRY(check_usable(ranks));

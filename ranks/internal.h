@@ -8,7 +8,7 @@
 
 #define HOST_BYTES 64
 
-enum mail_tag { TAG_ORDER = 1, TAG_HOST, TAG_SUM, TAG_SPREAD };
+enum mail_tag { TAG_ORDER = 1, TAG_HOST, TAG_SUM, TAG_SPREAD, TAG_BEAT };
 
 /* Messages under way, of one collective call. */
 struct post {
@@ -36,10 +36,12 @@ struct lane_table {
     void (*abort)(struct ranks *ranks);
 };
 int lane_host_open(struct ranks *ranks);   /* over mail */
+int lane_nccl_open(struct ranks *ranks, struct ops *ops);
 
 struct rank_info {
     char host[HOST_BYTES], version[HOST_BYTES];
     int64_t pid;
+    uint64_t pid_space;                      /* its PID namespace: where the number means it */
     int32_t local_index;
 };
 
@@ -49,7 +51,7 @@ struct ranks {
     struct mail_place place;
     struct rank_info *infos;                 /* [count] */
     char name[HOST_BYTES + 64], description[128];
-    int64_t timeout_ms;
+    int64_t timeout_ms, looked_ms;
     int is_broken;                           /* nothing more can be sent; */
     char why[1024];                          /* since this happened */
     int has_agreed;                          /* all know that it failed; rank 0 ends them */
@@ -57,10 +59,13 @@ struct ranks {
     struct post host;
     const struct lane_table *lane;
     void *lane_context;
+    struct ops *lane_ops;
 };
 
 /* Who a rank is: "rank 2 (node7, pid 4711)". */
 void ranks_print_name(const struct ranks *ranks, int rank, char *out, size_t n_out);
+/* Now and then, from every loop that waits: of a rank on this machine it shows that it is gone. */
+int ranks_look_for_dead(struct ranks *ranks);
 /* Records it, and that nothing more can be sent; returns `status`. */
 int ranks_break(struct ranks *ranks, int status);
 

@@ -1,5 +1,7 @@
 /* Messages under way, and the one place that waits for them. */
+#include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -10,6 +12,7 @@
 #include "ranks/internal.h"
 
 #define PIECE_BYTES ((size_t)64 << 20)   /* of one message: MPI counts in int */
+#define LOOK_MS 100
 #define FIRST_SLEEP_NS 20000
 #define LONGEST_SLEEP_NS 1000000         /* a rank that waits for an order leaves the cores alone */
 
@@ -118,6 +121,25 @@ static int name_missing(struct ranks *ranks, const struct post *post, const char
     return ranks_break(ranks, status);
 }
 
+int ranks_look_for_dead(struct ranks *ranks)
+{
+    const struct rank_info *infos = ranks->infos, *me = infos + ranks->place.rank;
+    char name[sizeof(ranks->name)];
+
+    if (!infos || !me->pid_space || clock_ms() - ranks->looked_ms < LOOK_MS)
+        return STATUS_OK;
+    ranks->looked_ms = clock_ms();
+    for (int r = 0; r < ranks->place.count; r++) {
+        if (infos[r].pid_space != me->pid_space || strcmp(infos[r].host, me->host) != 0 ||
+            kill((pid_t)infos[r].pid, 0) == 0 || errno != ESRCH)
+            continue;
+        ranks_print_name(ranks, r, name, sizeof(name));
+        return ranks_break(ranks, status_fail(STATUS_CLOSED, "%s is gone: it was killed, or has "
+                                              "said why", name));
+    }
+    return STATUS_OK;
+}
+
 int post_wait(struct ranks *ranks, struct post *post, const char *what, int64_t timeout_ms)
 {
     int64_t progress_ms = clock_ms();
@@ -133,6 +155,7 @@ int post_wait(struct ranks *ranks, struct post *post, const char *what, int64_t 
         }
         if (timeout_ms && clock_ms() - progress_ms > timeout_ms)
             return name_missing(ranks, post, what, timeout_ms);
+        TRY(ranks_look_for_dead(ranks));
         if (sleep_ns)
             nanosleep(&(struct timespec){.tv_nsec = sleep_ns}, NULL);
         else

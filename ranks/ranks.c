@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/files.h"
@@ -92,10 +93,19 @@ void ranks_print_name(const struct ranks *ranks, int rank, char *out, size_t n_o
         snprintf(out, n_out, "rank %d", rank);
 }
 
+static uint64_t own_pid_space(void)
+{
+    struct stat info;
+
+    return stat("/proc/self/ns/pid", &info) == 0 ? (uint64_t)info.st_ino : 0;
+}
+
 static int introduce(struct ranks *ranks)
 {
     int count = ranks->place.count;
-    struct rank_info mine = {.pid = getpid(), .local_index = ranks->place.local_rank};
+    struct rank_info mine = {.pid = getpid(),
+                             .pid_space = own_pid_space(),
+                             .local_index = ranks->place.local_rank};
 
     gethostname(mine.host, sizeof(mine.host) - 1);
     snprintf(mine.version, sizeof(mine.version), "%s", hone_version);
@@ -150,12 +160,8 @@ void ranks_close(struct ranks **out, int status)
     *out = NULL;
     if (!ranks)
         return;
-    int is_lost = ranks->is_broken || ranks->is_in_order;
-    if (ranks->lane && is_lost)
-        ranks->lane->abort(ranks);
-    else if (ranks->lane)
-        ranks->lane->close(ranks);
-    if (is_lost) {
+    ranks_leave_device(ranks);
+    if (ranks->is_broken || ranks->is_in_order) {
         log_error("%s", status_reason());
         ranks->mail->abort(status < 0 ? status_exit_code(status) : 1);
     }
@@ -213,27 +219,52 @@ static int share_of_cores(const struct ranks *ranks)
     return n > 1 ? n : 1;
 }
 
+/* Where srun has given each rank a card of its own, each sees it as the first. */
+static int open_card(const struct ranks *ranks, struct ops **out, const char *rest)
+{
+    char device[64];
+
+    snprintf(device, sizeof(device), "cuda:%d%s%s", ranks_local_index(ranks), *rest ? "," : "",
+             rest);
+    int status = ops_create(out, device, 0);
+    if (status != STATUS_UNSUPPORTED || !ranks_local_index(ranks))
+        return status;
+    snprintf(device, sizeof(device), "cuda:0%s%s", *rest ? "," : "", rest);
+    return ops_create(out, device, 0);
+}
+
 int ranks_open_device(const struct ranks *ranks, struct ops **out, const char *device,
                       int64_t threads)
 {
-    char numbered[64];
-
     if (!ranks)
         return ops_create(out, device, (int)threads);
-    snprintf(numbered, sizeof(numbered), "%s", device);
     if (strcmp(device, "cuda") == 0)
-        snprintf(numbered, sizeof(numbered), "cuda:%d", ranks_local_index(ranks));
-    return ops_create(out, numbered, threads ? (int)threads : share_of_cores(ranks));
+        return open_card(ranks, out, "");
+    if (strcmp(device, "cuda:bf16") == 0)
+        return open_card(ranks, out, "bf16");
+    return ops_create(out, device, threads ? (int)threads : share_of_cores(ranks));
 }
 
 int ranks_use_device(struct ranks *ranks, struct ops *ops)
 {
     if (!ranks)
         return STATUS_OK;
+    if (ranks->lane && ranks->lane_ops == ops)
+        return STATUS_OK;
     if (ranks->lane)
         ranks->lane->close(ranks);
     ranks->lane = NULL;
-    if (ops_is_host(ops))
-        return lane_host_open(ranks);
-    return status_fail(STATUS_UNSUPPORTED, "%d ranks on %s", ranks_count(ranks), ops_name(ops));
+    ranks->lane_ops = ops;
+    return ops_is_host(ops) ? lane_host_open(ranks) : lane_nccl_open(ranks, ops);
+}
+
+void ranks_leave_device(struct ranks *ranks)
+{
+    if (!ranks || !ranks->lane)
+        return;
+    if (ranks->is_broken || ranks->is_in_order)
+        ranks->lane->abort(ranks);
+    else
+        ranks->lane->close(ranks);
+    ranks->lane = NULL;
 }

@@ -36,15 +36,17 @@ int ranks_local_index(const struct ranks *ranks);
 int ranks_local_count(const struct ranks *ranks);
 const char *ranks_name(const struct ranks *ranks);   /* "rank 1 (host, pid 123)" */
 void ranks_set_timeout(struct ranks *ranks, int64_t timeout_ms);
-/* Text for people: "MPI (Open MPI 4.1.4)", "MPI and NCCL 2.28.9". */
+/* "Open MPI v4.1.4". */
 const char *ranks_describe(const struct ranks *ranks);
 
-/* The device of this rank: "cuda" is the GPU whose number is this rank's among those of the machine;
- * with 0 threads they share the cores. */
+/* The device of this rank: "cuda" is the GPU of its number among the ranks of this machine; with 0
+ * threads they share the cores. */
 int ranks_open_device(const struct ranks *ranks, struct ops **out, const char *device,
                       int64_t threads);
-/* How vectors on the device of `ops` travel: through host memory, or over NCCL from a GPU. */
+/* How vectors on the device of `ops` travel: through host memory, or over NCCL from a GPU; until
+ * ranks_leave_device(), which comes before ops_destroy(). */
 int ranks_use_device(struct ranks *ranks, struct ops *ops);
+void ranks_leave_device(struct ranks *ranks);
 
 /* ---- Host memory. */
 /* From rank 0 to the others, who wait for it as long as it takes. */
@@ -78,5 +80,6 @@ int ranks_spread_end(struct ranks *ranks);
 
 /* For `hone doctor`: whether ranks could be started here. */
 int ranks_find_mpi(char *out, size_t n_out);    /* 1: found; what, or why not */
+int ranks_find_nccl(char *out, size_t n_out);
 
 #endif

@@ -16,6 +16,9 @@ struct cuda {
     int device, status;              /* status is sticky until sync */
     int terms;                       /* bfloat16 terms of a float32 in products: 3 (exact) or 1 */
     cudaStream_t stream;
+    cudaStream_t side;               /* made when it is first asked for */
+    cudaEvent_t mark;
+    bool has_side;
     void *scratch[CUDA_N_SCRATCH];   /* grows to the largest op, freed at close */
     size_t scratch_bytes[CUDA_N_SCRATCH];
     char description[224];

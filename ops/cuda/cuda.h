@@ -27,6 +27,9 @@ void cuda_upload(void *context, void *device, const void *host, size_t bytes);
 void cuda_download(void *context, void *host, const void *device, size_t bytes);
 void cuda_copy(void *context, void *to, const void *from, size_t bytes);
 void cuda_zero(void *context, void *memory, size_t bytes);
+void *cuda_side_queue(void *context);
+int cuda_side_is_idle(void *context);
+void cuda_side_close(void *context);
 void cuda_matrix_read(void *context, struct tensor *rows, const struct matrix *matrix,
                       int64_t first);
 void cuda_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,

@@ -115,6 +115,7 @@ void cuda_close(void *context)
     struct cuda *cuda = (struct cuda *)context;
 
     cudaStreamSynchronize(cuda->stream);
+    cuda_side_close(cuda);
     for (int i = 0; i < CUDA_N_SCRATCH; i++)
         cudaFree(cuda->scratch[i]);
     cudaStreamDestroy(cuda->stream);

@@ -21,7 +21,7 @@ void yield_briefly(void)
 /* ---- Places. */
 
 /* Tests are build/<mode>/tests/<name>, the program is build/<mode>/hone. */
-static const char *build_path(const char *name)
+const char *built(const char *name)
 {
     static char path[FILE_PATH_MAX];
     char self[FILE_PATH_MAX];
@@ -40,7 +40,7 @@ const char *plugin_path(const char *name)
     char file[256];
 
     snprintf(file, sizeof(file), "plugin/%s.so", name);
-    const char *path = build_path(file);
+    const char *path = built(file);
     if (!file_exists(path))
         fail_msg("%s is missing; build it with make", path);
     return path;
@@ -136,7 +136,7 @@ void place_remove(struct place *place)
 
 /* ---- Programs. */
 
-static void become_hone(const struct place *place, const char *output, char **arguments)
+static void become(const struct place *place, const char *output, char **arguments)
 {
     int file = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     int nothing = open("/dev/null", O_RDONLY);
@@ -153,30 +153,26 @@ static void become_hone(const struct place *place, const char *output, char **ar
 
 void start_hone(struct program *program, const struct place *place, const char *const *arguments)
 {
-    start_behind(program, place, (const char *const[]){NULL}, arguments);
+    const char *command[64] = {built("hone")};
+
+    for (size_t i = 0; arguments[i]; i++) {
+        assert_true(i + 2 < sizeof(command) / sizeof(command[0]));
+        command[i + 1] = arguments[i];
+    }
+    start_command(program, place, command);
 }
 
-void start_behind(struct program *program, const struct place *place, const char *const *starter,
-                  const char *const *arguments)
+void start_command(struct program *program, const struct place *place, const char *const *command)
 {
     static unsigned number;
-    char *list[64] = {NULL};
-    size_t n = 0;
 
-    for (size_t i = 0; starter[i]; i++)
-        list[n++] = (char *)(uintptr_t)starter[i];
-    list[n++] = (char *)(uintptr_t)build_path("hone");
-    for (size_t i = 0; arguments[i]; i++) {
-        assert_true(n + 1 < sizeof(list) / sizeof(list[0]));
-        list[n++] = (char *)(uintptr_t)arguments[i];
-    }
     program->place = place;
     snprintf(program->output, sizeof(program->output), "%s/output-%u.txt", place->directory,
              number++);
     program->pid = fork();
     assert_true(program->pid >= 0);
     if (program->pid == 0)
-        become_hone(place, program->output, list);
+        become(place, program->output, (char **)(uintptr_t)command);
 }
 
 static void read_output(const struct program *program, struct text *text)

@@ -58,9 +58,10 @@ struct program {
     char output[512];
 };
 void start_hone(struct program *program, const struct place *place, const char *const *arguments);
-/* The same behind another program that starts it: {"/usr/bin/mpirun", "-n", "2", NULL}. */
-void start_behind(struct program *program, const struct place *place, const char *const *starter,
-                  const char *const *arguments);
+/* Any command, NULL-ended: what starts hone, and built("hone"). */
+void start_command(struct program *program, const struct place *place, const char *const *command);
+/* "tests/hone_emulated" -> its absolute path, until the next call. */
+const char *built(const char *name);
 #define START(program, place, ...)                                                                 \
     start_hone((program), (place), (const char *const[]){__VA_ARGS__, NULL})
 /* Its exit code, or 128 + the signal that ended it. */
