@@ -133,7 +133,7 @@ SHIMS    := $(patsubst tests/shim/%.c,$(OUT)/shim/%.so,$(wildcard tests/shim/*.c
 SUPPORT_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/integration/support*.c))
 
 .SECONDARY:
-.PHONY: all demo test check chaos bench bench-record bench-verify bench-sandbox gpu-check cuda-ptxas lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check chaos bench bench-record bench-verify bench-sandbox bench-load gpu-check cuda-ptxas lint layers format asan tsan fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -188,6 +188,15 @@ cuda-ptxas:   ## docs/ptxas.md: registers and spills of every kernel, as ptxas r
 
 bench-verify: $(OUT)/bench/bench_verify   ## speed of the maths verifier: verdicts a second, each kind, the worst
 	@$<
+
+# LOAD_GROUPS=1000000 LOAD_GB=10 for a release; LOAD_WIRE_GB of TMPDIR for each of the 8 workers.
+LOAD_GROUPS ?= 100000
+LOAD_GB ?= 1
+LOAD_WIRE_GB ?= 0.25
+bench-load: $(OUT)/bench/bench_load   ## 1, 8, 64 workers at one coordinator; weights to 8, beside loopback
+	@$< groups $(LOAD_GROUPS)
+	@$< weights $(LOAD_WIRE_GB) 8 "curve plain ipc"
+	@$< weights $(LOAD_GB) 8 "file ipcfile"
 
 bench-sandbox: $(OUT)/bench/bench_sandbox   ## runs a second of the sandbox, beside bubblewrap where it is installed
 	@$<
@@ -328,9 +337,11 @@ $(OUT)/tests/integration_cuda $(OUT)/tests/integration_nccl: $(OUT)/tests/hone_e
 $(OUT)/tests/integration_%: tests/integration/integration_%.c $(SUPPORT_O) $(OUT)/libhone.a | $(OUT)/hone $(MPI_SO) $(PLUGINS) $(SHIMS)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o,$^) $(filter %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/tests/integration_chaos $(OUT)/tests/integration_keys: $(OUT)/tests/integration/support_link.o
 $(OUT)/bench/bench_model $(OUT)/bench/bench_gpu: $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/model_*.c))
+LOAD_O   := $(patsubst %.c,$(OUT)/%.o,$(wildcard bench/load*.c))
+$(OUT)/bench/bench_load $(OUT)/tests/integration_load: $(LOAD_O)
 $(OUT)/bench/bench_exactness: $(ISAS:%=$(OUT)/bench/free_product_%.o)
 $(OUT)/bench/bench_%: bench/bench_%.c $(OUT)/bench/bench.o $(OUT)/libhone.a
 	@mkdir -p $(@D)

@@ -12,11 +12,6 @@
 #define GONE_MS 5000      /* for a connection to come back */
 #define JUDGE_LEASES 4   /* outstanding at one reward worker */
 
-static int is_out(const struct group_slot *slot)
-{
-    return slot->state == GROUP_SAMPLING || slot->state == GROUP_JUDGING;
-}
-
 /* What the samples of a group that was never written are: no tokens. */
 static int make_empty_samples(struct work *work, size_t i)
 {
@@ -79,34 +74,30 @@ static int take_back(struct work *work, size_t i, const char *who, const char *w
     struct group_slot *slot = &work->slots[i];
     enum group_state before = slot->state;
 
+    slots_remove(&slot->peer->out, slot);
     slot->lease = 0;
     slot->peer->is_alone = 0;
     slot->peer = NULL;
     slot->tries += is_to_blame;
+    if (slot->tries >= work->exchange->config.max_lease_tries) {
+        char said[WIRE_DETAIL_BYTES];
+        snprintf(said, sizeof(said), "%.*s: %.*s", WIRE_NAME_BYTES, who, 60, why);
+        return set_aside(work, i, said, before == GROUP_SAMPLING);
+    }
     slot->state = before == GROUP_JUDGING ? GROUP_SAMPLED : GROUP_WAITING;
-    if (slot->state == GROUP_WAITING && i < work->first_waiting)
-        work->first_waiting = i;
-    if (slot->tries < work->exchange->config.max_lease_tries)
-        return STATUS_OK;
-    char said[WIRE_DETAIL_BYTES];
-    snprintf(said, sizeof(said), "%.*s: %.*s", WIRE_NAME_BYTES, who, 60, why);
-    return set_aside(work, i, said, before == GROUP_SAMPLING);
+    slots_put_first(slot->state == GROUP_WAITING ? &work->waiting : &work->sampled, slot);
+    return STATUS_OK;
 }
 
-/* A reward worker judges one group after another: the oldest lease is the one it died of. */
+/* A reward worker judges one group after another: the oldest lease is the one it died of. The
+ * newest goes back first, so that they wait in their order. */
 static int take_back_all(struct work *work, struct peer *peer, const char *why, int is_to_blame)
 {
-    uint64_t oldest = UINT64_MAX;
+    const struct group_slot *oldest = peer->out.first;
 
-    for (size_t i = 0; i < work->job->n_tasks; i++)
-        if (is_out(&work->slots[i]) && work->slots[i].peer == peer &&
-            work->slots[i].lease < oldest)
-            oldest = work->slots[i].lease;
-    for (size_t i = 0; i < work->job->n_tasks; i++)
-        if (is_out(&work->slots[i]) && work->slots[i].peer == peer)
-            TRY(take_back(work, i, peer->name, why,
-                          is_to_blame && (peer->role == WORKER_ROLLOUT ||
-                                          work->slots[i].lease == oldest)));
+    for (struct group_slot *slot; (slot = peer->out.last);)
+        TRY(take_back(work, (size_t)(slot - work->slots), peer->name, why,
+                      is_to_blame && (peer->role == WORKER_ROLLOUT || slot == oldest)));
     peer->n_leases = 0;
     return STATUS_OK;
 }
@@ -148,13 +139,48 @@ static int hand_out(struct work *work, size_t i, struct peer *peer)
     TRY(status);
     message_note(work->exchange, 1, peer->name, judging ? WIRE_JUDGE : WIRE_SAMPLE,
                  work->exchange->last_lease);
-    slot->state = judging ? GROUP_JUDGING : GROUP_SAMPLING;
-    slot->lease = work->exchange->last_lease;
-    slot->peer = peer;
-    slot->leased_ms = clock_ms();
-    slot->deadline_ms = slot->leased_ms + work->exchange->config.lease_ms;
-    peer->is_alone = slot->tries > 0;
-    peer->n_leases++;
+    work_lend(work, slot, peer);
+    return STATUS_OK;
+}
+
+/* A suspect waits until a worker has nothing else in hand; the others pass it. */
+static int hand_out_waiting(struct work *work)
+{
+    struct exchange *exchange = work->exchange;
+    struct group_slot *next;
+
+    for (struct group_slot *slot = work->waiting.first; slot; slot = next) {
+        int is_suspect = slot->tries > 0;
+        struct peer *peer = peer_least_loaded(exchange, WORKER_ROLLOUT,
+                                              is_suspect ? 1 : work->sample_leases);
+        next = slot->next;
+        if (!peer && !is_suspect)
+            break;
+        if (!peer)
+            continue;
+        TRY(peer_bring_up_to_date(exchange, peer));
+        if (peer->is_receiving || !peer->is_ready)
+            next = slot;   /* another has it now */
+        else
+            TRY(hand_out(work, (size_t)(slot - work->slots), peer));
+    }
+    return STATUS_OK;
+}
+
+static int hand_out_sampled(struct work *work)
+{
+    struct group_slot *next;
+
+    for (struct group_slot *slot = work->sampled.first; slot; slot = next) {
+        int is_suspect = slot->tries > 0;
+        struct peer *peer = peer_least_loaded(work->exchange, WORKER_REWARD,
+                                              is_suspect ? 1 : JUDGE_LEASES);
+        next = slot->next;
+        if (!peer && !is_suspect)
+            break;
+        if (peer)
+            TRY(hand_out(work, (size_t)(slot - work->slots), peer));
+    }
     return STATUS_OK;
 }
 
@@ -162,50 +188,11 @@ static int hand_out_all(struct work *work)
 {
     struct exchange *exchange = work->exchange;
 
-    while (work->first_waiting < work->job->n_tasks &&
-           work->slots[work->first_waiting].state != GROUP_WAITING)
-        work->first_waiting++;
     for (int p = 0; p < exchange->n_peers; p++)
         if (exchange->peers[p]->is_ready && exchange->peers[p]->is_receiving)
             TRY(peer_bring_up_to_date(exchange, exchange->peers[p]));
-    for (size_t i = work->first_waiting; i < work->job->n_tasks; i++) {
-        if (work->slots[i].state != GROUP_WAITING)
-            continue;
-        int is_suspect = work->slots[i].tries > 0;
-        struct peer *peer = peer_least_loaded(exchange, WORKER_ROLLOUT,
-                                              is_suspect ? 1 : work->sample_leases);
-        if (!peer && is_suspect)
-            continue;   /* until a worker has nothing else in hand */
-        if (!peer)
-            break;
-        TRY(peer_bring_up_to_date(exchange, peer));
-        if (peer->is_receiving)
-            i--;   /* another has it now */
-        else
-            TRY(hand_out(work, i, peer));
-    }
-    for (size_t i = 0; i < work->job->n_tasks; i++) {
-        if (work->slots[i].state != GROUP_SAMPLED)
-            continue;
-        int is_suspect = work->slots[i].tries > 0;
-        struct peer *peer = peer_least_loaded(exchange, WORKER_REWARD,
-                                              is_suspect ? 1 : JUDGE_LEASES);
-        if (!peer && is_suspect)
-            continue;
-        if (!peer)
-            break;
-        TRY(hand_out(work, i, peer));
-    }
-    return STATUS_OK;
-}
-
-static long find_lease(const struct work *work, uint64_t lease, const struct peer *peer)
-{
-    for (size_t i = 0; i < work->job->n_tasks; i++)
-        if (is_out(&work->slots[i]) && work->slots[i].lease == lease &&
-            work->slots[i].peer == peer)
-            return (long)i;
-    return -1;
+    TRY(hand_out_waiting(work));
+    return hand_out_sampled(work);
 }
 
 /* A reward worker may judge, and nothing else. */
@@ -242,17 +229,20 @@ static int is_answer(const struct work *work, size_t i, const struct sample_grou
 static int accept_group(struct work *work, struct peer *peer, const struct text *frame)
 {
     struct wire_group message;
-    int status = wire_decode_group(frame->data, frame->length, work->job->arena, &message);
+    uint64_t lease;
+    long i = -1;
 
+    int status = wire_group_lease(frame->data, frame->length, &lease);
+    if (status == STATUS_OK && (i = work_find_lease(work, lease, peer)) < 0)
+        return STATUS_OK;   /* late: the lease was taken back; no memory is spent on it */
+    if (status == STATUS_OK)
+        status = wire_decode_group(frame->data, frame->length, work->job->arena, &message);
     if (status == STATUS_NOMEM)
         return status;
     if (status < 0) {
         log_warning("a group from %s is dropped: %s", peer->name, status_reason());
         return STATUS_OK;
     }
-    long i = find_lease(work, message.lease, peer);
-    if (i < 0)
-        return STATUS_OK;   /* late: the lease was taken back */
     struct group_slot *slot = &work->slots[i];
     peer->n_leases--;
     message_note(work->exchange, 0, peer->name, WIRE_GROUP, message.lease);
@@ -264,10 +254,15 @@ static int accept_group(struct work *work, struct peer *peer, const struct text 
     peer->is_alone = 0;
     work->progress_ms = clock_ms();
     work->job->groups[i] = message.group;
+    slots_remove(&peer->out, slot);
     slot->lease = 0;
     if (slot->state == GROUP_SAMPLING) {
+        if (work->job->group_seconds)
+            work->job->group_seconds[i] = (float)(clock_seconds() - slot->leased);
         slot->tries = 0;
         slot->state = work->job->n_terms ? GROUP_SAMPLED : GROUP_DONE;
+        if (slot->state == GROUP_SAMPLED)
+            slots_append(&work->sampled, slot);
         if (++work->n_sampled == work->job->n_tasks)
             work->sampled_ms = clock_ms();
     } else {
@@ -286,7 +281,7 @@ static int accept_failure(struct work *work, struct peer *peer, const struct tex
         log_warning("a message from %s is dropped: %s", peer->name, status_reason());
         return STATUS_OK;
     }
-    long i = find_lease(work, message.lease, peer);
+    long i = work_find_lease(work, message.lease, peer);
     if (i < 0)
         return STATUS_OK;
     peer->n_leases--;
@@ -399,13 +394,13 @@ static int check_deadlines(struct work *work)
     int64_t now = clock_ms();
     char why[WIRE_DETAIL_BYTES];
 
-    for (size_t i = 0; i < work->job->n_tasks; i++) {
-        struct group_slot *slot = &work->slots[i];
-        if (!is_out(slot) || now < slot->deadline_ms)
+    for (int i = 0; i < exchange->n_peers; i++) {
+        struct peer *peer = exchange->peers[i];
+        if (!peer->out.first || now < peer->out.first->deadline_ms)
             continue;
         snprintf(why, sizeof(why), "no answer within %lld ms (run.lease_ms)",
                  (long long)exchange->config.lease_ms);
-        TRY(give_up_on(work, slot->peer, why));
+        TRY(give_up_on(work, peer, why));
     }
     TRY(check_silence(work, now));
     if (exchange->config.stuck_ms > 0 && now - work->progress_ms >= exchange->config.stuck_ms)
@@ -467,6 +462,7 @@ int exchange_run(struct exchange *exchange, struct exchange_job *job)
     int generations = job->sampling.num_generations ? (int)job->sampling.num_generations : 1;
 
     work.slots = mem_alloc(job->n_tasks, sizeof(*work.slots));
+    work_begin(&work);
     work.sample_leases = 1 + (job->max_sequences + generations - 1) / generations;
     work.sampled_ms = work.progress_ms = work.started_ms;
     job->n_set_aside = 0;

@@ -52,6 +52,7 @@ struct exchange_job {
     int max_sequences;                     /* decoded side by side in one worker */
     struct arena *arena;                   /* where the groups live */
     struct sample_group *groups;           /* [n_tasks], in the order of the tasks */
+    float *group_seconds;                  /* [n_tasks], filled: from lease to samples; or NULL */
     size_t n_set_aside;                    /* filled: groups that no worker could do */
     double rollout_seconds, total_seconds; /* filled: until the last group was sampled, in all */
 };

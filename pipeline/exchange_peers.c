@@ -251,6 +251,8 @@ int peer_check_presence(struct exchange *exchange, int needs_reward)
 
 void peer_forget_leases(struct exchange *exchange)
 {
-    for (int i = 0; i < exchange->n_peers; i++)
+    for (int i = 0; i < exchange->n_peers; i++) {
         exchange->peers[i]->n_leases = exchange->peers[i]->is_alone = 0;
+        exchange->peers[i]->out = (struct slot_list){NULL, NULL};
+    }
 }

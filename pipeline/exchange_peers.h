@@ -7,6 +7,12 @@
 #define MAX_PEERS 1024
 #define N_NOTES 64
 
+/* Groups in one state, the first in line first: each is in one list at most. */
+struct group_slot;
+struct slot_list {
+    struct group_slot *first, *last;
+};
+
 struct peer {
     char name[WIRE_NAME_BYTES];
     enum worker_role role;
@@ -29,8 +35,7 @@ struct peer {
     uint32_t version_acked;    /* taken over, with the right digest */
     int has_acked;
     int is_alone;              /* holds one suspect group; gets no other */
-    int n_out;                 /* what state_write() counts: its leases, and the oldest's group */
-    size_t oldest;
+    struct slot_list out;     /* its leases, the oldest first */
     struct wire_heartbeat beat;
     int64_t beat_ms;           /* when that came */
 };

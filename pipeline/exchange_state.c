@@ -44,31 +44,22 @@ static void put_text(struct text *out, const char *key, const char *value)
 
 /* ---- What the coordinator waits for from each peer: the oldest lease tells since when. */
 
-static void count_leases(struct exchange *exchange, const struct work *work)
-{
-    for (int i = 0; i < exchange->n_peers; i++)
-        exchange->peers[i]->n_out = 0;
-    for (size_t i = 0; work && i < work->job->n_tasks; i++) {
-        const struct group_slot *slot = &work->slots[i];
-        struct peer *peer = slot->peer;
-        if (slot->state != GROUP_SAMPLING && slot->state != GROUP_JUDGING)
-            continue;
-        if (!peer->n_out++ || slot->lease < work->slots[peer->oldest].lease)
-            peer->oldest = i;
-    }
-}
-
 static void put_wait(struct text *out, const struct work *work, const struct peer *peer,
                      int64_t now)
 {
-    text_print(out, ",\"n_groups\":%d", peer->n_out);
-    if (!peer->n_out)
+    const struct group_slot *slot = work ? peer->out.first : NULL;
+    int n = 0;
+
+    for (const struct group_slot *each = slot; each; each = each->next)
+        n++;
+    text_print(out, ",\"n_groups\":%d", n);
+    if (!slot)
         return;
-    const struct group_slot *slot = &work->slots[peer->oldest];
     text_print(out, ",\"lease\":%llu,\"task\":%llu,\"waited_ms\":%lld,\"left_ms\":%lld",
                (unsigned long long)slot->lease,
-               (unsigned long long)work->job->tasks[peer->oldest]->id,
-               (long long)(now - slot->leased_ms), (long long)(slot->deadline_ms - now));
+               (unsigned long long)work->job->tasks[slot - work->slots]->id,
+               (long long)((clock_seconds() - slot->leased) * 1000),
+               (long long)(slot->deadline_ms - now));
 }
 
 static void put_peer(struct text *out, const struct work *work, const struct peer *peer,
@@ -110,7 +101,6 @@ static void print_state(struct text *out, struct exchange *exchange, const struc
     char host[64] = "", digest[DIGEST_HEX_BYTES], doing[WIRE_DETAIL_BYTES];
     int64_t now = clock_ms();
 
-    count_leases(exchange, work);
     gethostname(host, sizeof(host) - 1);
     digest_hex(&exchange->images[0].digest, digest);
     exchange_describe(exchange, work, doing);

@@ -401,6 +401,15 @@ int wire_decode_group(const void *frame, size_t n, struct arena *arena, struct w
     return decode_lease_group(WIRE_GROUP, frame, n, arena, &message->lease, &message->group);
 }
 
+int wire_group_lease(const void *frame, size_t n, uint64_t *lease)
+{
+    struct reader reader;
+
+    TRY(reader_begin(&reader, frame, n, NULL, WIRE_GROUP));
+    *lease = reader_u64(&reader);
+    return reader.status;
+}
+
 int wire_encode_failed(const struct wire_failed *message, struct text *out)
 {
     struct writer writer;

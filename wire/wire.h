@@ -228,6 +228,9 @@ void wire_pieces_hash(struct wire_pieces *pieces, uint32_t piece, const void *by
 /* What workers that see the same files have in common; "" when it is not known. */
 const char *wire_host_id(char out[WIRE_NAME_BYTES * 2]);
 
+/* The lease that a GROUP answers, without decoding it. */
+int wire_group_lease(const void *frame, size_t n, uint64_t *lease);
+
 /* A copy whose every pointer lives in the arena. */
 int task_copy(struct task *to, const struct task *from, struct arena *arena);
 int sample_group_copy(struct sample_group *to, const struct sample_group *from,

@@ -77,6 +77,7 @@ static void begin(struct play *play)
                                       .groups = play->groups};
     play->work = (struct work){.exchange = play->exchange, .job = &play->job,
                                .slots = play->slots};
+    work_begin(&play->work);
 }
 
 /* As it was when it was created. */
@@ -99,11 +100,8 @@ static void lease(struct play *play, unsigned which)
     if (!peer || (slot->state != GROUP_WAITING && !judging) ||
         peer->role != (judging ? WORKER_REWARD : WORKER_ROLLOUT))
         return;
-    slot->state = judging ? GROUP_JUDGING : GROUP_SAMPLING;
-    slot->lease = ++play->exchange->last_lease;
-    slot->peer = peer;
-    peer->is_alone = slot->tries > 0;
-    peer->n_leases++;
+    play->exchange->last_lease++;
+    work_lend(&play->work, slot, peer);
 }
 
 static int say(struct play *play, unsigned which, int encoded)
