@@ -278,7 +278,7 @@ static int decode(struct server *server)
     return send_finished(server);
 }
 
-static int run_loop(struct server *server, volatile int *stop)
+static int run_loop(struct server *server, _Atomic int *stop)
 {
     for (;;) {
         if (stop && *stop)
@@ -293,7 +293,7 @@ static int run_loop(struct server *server, volatile int *stop)
     }
 }
 
-int rollout_serve(const struct rollout_options *options, volatile int *stop)
+int rollout_serve(const struct rollout_options *options, _Atomic int *stop)
 {
     struct server server = {.options = options};
     int status;
