@@ -133,7 +133,7 @@ SHIMS    := $(patsubst tests/shim/%.c,$(OUT)/shim/%.so,$(wildcard tests/shim/*.c
 SUPPORT_O := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/integration/support*.c))
 
 .SECONDARY:
-.PHONY: all demo test check chaos bench bench-record bench-verify bench-sandbox bench-load gpu-check cuda-ptxas lint layers format asan tsan fuzz docs golden deps install clean help
+.PHONY: all demo test check chaos bench bench-record bench-verify bench-sandbox bench-load gpu-check cuda-ptxas lint layers format asan tsan valgrind fuzz docs golden deps install clean help
 
 # What is missing is named with the line that installs it. demo, test and asan install by themselves.
 ifneq ($(filter-out demo test deps clean help format layers,$(or $(MAKECMDGOALS),all)),)
@@ -214,8 +214,17 @@ layers:   ## the direction of dependencies, docs/layers.txt
 format:   ## clang-format (14) on the lines that differ from HEAD
 	@git clang-format-14 2>/dev/null || git clang-format
 
-asan tsan:   ## every test under AddressSanitizer + UBSan, or ThreadSanitizer
+asan tsan:   ## every test and a tiny run under AddressSanitizer + UBSan, or ThreadSanitizer
 	@$(MAKE) --no-print-directory test MODE=$@
+	@tools/run_tiny $(BUILD)/$@/hone
+
+# What reads others' bytes, and what starts nothing in a sandbox. It runs the kernels for AVX2.
+VALGRIND_TESTS := common config wire_codec wire_hub tokenizer tokenizer_files tokenizer_split safetensors model_files tasks_lines
+valgrind:   ## a tiny run and the tests of some decoders under valgrind (half an hour)
+	@command -v valgrind >/dev/null || { echo "valgrind is missing: apt-get install valgrind"; exit 1; }
+	@$(MAKE) --no-print-directory all $(VALGRIND_TESTS:%=$(OUT)/tests/test_%)
+	@VALGRIND=1 tools/run_tests $(VALGRIND_TESTS:%=$(OUT)/tests/test_%)
+	@VALGRIND=1 tools/run_tiny $(OUT)/hone
 
 docs: $(OUT)/hone   ## docs/config.md and docs/metrics.md from the program's tables
 	$(OUT)/hone docs config > docs/config.md

@@ -48,7 +48,7 @@ int print_text(const struct text *text);
 
 /* Set to 1 by SIGINT, SIGTERM and SIGUSR1 once stop_on_signals() was called; the second one ends
  * at once. */
-extern volatile int stop_requested;
+extern _Atomic int stop_requested;
 void stop_on_signals(void);
 
 /* Takes a worker's key out of the environment; before anything else is started. */

@@ -20,7 +20,7 @@ static const struct command *const commands[] = {
     &command_replay, &command_export, &command_verify,  &command_sandbox, &command_doctor,
     &command_toy,    &command_tokenizer, &command_worker, &command_keys, &command_docs, NULL};
 
-volatile int stop_requested;
+_Atomic int stop_requested;
 
 static void note_signal(int number)
 {

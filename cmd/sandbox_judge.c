@@ -17,8 +17,16 @@ struct stream {
     struct judge *judge;
     pthread_mutex_t input, output;
     long long n_lines;
-    int status;                  /* of reading and printing */
+    int status;                  /* of reading and printing; with input, and the reason */
+    char why[512];
 };
+
+/* With the lock on the input: a reason is its thread's alone. */
+static void keep_failure(struct stream *stream, int status)
+{
+    stream->status = status;
+    snprintf(stream->why, sizeof(stream->why), "%s", status_reason());
+}
 
 /* The next line that is not blank; 0 at the end. */
 static ssize_t next_line(struct stream *stream, char **line, size_t *capacity, long long *number)
@@ -32,9 +40,11 @@ static ssize_t next_line(struct stream *stream, char **line, size_t *capacity, l
             break;
     }
     if (n < 0 && ferror(stdin) && stream->status == STATUS_OK)
-        stream->status = status_fail(STATUS_IO, "cannot read standard input: %s", strerror(errno));
+        keep_failure(stream, status_fail(STATUS_IO, "cannot read standard input: %s",
+                                         strerror(errno)));
+    int is_there = n > 0 && stream->status == STATUS_OK;
     pthread_mutex_unlock(&stream->input);
-    return n > 0 && stream->status == STATUS_OK ? n : 0;
+    return is_there ? n : 0;
 }
 
 static void print_number_or_null(struct text *out, const char *key, int value, int is_there)
@@ -142,7 +152,7 @@ static void *work(void *context)
 
         if (status < 0) {
             pthread_mutex_lock(&stream->input);
-            stream->status = status;
+            keep_failure(stream, status);
             pthread_mutex_unlock(&stream->input);
         }
     }
@@ -167,5 +177,5 @@ int sandbox_judge_stream(struct judge *judge, size_t n_jobs)
     pthread_mutex_destroy(&stream.input);
     pthread_mutex_destroy(&stream.output);
     mem_free(threads);
-    return stream.status;
+    return stream.status < 0 ? status_fail(stream.status, "%s", stream.why) : STATUS_OK;
 }

@@ -25,7 +25,7 @@ struct exchange_config {
     int64_t lease_ms, connect_ms, max_lease_tries;
     int64_t silent_ms, stuck_ms;         /* 0: never */
     const char *directory;               /* of the run, for state.json; NULL: none is written */
-    volatile int *stop;          /* set by a signal handler: the wait ends with INTERRUPTED */
+    _Atomic int *stop;          /* set by a signal handler: the wait ends with INTERRUPTED */
 };
 
 struct exchange;

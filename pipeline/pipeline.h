@@ -23,7 +23,7 @@ struct pipeline_options {
     int accept_changes;              /* go on though the recipe is not the run's */
     int skip_damaged;                /* leave damaged checkpoints behind, go on from whole ones */
     int64_t until_step;              /* stop behind this step of the stage; 0: at its end */
-    volatile int *stop;              /* set by a signal handler */
+    _Atomic int *stop;              /* set by a signal handler */
     struct ranks *ranks;             /* of which this is rank 0; NULL: alone */
 };
 int pipeline_run(const struct pipeline_options *options);

@@ -85,6 +85,6 @@ struct reward_options {
     int lost_ms;
     const struct wire_keys *keys;    /* for tcp:// */
 };
-int reward_serve(const struct reward_options *options, volatile int *stop);
+int reward_serve(const struct reward_options *options, _Atomic int *stop);
 
 #endif

@@ -140,7 +140,7 @@ static int watch_hub(struct server *server)
     return STATUS_OK;
 }
 
-static int serve(struct server *server, const volatile int *stop)
+static int serve(struct server *server, const _Atomic int *stop)
 {
     note_doing(server, 0, 0);
     for (;;) {
@@ -163,7 +163,7 @@ static int serve(struct server *server, const volatile int *stop)
     }
 }
 
-int reward_serve(const struct reward_options *options, volatile int *stop)
+int reward_serve(const struct reward_options *options, _Atomic int *stop)
 {
     struct server server = {.options = options};
     int status;

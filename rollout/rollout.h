@@ -67,6 +67,6 @@ struct rollout_options {
     int lost_ms;
     const struct wire_keys *keys;    /* for tcp:// */
 };
-int rollout_serve(const struct rollout_options *options, volatile int *stop);
+int rollout_serve(const struct rollout_options *options, _Atomic int *stop);
 
 #endif

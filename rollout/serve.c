@@ -304,7 +304,7 @@ static int decode(struct server *server)
     return send_finished(server);
 }
 
-static int run_loop(struct server *server, volatile int *stop)
+static int run_loop(struct server *server, _Atomic int *stop)
 {
     for (;;) {
         pulse("waits for the coordinator");
@@ -320,7 +320,7 @@ static int run_loop(struct server *server, volatile int *stop)
     }
 }
 
-int rollout_serve(const struct rollout_options *options, volatile int *stop)
+int rollout_serve(const struct rollout_options *options, _Atomic int *stop)
 {
     struct server server = {.options = options};
     int status;

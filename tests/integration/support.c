@@ -243,6 +243,24 @@ void run_hone(struct program *program, const struct place *place, const char *co
     start_hone(program, place, arguments);
 }
 
+void place_make_quiet(struct place *place, const char *const *arguments)
+{
+    const char *list[32] = {"run", RECIPE, "--run", "run/base", "--stage", "base"};
+    struct program program;
+
+    for (size_t i = 0; arguments[i]; i++) {
+        assert_true(i + 7 < sizeof(list) / sizeof(list[0]));
+        list[i + 6] = arguments[i];
+    }
+    place_make(place);
+    run_hone(&program, place, list);
+    assert_ends(&program, 0, "stage base is done");
+    place_copy(place, "run/base", "run/quiet");
+    HONE(&program, place, "run", "--run", "run/quiet", "--stage", "zero");
+    assert_ends(&program, 0, "stage zero is done");
+    assert_int_equal(count_lines(&program, "warning"), 0);
+}
+
 void assert_ends(struct program *program, int code, const char *part)
 {
     int ended = wait_for_exit(program);

@@ -43,6 +43,9 @@ struct place {
     char directory[256];
 };
 void place_make(struct place *place);
+/* The same, and in it run/base, of which the stage base is done with these arguments, and run/quiet:
+ * its copy that went on through the stage zero with nobody in the way. */
+void place_make_quiet(struct place *place, const char *const *arguments);
 void place_remove(struct place *place);   /* fails when a process of the place is still there */
 /* A path below the place; one of a few buffers that are used in turn. */
 const char *in_place(const struct place *place, const char *format, ...)

@@ -22,7 +22,7 @@ struct fixture {
     struct wire_hub *hub;
     pthread_t thread;
     int started, status;
-    volatile int stop;
+    _Atomic int stop;
     char reason[512];                     /* the worker's, after it ended */
     struct ops *ops;
     struct text config, tokenizer, weights;   /* of the first policy */

@@ -30,7 +30,7 @@ struct fixture {
     struct arena arena;
     pthread_t thread;
     struct file_map image;
-    volatile int stop;
+    _Atomic int stop;
     int status, is_running;
 };
 

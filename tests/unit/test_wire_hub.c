@@ -1,14 +1,5 @@
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -16,69 +7,15 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#include "common/status.h"
-#include "wire/wire.h"
-
-#define LONG_MS 5000
+#include "tests/unit/test_wire.h"
 
 static const struct wire_keys plain = {.insecure = 1};   /* test_wire_keys.c has the others */
-
-struct fixture {
-    char directory[64];
-    char endpoint[128];
-    struct wire_hub *hub;
-    struct wire_link *link;
-    struct text frame, got;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = mem_alloc(1, sizeof(*f));
-
-    snprintf(f->directory, sizeof(f->directory), "/tmp/hone-test-XXXXXX");
-    if (!mkdtemp(f->directory))
-        return -1;
-    snprintf(f->endpoint, sizeof(f->endpoint), "ipc://%s/hub", f->directory);
-    if (wire_encode_empty(WIRE_STOP, &f->frame) < 0)
-        return -1;
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    wire_link_close(&f->link);
-    wire_hub_close(&f->hub);
-    text_release(&f->frame);
-    text_release(&f->got);
-    int status = file_remove_tree(f->directory);
-    mem_free(f);
-    return status;
-}
 
 static void open_both(struct fixture *f, const char *endpoint)
 {
     assert_int_equal(wire_hub_open(&f->hub, endpoint, &plain), STATUS_OK);
     assert_int_equal(wire_link_open(&f->link, wire_hub_endpoint(f->hub), "rollout-1", &plain),
                      STATUS_OK);
-}
-
-static void assert_talks(struct fixture *f)
-{
-    char peer[WIRE_NAME_BYTES];
-
-    assert_int_equal(wire_link_send(f->link, &f->frame, LONG_MS), STATUS_OK);
-    assert_int_equal(wire_hub_receive(f->hub, peer, &f->got, LONG_MS), STATUS_OK);
-    assert_string_equal(peer, "rollout-1");
-    assert_int_equal(f->got.length, f->frame.length);
-    assert_memory_equal(f->got.data, f->frame.data, f->frame.length);
-    assert_int_equal(wire_hub_send(f->hub, peer, &f->frame, LONG_MS), STATUS_OK);
-    assert_int_equal(wire_link_receive(f->link, &f->got, LONG_MS), STATUS_OK);
-    assert_memory_equal(f->got.data, f->frame.data, f->frame.length);
-    assert_int_equal(wire_link_lost_ms(f->link), 0);
-    assert_int_equal(wire_link_connections(f->link), 1);
 }
 
 static void frames_travel_both_ways_over_ipc(void **state)
@@ -367,7 +304,7 @@ static void messages_of_strangers_are_dropped(void **state)
     assert_int_equal(wire_hub_receive(f->hub, peer, &f->got, 50), STATUS_TIMEOUT);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_ends, teardown)
 
 int main(void)
 {

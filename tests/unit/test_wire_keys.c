@@ -1,36 +1,17 @@
 /* Who gets in over tcp://, and what those who do not can cost. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/status.h"
-#include "wire/wire.h"
+#include "tests/unit/test_wire.h"
 
-#define LONG_MS 10000
 #define N_CONNECTIONS 1000            /* HONE_TEST_CONNECTIONS=10000 in the environment for more */
 #define FRAME_HEAD "\x06\0\0\0\0\x03\xff\xff\xff"   /* a ZMTP command of nearly 64 MiB */
-
-struct fixture {
-    char directory[64], keys[96], worker_key[128];
-    struct wire_keys hub_keys, link_keys;
-    struct wire_hub *hub;
-    struct wire_link *link;
-    struct text frame, got;
-};
 
 static const char *in(const struct fixture *f, const char *name)
 {
@@ -42,32 +23,15 @@ static const char *in(const struct fixture *f, const char *name)
 
 static int setup(void **state)
 {
-    struct fixture *f = mem_alloc(1, sizeof(*f));
-
-    snprintf(f->directory, sizeof(f->directory), "/tmp/hone-test-XXXXXX");
-    if (!mkdtemp(f->directory))
+    if (setup_ends(state) < 0)
         return -1;
+    struct fixture *f = *state;
     snprintf(f->keys, sizeof(f->keys), "%s/keys", f->directory);
     snprintf(f->worker_key, sizeof(f->worker_key), "%s/keys/worker.key", f->directory);
-    if (wire_keys_make(f->keys) < 0 || wire_keys_read_hub(&f->hub_keys, f->keys) < 0 ||
-        wire_keys_read(&f->link_keys, f->worker_key) < 0 ||
-        wire_encode_empty(WIRE_STOP, &f->frame) < 0)
-        return -1;
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    wire_link_close(&f->link);
-    wire_hub_close(&f->hub);
-    text_release(&f->frame);
-    text_release(&f->got);
-    int status = file_remove_tree(f->directory);
-    mem_free(f);
-    return status;
+    return wire_keys_make(f->keys) < 0 || wire_keys_read_hub(&f->hub_keys, f->keys) < 0 ||
+                   wire_keys_read(&f->link_keys, f->worker_key) < 0
+               ? -1
+               : 0;
 }
 
 static void open_hub(struct fixture *f)
@@ -80,17 +44,6 @@ static void open_link(struct fixture *f, const struct wire_keys *keys)
     wire_link_close(&f->link);
     assert_int_equal(wire_link_open(&f->link, wire_hub_endpoint(f->hub), "rollout-1", keys),
                      STATUS_OK);
-}
-
-static void assert_talks(struct fixture *f)
-{
-    char peer[WIRE_NAME_BYTES];
-
-    assert_int_equal(wire_link_send(f->link, &f->frame, LONG_MS), STATUS_OK);
-    assert_int_equal(wire_hub_receive(f->hub, peer, &f->got, LONG_MS), STATUS_OK);
-    assert_string_equal(peer, "rollout-1");
-    assert_int_equal(wire_hub_send(f->hub, peer, &f->frame, LONG_MS), STATUS_OK);
-    assert_int_equal(wire_link_receive(f->link, &f->got, LONG_MS), STATUS_OK);
 }
 
 /* Waits for what the link says of its trouble. */
