@@ -21,11 +21,12 @@ static struct place place;
 static struct net *net;  /* NULL: the machine gives no second host */
 static long n_wanted = 20;
 static uint64_t seed = 1;
+static char n_steps[48];   /* so many that one run has all faults */
 
 /* Steps long enough to be hit in the middle. Groups that die with their worker are no poison. */
 #define SETTINGS                                                                                   \
     "--set", "zero:grpo.tasks_per_step=48", "--set", "zero:rollout.num_generations=8", "--set",    \
-        "zero:grpo.max_steps=6", "--set", "eval.n_tasks=8", "--set", "run.save_steps=1", "--set",  \
+        n_steps, "--set", "eval.n_tasks=8", "--set", "run.save_steps=1", "--set",                  \
         "run.max_lease_tries=1000", "--set", "run.silent_ms=1000"
 
 /* Name and what is counted. */
@@ -332,6 +333,7 @@ int main(int argc, char **argv)
 
     if (argc > 1)
         n_wanted = strtol(argv[1], NULL, 10);
+    snprintf(n_steps, sizeof(n_steps), "zero:grpo.max_steps=%ld", 6 + n_wanted / 8);
     if (argc > 2)
         seed = strtoull(argv[2], NULL, 10);
     return cmocka_run_group_tests_name("integration_chaos", tests, make_place, remove_place);

@@ -60,6 +60,8 @@ struct program {
 void start_hone(struct program *program, const struct place *place, const char *const *arguments);
 #define START(program, place, ...)                                                                 \
     start_hone((program), (place), (const char *const[]){__VA_ARGS__, NULL})
+/* Standard input of what is started from now on. */
+extern const char *program_input;
 /* Its exit code, or 128 + the signal that ended it. */
 int wait_for_exit(struct program *program);
 int is_running(struct program *program);
