@@ -183,6 +183,8 @@ static int run(const struct command *command, const struct arguments *arguments)
     (void)command;
     TRY(read_request(arguments, &request));
     TRY(read_config(arguments, &config));
+    if (!request.path)   /* what was begun is still judged */
+        stop_on_signals();
     TRY(sandbox_create(&sandbox, &config));
     TRY_OUT(judge_create(&judge, sandbox, &config));
     status = request.path ? run_file(judge, arguments, request.path)

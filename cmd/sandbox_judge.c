@@ -1,10 +1,12 @@
 #include "cmd/sandbox_judge.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "common/files.h"
@@ -12,11 +14,16 @@
 #include "common/status.h"
 
 #define SOURCE_MAX_BYTES ((size_t)16 << 20)
+#define LINE_MAX_BYTES ((size_t)1 << 30)
+#define WAIT_MS 200
 
 struct stream {
     struct judge *judge;
     pthread_mutex_t input, output;
-    long long n_lines;
+    struct text buffer;          /* read and not given out yet: from `at` */
+    size_t at;
+    int is_at_end;
+    long long n_lines, n_judged;
     int status;                  /* of reading and printing; with input, and the reason */
     char why[512];
 };
@@ -28,23 +35,69 @@ static void keep_failure(struct stream *stream, int status)
     snprintf(stream->why, sizeof(stream->why), "%s", status_reason());
 }
 
-/* The next line that is not blank; 0 at the end. */
-static ssize_t next_line(struct stream *stream, char **line, size_t *capacity, long long *number)
+/* Waits for more of the input; Ctrl-C is seen between two waits. */
+static int fill(struct stream *stream)
 {
-    ssize_t n = 0;
+    struct pollfd wanted = {.fd = STDIN_FILENO, .events = POLLIN};
+    char bytes[65536];
+
+    if (poll(&wanted, 1, WAIT_MS) <= 0)
+        return STATUS_OK;
+    ssize_t n = read(STDIN_FILENO, bytes, sizeof(bytes));
+    if (n < 0 && errno != EINTR)
+        return status_fail(STATUS_IO, "cannot read standard input: %s", strerror(errno));
+    stream->is_at_end = n == 0;
+    if (stream->at) {
+        memmove(stream->buffer.data, stream->buffer.data + stream->at,
+                stream->buffer.length - stream->at);
+        stream->buffer.length -= stream->at;
+        stream->at = 0;
+    }
+    text_append(&stream->buffer, bytes, n > 0 ? (size_t)n : 0);
+    return stream->buffer.failed ? status_fail(STATUS_FORMAT, "stdin:%lld: a line of more than %zu "
+                                               "MiB", stream->n_lines + 1, LINE_MAX_BYTES >> 20)
+                                 : STATUS_OK;
+}
+
+/* Takes what is there up to a line's end into `line`; 0 when more must be read first. */
+static int take_line(struct stream *stream, struct text *line)
+{
+    size_t left = stream->buffer.length - stream->at;
+    const char *start = left ? stream->buffer.data + stream->at : NULL;
+    const char *end = left ? memchr(start, '\n', left) : NULL;
+
+    if (!left || (!end && !stream->is_at_end))
+        return 0;
+    size_t n = end ? (size_t)(end - start) + 1 : left;
+    text_clear(line);
+    text_append(line, start, n);
+    stream->at += n;
+    stream->n_lines++;
+    return 1;
+}
+
+static int is_blank(const struct text *line)
+{
+    return strspn(line->data, " \t\r\n") >= line->length;
+}
+
+/* The next line that is not blank, and its number; 0 at the end. */
+static long long next_line(struct stream *stream, struct text *line)
+{
+    long long number = 0;
+    int status;
 
     pthread_mutex_lock(&stream->input);
-    while (stream->status == STATUS_OK && (n = getline(line, capacity, stdin)) > 0) {
-        *number = ++stream->n_lines;
-        if (strspn(*line, " \t\r\n") < (size_t)n)
+    while (stream->status == STATUS_OK && !number && !stop_requested) {
+        if (take_line(stream, line))
+            number = is_blank(line) ? 0 : stream->n_lines;
+        else if (stream->is_at_end)
             break;
+        else if ((status = fill(stream)) < 0)
+            keep_failure(stream, status);
     }
-    if (n < 0 && ferror(stdin) && stream->status == STATUS_OK)
-        keep_failure(stream, status_fail(STATUS_IO, "cannot read standard input: %s",
-                                         strerror(errno)));
-    int is_there = n > 0 && stream->status == STATUS_OK;
     pthread_mutex_unlock(&stream->input);
-    return is_there ? n : 0;
+    return number;
 }
 
 static void print_number_or_null(struct text *out, const char *key, int value, int is_there)
@@ -131,7 +184,7 @@ static int judge_line(struct stream *stream, const char *line, size_t n, long lo
     print_verdict(&out, job, &result);
     pthread_mutex_lock(&stream->output);
     status = print_text(&out);
-    fflush(stdout);
+    stream->n_judged++;
     pthread_mutex_unlock(&stream->output);
     judge_result_release(&result);
     json_decref(job);
@@ -143,12 +196,10 @@ static int judge_line(struct stream *stream, const char *line, size_t n, long lo
 static void *work(void *context)
 {
     struct stream *stream = context;
-    char *line = NULL;
-    size_t capacity = 0;
-    long long number = 0;
+    struct text line = {.maximum = LINE_MAX_BYTES + 1};
 
-    for (ssize_t n; (n = next_line(stream, &line, &capacity, &number)) > 0;) {
-        int status = judge_line(stream, line, (size_t)n, number);
+    for (long long number; (number = next_line(stream, &line)) > 0;) {
+        int status = judge_line(stream, line.data, line.length, number);
 
         if (status < 0) {
             pthread_mutex_lock(&stream->input);
@@ -156,13 +207,13 @@ static void *work(void *context)
             pthread_mutex_unlock(&stream->input);
         }
     }
-    free(line);
+    text_release(&line);
     return NULL;
 }
 
 int sandbox_judge_stream(struct judge *judge, size_t n_jobs)
 {
-    struct stream stream = {.judge = judge};
+    struct stream stream = {.judge = judge, .buffer = {.maximum = LINE_MAX_BYTES}};
     pthread_t *threads = mem_alloc(n_jobs, sizeof(*threads));
     size_t n_started = 0;
 
@@ -177,5 +228,11 @@ int sandbox_judge_stream(struct judge *judge, size_t n_jobs)
     pthread_mutex_destroy(&stream.input);
     pthread_mutex_destroy(&stream.output);
     mem_free(threads);
-    return stream.status < 0 ? status_fail(stream.status, "%s", stream.why) : STATUS_OK;
+    text_release(&stream.buffer);
+    if (stream.status < 0)
+        return status_fail(stream.status, "%s", stream.why);
+    if (stop_requested)
+        return status_fail(STATUS_INTERRUPTED, "sandbox judge was asked to stop: %lld jobs are "
+                           "judged, up to line %lld", stream.n_judged, stream.n_lines);
+    return STATUS_OK;
 }

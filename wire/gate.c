@@ -25,7 +25,7 @@
 #define MONITOR "inproc://gate"
 #define EVENTS                                                                                     \
     (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED |                              \
-     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                  \
+     ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |                        \
      ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 #define MAX_PENDING 128
 #define PENDING_BYTES 8192u
@@ -40,6 +40,9 @@ struct gate {
     char allowed[FILE_PATH_MAX];
     int pending[MAX_PENDING];         /* descriptors, the oldest first */
     int n_pending;
+    int n_let_in, n_denied;           /* of the pending: those with a verdict (events without a
+                                       * descriptor; what was sent may be seen before the event) */
+    int is_explained;                 /* why the connection that ends now does not stand */
     pthread_t thread;
     int has_thread;
     pthread_mutex_t mutex;            /* of the counts */
@@ -134,9 +137,10 @@ static void look_at_pending(struct gate *gate)
         if (getsockopt(gate->pending[i], IPPROTO_TCP, TCP_INFO, &info, &n) ||
             n < offsetof(struct tcp_info, tcpi_bytes_sent) + sizeof(info.tcpi_bytes_sent))
             forget(gate, i);          /* it is gone */
-        else if (info.tcpi_bytes_sent > HANDSHAKE_SENT)
+        else if (info.tcpi_bytes_sent > HANDSHAKE_SENT) {
             forget(gate, i);          /* it was let in */
-        else if (info.tcpi_bytes_received > PENDING_BYTES)
+            gate->n_let_in--;
+        } else if (info.tcpi_bytes_received > PENDING_BYTES)
             end_connection(gate, i);
     }
 }
@@ -150,11 +154,21 @@ static void add_pending(struct gate *gate, int fd)
     gate->pending[gate->n_pending++] = fd;
 }
 
+/* A handshake that ends without a verdict broke a rule of the protocol. */
 static void remove_pending(struct gate *gate, int fd)
 {
-    for (int i = gate->n_pending - 1; i >= 0; i--)
-        if (gate->pending[i] == fd)
-            forget(gate, i);
+    for (int i = gate->n_pending - 1; i >= 0; i--) {
+        if (gate->pending[i] != fd)
+            continue;
+        forget(gate, i);
+        if (gate->n_let_in > 0)
+            gate->n_let_in--;
+        else if (gate->n_denied > 0)
+            gate->n_denied--;
+        else if (!gate->is_explained)
+            count(gate, &gate->refusals.n_broken);
+    }
+    gate->is_explained = 0;
 }
 
 /* An event is two parts: 16 bits of event and 32 of value, then the address. */
@@ -172,11 +186,14 @@ static void take_events(struct gate *gate)
             add_pending(gate, value);
         else if (event == ZMQ_EVENT_DISCONNECTED || event == ZMQ_EVENT_CLOSED)
             remove_pending(gate, value);
-        else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
-                 value != ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC)
-            count(gate, &gate->refusals.n_plain);
-        else if (event != ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)   /* that was counted by its key */
+        else if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+            gate->n_let_in++;
+        else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)   /* that was counted by its key */
+            gate->n_denied++;
+        else {
             count(gate, &gate->refusals.n_broken);
+            gate->is_explained = 1;
+        }
     }
 }
 

@@ -192,11 +192,10 @@ static void say_refusals(struct wire_hub *hub)
     gate_refusals(hub->gate, &now);
     if (memcmp(&now, said, sizeof(now)) == 0)
         return;
-    log_warning("endpoint %s: turned away: %llu with a key that is not on the list, %llu without "
-                "CURVE, %llu whose handshake broke off (or for another coordinator's key), %llu "
-                "that sent too much or were too many", hub->endpoint,
+    log_warning("endpoint %s: turned away: %llu with a key that is not on the list, %llu whose "
+                "handshake broke off (no CURVE, or another coordinator's key), %llu that sent too "
+                "much or were too many", hub->endpoint,
                 (unsigned long long)(now.n_unknown - said->n_unknown),
-                (unsigned long long)(now.n_plain - said->n_plain),
                 (unsigned long long)(now.n_broken - said->n_broken),
                 (unsigned long long)(now.n_crowded - said->n_crowded));
     *said = now;

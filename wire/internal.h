@@ -12,6 +12,13 @@
 
 #include "wire/wire.h"
 
+/*
+ * No socket may be watched for ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL: libzmq (4.3.4) tells it also of
+ * a spoilt message, after it has set errno and before it looks at it. It then finds EAGAIN there,
+ * keeps the connection without reading from it, and once that ends its heartbeat's assertion
+ * "!_io_error" ends the process (integration_links).
+ */
+
 #define WIRE_HEADER_BYTES 12
 #define WIRE_MAX_SAMPLES 4096u
 #define WIRE_MAX_TOKENS (1u << 20)

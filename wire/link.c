@@ -9,10 +9,11 @@
 #define RECONNECT_MS 100
 #define RECONNECT_MAX_MS 2000
 #define MONITOR "inproc://monitor"   /* of this link's own context */
+#define RENEW_MS 6000                /* longer than a handshake may take */
+/* internal.h says why there is no HANDSHAKE_FAILED_PROTOCOL. */
 #define EVENTS                                                                                     \
     (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |                                      \
-     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |                  \
-     ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
 /* Why the last handshake failed. */
 enum trouble { TROUBLE_NONE, TROUBLE_BROKEN, TROUBLE_PLAIN, TROUBLE_REFUSED };
@@ -22,6 +23,8 @@ struct wire_link {
     void *monitor;           /* tells when the connection stands and falls */
     char *endpoint;
     int64_t lost_since_ms;   /* 0 while it stands */
+    int64_t renewed_ms;      /* when it was last given up for a new one */
+    int is_explained;        /* why the connection that ends now does not stand */
     uint64_t n_connections;
     enum trouble trouble, said;
     char public_key[WIRE_KEY_BYTES];   /* "" when plain */
@@ -96,6 +99,41 @@ void wire_link_close(struct wire_link **link)
     *link = NULL;
 }
 
+/* A handshake that ends without a reason broke a rule of the protocol. */
+static void note_event(struct wire_link *link, uint16_t event)
+{
+    if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
+        link->lost_since_ms = 0;
+        link->trouble = link->said = TROUBLE_NONE;
+        link->n_connections++;
+    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {
+        link->trouble = TROUBLE_REFUSED;
+    } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL) {
+        link->trouble = TROUBLE_BROKEN;
+    } else if (link->lost_since_ms && !link->is_explained) {
+        link->trouble = TROUBLE_PLAIN;
+    }
+    link->is_explained = event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH ||
+                         event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+    if (event != ZMQ_EVENT_HANDSHAKE_SUCCEEDED && !link->lost_since_ms)
+        link->lost_since_ms = clock_ms();
+}
+
+/* libzmq connects again after a broken connection, but not after a spoilt one. */
+static void renew(struct wire_link *link)
+{
+    int64_t now_ms = clock_ms();
+    int64_t since_ms =
+        link->renewed_ms > link->lost_since_ms ? link->renewed_ms : link->lost_since_ms;
+
+    if (!link->lost_since_ms || now_ms - since_ms < RENEW_MS)
+        return;
+    link->renewed_ms = now_ms;
+    zmq_disconnect(link->socket, link->endpoint);   /* fails when libzmq has given it up */
+    if (zmq_connect(link->socket, link->endpoint))
+        log_debug("endpoint %s: %s", link->endpoint, zmq_strerror(errno));
+}
+
 /* An event is two parts: 16 bits of event and 32 of value, then the address. */
 static void read_events(struct wire_link *link)
 {
@@ -105,21 +143,9 @@ static void read_events(struct wire_link *link)
     while (zmq_recv(link->monitor, bytes, sizeof(bytes), ZMQ_DONTWAIT) >= 2) {
         memcpy(&event, bytes, sizeof(event));
         zmq_recv(link->monitor, bytes, sizeof(bytes), 0);
-        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
-            link->lost_since_ms = 0;
-            link->trouble = link->said = TROUBLE_NONE;
-            link->n_connections++;
-            continue;
-        }
-        if (!link->lost_since_ms)
-            link->lost_since_ms = clock_ms();
-        if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
-            link->trouble = TROUBLE_REFUSED;
-        else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
-            link->trouble = TROUBLE_PLAIN;
-        else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL)
-            link->trouble = TROUBLE_BROKEN;
+        note_event(link, event);
     }
+    renew(link);
 }
 
 static const char *explain(const struct wire_link *link)

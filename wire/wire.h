@@ -274,8 +274,7 @@ int wire_hub_receive(struct wire_hub *hub, char peer[WIRE_NAME_BYTES], struct te
 /* Those who were turned away since the hub was opened, by why. Any thread. */
 struct wire_refusals {
     uint64_t n_unknown;      /* the key is not on the list */
-    uint64_t n_plain;        /* no CURVE, or another protocol */
-    uint64_t n_broken;       /* the handshake broke off, was late, or used another hub's key */
+    uint64_t n_broken;       /* no CURVE, another hub's key, too late, or gone in between */
     uint64_t n_crowded;      /* connections that made room for newer ones, or sent too much */
 };
 void wire_hub_refusals(struct wire_hub *hub, struct wire_refusals *refusals);

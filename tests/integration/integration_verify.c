@@ -247,6 +247,32 @@ static void a_signal_ends_it_and_no_answer_waits_for_more_lines(void **state)
     check_pipe("-j2");
 }
 
+static void a_signal_ends_sandbox_judge_with_what_was_done(void **state)
+{
+    static const char job[] = "{\"id\":1,\"lang\":\"nix\"}\n\n";
+    char path[FILE_PATH_MAX];
+    struct program program;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s", in_place(&place, "jobs"));
+    assert_int_equal(mkfifo(path, 0600), 0);
+    program_input = path;
+    START(&program, &place, "sandbox", "judge", "-j3");
+    program_input = "/dev/null";
+    int pipe_end = open(path, O_WRONLY);
+    assert_true(pipe_end >= 0);
+    assert_int_equal(write(pipe_end, job, sizeof(job) - 1), sizeof(job) - 1);
+    WAIT_UNTIL(SAYS(&program, "\"verdict\":\"IE\"") || !is_running(&program));
+    if (is_running(&program)) {   /* without a sandbox it has ended */
+        assert_int_equal(kill(program.pid, SIGINT), 0);
+        assert_ends(&program, 3, "asked to stop: 1 jobs are judged, up to line 2");
+        assert_int_equal(count_lines(&program, ""), 2);
+    } else {
+        assert_ends(&program, 7, NULL);
+    }
+    close(pipe_end);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +284,7 @@ int main(void)
         cmocka_unit_test(public_pairs_are_judged_as_expected_out_of_the_box),
         cmocka_unit_test(bad_lines_are_answered_and_named),
         cmocka_unit_test(a_signal_ends_it_and_no_answer_waits_for_more_lines),
+        cmocka_unit_test(a_signal_ends_sandbox_judge_with_what_was_done),
     };
 
     place_make(&place);

@@ -136,17 +136,19 @@ void place_remove(struct place *place)
 
 /* ---- Programs. */
 
+const char *program_input = "/dev/null";
+
 static void become(const struct place *place, const char *output, char **arguments)
 {
     int file = open(output, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    int nothing = open("/dev/null", O_RDONLY);
+    int input = open(program_input, O_RDONLY);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);   /* a test that fails leaves nothing behind */
-    if (file < 0 || nothing < 0 || chdir(place->directory) || dup2(nothing, 0) < 0 ||
+    if (file < 0 || input < 0 || chdir(place->directory) || dup2(input, 0) < 0 ||
         dup2(file, 1) < 0 || dup2(file, 2) < 0)
         _exit(126);
     close(file);
-    close(nothing);
+    close(input);
     execv(arguments[0], arguments);
     _exit(127);
 }

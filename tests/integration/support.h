@@ -67,6 +67,8 @@ void start_command(struct program *program, const struct place *place, const cha
 const char *built(const char *name);
 #define START(program, place, ...)                                                                 \
     start_hone((program), (place), (const char *const[]){__VA_ARGS__, NULL})
+/* Standard input of what is started from now on. */
+extern const char *program_input;
 /* Its exit code, or 128 + the signal that ended it. */
 int wait_for_exit(struct program *program);
 int is_running(struct program *program);
