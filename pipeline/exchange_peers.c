@@ -119,6 +119,7 @@ int exchange_set_model(struct exchange *exchange, const struct wire_model *model
 int exchange_publish(struct exchange *exchange, uint32_t version, struct file_map *image)
 {
     file_map_close(&exchange->image);
+    memset(&exchange->offer, 0, sizeof(exchange->offer));
     exchange->image = *image;
     *image = (struct file_map){0};
     digest_of_map(&exchange->image_digest, &exchange->image);
@@ -138,7 +139,7 @@ struct peer *peer_find(struct exchange *exchange, const char *name)
 
 static void forget_weights(struct peer *peer)
 {
-    peer->has_version = peer->has_acked = peer->is_receiving = 0;
+    peer->has_version = peer->has_acked = peer->is_receiving = peer->is_offered = 0;
 }
 
 int peer_hello(struct exchange *exchange, const char *name, const struct text *frame)
@@ -150,6 +151,9 @@ int peer_hello(struct exchange *exchange, const char *name, const struct text *f
     arena_init(&arena, HELLO_ARENA_BYTES);
     int status = wire_decode_hello(frame->data, frame->length, &arena, &hello);
     uint64_t pid = status < 0 ? 0 : hello.pid;
+    char place[WIRE_DETAIL_BYTES] = "";
+    if (status == STATUS_OK)
+        snprintf(place, sizeof(place), "%s", hello.place);
     int role = status < 0 ? -1
                : strcmp(hello.role, "rollout") == 0 ? WORKER_ROLLOUT
                : strcmp(hello.role, "reward") == 0  ? WORKER_REWARD
@@ -172,6 +176,8 @@ int peer_hello(struct exchange *exchange, const char *name, const struct text *f
     peer->model_serial = 0;
     forget_weights(peer);
     peer->n_refusals = 0;
+    snprintf(peer->place, sizeof(peer->place), "%s", place);
+    peer->refuses_offers = 0;
     peer->is_alone = 0;
     memset(&peer->beat, 0, sizeof(peer->beat));
     peer->heard_ms = peer->beat_ms = clock_ms();
@@ -278,10 +284,13 @@ static int send_part(struct exchange *exchange, struct peer *peer)
 
 static int send_weights(struct exchange *exchange, struct peer *peer)
 {
+    if (peer_takes_offers(exchange, peer))
+        return peer_send_offer(exchange, peer);
+    TRY(exchange_need_image(exchange));
     if (!peer->has_version || peer->version_sent != exchange->version) {
         peer->version_sent = exchange->version;
         peer->has_version = peer->is_receiving = 1;
-        peer->has_acked = 0;
+        peer->has_acked = peer->is_offered = 0;
         peer->bytes_sent = peer->beat.weights_bytes = 0;
     }
     while (peer->bytes_sent < exchange->image.n &&
@@ -320,15 +329,22 @@ int peer_weights_state(struct exchange *exchange, struct peer *peer, const struc
     if (status == STATUS_OK)
         message_note(exchange, 0, peer->name, WIRE_WEIGHTS_STATE, message.version);
     int is_right = status == STATUS_OK && message.version == exchange->version &&
-                   memcmp(message.digest.bytes, exchange->image_digest.bytes,
+                   memcmp(message.digest.bytes, peer_digest(exchange, peer)->bytes,
                           sizeof(message.digest.bytes)) == 0;
     if (status == STATUS_OK && message.accepted && is_right) {
         peer->n_refusals = 0;
         peer->has_acked = 1;
         peer->version_acked = message.version;
+        if (peer->is_offered)
+            peer_took_offer(peer);
     } else if (status == STATUS_OK && message.accepted) {
         log_warning("%s has taken over weights %u that are not those of the run: they do not count",
                     peer->name, message.version);
+        forget_weights(peer);
+    } else if (status == STATUS_OK && message.version == exchange->version &&
+               peer_falls_back(exchange, peer)) {
+        log_warning("%s gets weights as files from now on, it could not take those in device "
+                    "memory: %.*s", peer->name, (int)message.reason.bytes, message.reason.data);
         forget_weights(peer);
     } else if (status == STATUS_OK && message.version == exchange->version) {
         log_warning("%s refused weights %u: %.*s; they are sent again", peer->name, message.version,

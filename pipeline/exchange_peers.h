@@ -19,6 +19,9 @@ struct peer {
     int has_version;           /* version_sent means something */
     uint64_t bytes_sent;       /* of the image of that version */
     int is_receiving;          /* not all of them yet; gets no lease */
+    char place[WIRE_DETAIL_BYTES];
+    int is_offered;            /* version_sent was an offer; it stays is_receiving until it answers */
+    int refuses_offers, is_told;   /* is_told: the log has said that it takes them */
     int n_refusals;            /* of weights, one after another */
     uint32_t version_acked;    /* taken over, with the right digest */
     int has_acked;
@@ -59,8 +62,19 @@ struct exchange {
     struct text model;         /* the frame that announces it */
     struct file_map image;     /* what was read of it is forgotten at once */
     struct digest image_digest;
+    struct exchange_offer offer;   /* n_regions 0: none */
     uint32_t version;
 };
+
+/* ---- exchange_offer.c */
+int peer_takes_offers(const struct exchange *exchange, const struct peer *peer);
+int peer_send_offer(struct exchange *exchange, struct peer *peer);
+void peer_took_offer(struct peer *peer);
+/* 1: it gets images from now on. */
+int peer_falls_back(const struct exchange *exchange, struct peer *peer);
+int exchange_need_image(struct exchange *exchange);
+/* Of what this peer was sent. */
+const struct digest *peer_digest(const struct exchange *exchange, const struct peer *peer);
 
 struct peer *peer_find(struct exchange *exchange, const char *name);
 int peer_hello(struct exchange *exchange, const char *name, const struct text *frame);

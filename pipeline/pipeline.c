@@ -160,6 +160,7 @@ int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *opti
 void pipeline_close(struct pipeline *pipeline)
 {
     exchange_destroy(&pipeline->exchange);
+    weight_share_release(&pipeline->share);
     ops_destroy(&pipeline->ops);
     run_store_close(&pipeline->store);
     recipe_release(&pipeline->recipe);

@@ -68,6 +68,7 @@ struct policy {
     struct digest image_digest;
     struct digest_state *digest;
     int image_complete;            /* its SHA-256 is right; waits until no group runs */
+    struct wire_shared_weights offer;   /* n_regions 0: none; else it stands for the image */
 };
 int policy_open(struct policy *policy, const struct rollout_options *options);
 void policy_close(struct policy *policy);
@@ -78,5 +79,12 @@ int policy_add_part(struct policy *policy, const struct wire_weights_part *part)
 /* Takes the complete image over, or refuses it and keeps the old policy. The image is dropped. */
 int policy_apply_image(struct policy *policy);
 void policy_drop_image(struct policy *policy);
+/* Takes over a model that holds image_version, with a tokenizer and a scheduler of its own. When that
+ * fails the model is freed, and the policy that was there stays. */
+int policy_install(struct policy *policy, struct model *model);
+
+/* ---- shared.c: weights in device memory of the coordinator. Waits as a complete image does. */
+int policy_take_offer(struct policy *policy, const struct wire_shared_weights *offer);
+int policy_apply_offer(struct policy *policy);
 
 #endif

@@ -52,6 +52,7 @@ void policy_drop_image(struct policy *policy)
     file_map_close(&policy->image);
     policy->image_bytes = policy->image_total = 0;
     policy->image_complete = 0;
+    policy->offer.n_regions = 0;
 }
 
 static int begin_image(struct policy *policy, const struct wire_weights_part *part)
@@ -126,18 +127,15 @@ int policy_add_part(struct policy *policy, const struct wire_weights_part *part)
 
 /* ---- Taking over. */
 
-static int build_policy(struct policy *policy)
+int policy_install(struct policy *policy, struct model *model)
 {
     const struct rollout_options *options = policy->options;
     struct tokenizer *tokenizer = NULL;
     struct rollout *rollout = NULL;
-    struct model *model = NULL;
     int status;
 
     TRY_OUT(tokenizer_parse(&tokenizer, policy->next_tokenizer.data,
                             policy->next_tokenizer.length, "tokenizer.json of the coordinator"));
-    TRY_OUT(model_load_map(&model, policy->ops, policy->next_config.data,
-                           policy->next_config.length, &policy->image, &model_frozen));
     TRY_OUT(rollout_create(&rollout, model, tokenizer, policy->image_version, &options->limits));
     TRY_OUT(rollout_set_stops(rollout, policy->next_stops, policy->n_next_stops));
     rollout_destroy(&policy->rollout);
@@ -156,6 +154,15 @@ out:
     return status;
 }
 
+static int build_policy(struct policy *policy)
+{
+    struct model *model = NULL;
+
+    TRY(model_load_map(&model, policy->ops, policy->next_config.data,
+                       policy->next_config.length, &policy->image, &model_frozen));
+    return policy_install(policy, model);
+}
+
 static int read_weights(struct policy *policy)
 {
     if (!policy->model)
@@ -169,8 +176,9 @@ static int read_weights(struct policy *policy)
 int policy_apply_image(struct policy *policy)
 {
     int is_other = policy->model && policy->image_total != policy->model_bytes;
-    int status =
-        policy->has_next_model || is_other ? build_policy(policy) : read_weights(policy);
+    int status = policy->offer.n_regions                ? policy_apply_offer(policy)
+                 : policy->has_next_model || is_other ? build_policy(policy)
+                                                      : read_weights(policy);
 
     if (status == STATUS_OK)
         policy->version = policy->image_version;

@@ -58,6 +58,7 @@ static int send_hello(struct server *server)
     };
 
     memcpy(hello.name, server->options->name, strnlen(server->options->name, WIRE_NAME_BYTES - 1));
+    snprintf(hello.place, sizeof(hello.place), "%s", ops_place(server->policy.ops));
     return send_out(server, wire_encode_hello(&hello, &server->out));
 }
 
@@ -194,6 +195,16 @@ static int take_weights_part(struct server *server)
     return server->policy.image_bytes / REPORT_BYTES > before ? send_heartbeat(server) : STATUS_OK;
 }
 
+static int take_shared_weights(struct server *server)
+{
+    struct wire_shared_weights offer;
+
+    TRY(wire_decode_shared_weights(server->in.data, server->in.length, &server->arena, &offer));
+    TRY(supersede_image(server));
+    int status = policy_take_offer(&server->policy, &offer);
+    return status < 0 ? send_weights_state(server, offer.version, status) : STATUS_OK;
+}
+
 static int take_model(struct server *server)
 {
     struct wire_model model;
@@ -214,6 +225,8 @@ static int take_frame(struct server *server)
         return take_model(server);
     case WIRE_WEIGHTS:
         return take_weights_part(server);
+    case WIRE_SHARED_WEIGHTS:
+        return take_shared_weights(server);
     case WIRE_SAMPLE:
         return take_lease(server);
     case WIRE_HEARTBEAT:

@@ -17,13 +17,15 @@
 #include "common/files.h"
 #include "common/memory.h"
 
-#define WIRE_VERSION 4
+#define WIRE_VERSION 5
 #define WIRE_NAME_BYTES 32
 #define WIRE_DETAIL_BYTES 96
 #define WIRE_MAX_FRAME ((size_t)64 << 20)   /* larger things travel in parts */
 #define WIRE_PART_BYTES ((size_t)8 << 20)     /* a good size for a part of the weights */
 #define WIRE_MAX_REWARDS 16
 #define WIRE_MAX_STOPS 64
+#define WIRE_MAX_REGIONS 4
+#define WIRE_HANDLE_BYTES 64
 
 /* ---- Nouns. Text is UTF-8 or any bytes, with a NUL behind `bytes` bytes for convenience. */
 struct wire_text {
@@ -112,7 +114,8 @@ enum wire_kind {
     WIRE_GROUP,          /* worker -> hub: struct wire_group: what a lease asked for */
     WIRE_FAILED,         /* worker -> hub: struct wire_failed: a lease that could not be done */
     WIRE_HEARTBEAT,      /* both ways: struct wire_heartbeat */
-    WIRE_STOP            /* hub -> worker, empty body: finish and exit 0 */
+    WIRE_STOP,           /* hub -> worker, empty body: finish and exit 0 */
+    WIRE_SHARED_WEIGHTS  /* hub -> rollout: struct wire_shared_weights, instead of WEIGHTS */
 };
 
 struct wire_hello {
@@ -120,6 +123,7 @@ struct wire_hello {
     char name[WIRE_NAME_BYTES];      /* "rollout-1" */
     uint64_t pid;
     struct wire_text version;        /* of the program */
+    char place[WIRE_DETAIL_BYTES];   /* whose device memory it can open, see ops_place(); "" */
 };
 
 struct wire_model {                  /* what a rollout worker must become */
@@ -134,6 +138,17 @@ struct wire_weights_part {           /* bytes [offset, offset + data.bytes) of a
     uint64_t offset, total;
     struct digest digest;            /* SHA-256 of the whole image */
     struct wire_text data;
+};
+
+struct wire_shared_weights {         /* weights that lie in device memory of the hub's process */
+    uint32_t version;
+    uint32_t is_bf16;
+    struct digest digest;            /* see model_digest_regions() */
+    uint32_t n_regions;
+    struct wire_region {
+        uint64_t bytes;
+        unsigned char handle[WIRE_HANDLE_BYTES];
+    } regions[WIRE_MAX_REGIONS];
 };
 
 struct wire_weights_state {          /* taken over, or why not */
@@ -186,6 +201,7 @@ int wire_encode_empty(enum wire_kind kind, struct text *out);
 WIRE_CODEC(hello)
 WIRE_CODEC(model)
 WIRE_CODEC(weights_part)
+WIRE_CODEC(shared_weights)
 WIRE_CODEC(weights_state)
 WIRE_CODEC(sample_lease)
 WIRE_CODEC(judge_lease)

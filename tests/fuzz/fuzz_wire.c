@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 CHECK(hello)
 CHECK(model)
 CHECK(weights_part)
+CHECK(shared_weights)
 CHECK(weights_state)
 CHECK(sample_lease)
 CHECK(judge_lease)
@@ -46,6 +47,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         [WIRE_FAILED] = check_failed,
         [WIRE_HEARTBEAT] = check_heartbeat,
         [WIRE_STOP] = NULL,
+        [WIRE_SHARED_WEIGHTS] = check_shared_weights,
     };
     struct arena arena;
     struct text out = {0};

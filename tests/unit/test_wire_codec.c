@@ -66,6 +66,7 @@ union message {
     struct wire_hello hello;
     struct wire_model model;
     struct wire_weights_part weights_part;
+    struct wire_shared_weights shared_weights;
     struct wire_weights_state weights_state;
     struct wire_sample_lease sample_lease;
     struct wire_judge_lease judge_lease;
@@ -92,6 +93,7 @@ struct codec {
 CODEC(hello)
 CODEC(model)
 CODEC(weights_part)
+CODEC(shared_weights)
 CODEC(weights_state)
 CODEC(sample_lease)
 CODEC(judge_lease)
@@ -109,6 +111,7 @@ static const struct codec codecs[] = {
     ROW(group, WIRE_GROUP),
     ROW(failed, WIRE_FAILED),
     ROW(heartbeat, WIRE_HEARTBEAT),
+    ROW(shared_weights, WIRE_SHARED_WEIGHTS),
 };
 #define N_CODECS (sizeof(codecs) / sizeof(codecs[0]))
 
@@ -119,7 +122,8 @@ static union message full_message(enum wire_kind kind)
     memset(&m, 0, sizeof(m));
     switch (kind) {
     case WIRE_HELLO:
-        m.hello = (struct wire_hello){"rollout", "rollout-1", 4242, TEXT("1.0")};
+        m.hello = (struct wire_hello){"rollout", "rollout-1", 4242, TEXT("1.0"),
+                                       "a boot/a card"};
         break;
     case WIRE_MODEL:
         m.model = (struct wire_model){TEXT("{\"a\":1}"), TEXT("{}"), 3, tokens};
@@ -130,6 +134,12 @@ static union message full_message(enum wire_kind kind)
                                                     .total = ((uint64_t)5 << 32) + 4,
                                                     .data = TEXT("\0\1\2\3")};
         memset(m.weights_part.digest.bytes, 0xab, sizeof(m.weights_part.digest.bytes));
+        break;
+    case WIRE_SHARED_WEIGHTS:
+        m.shared_weights = (struct wire_shared_weights){
+            .version = 3, .is_bf16 = 1, .n_regions = 2,
+            .regions = {{(uint64_t)5 << 32, {1, 2, 3}}, {64, {4, 5, 6}}}};
+        memset(m.shared_weights.digest.bytes, 0xef, sizeof(m.shared_weights.digest.bytes));
         break;
     case WIRE_WEIGHTS_STATE:
         m.weights_state = (struct wire_weights_state){
