@@ -151,10 +151,12 @@ static void become_hone(const struct place *place, const char *output, char **ar
     _exit(127);
 }
 
+const char *hone_program = "hone";
+
 void start_hone(struct program *program, const struct place *place, const char *const *arguments)
 {
     static unsigned number;
-    char *list[64] = {(char *)(uintptr_t)build_path("hone")};
+    char *list[64] = {(char *)(uintptr_t)build_path(hone_program)};
 
     for (size_t i = 0; arguments[i]; i++) {
         assert_true(i + 2 < sizeof(list) / sizeof(list[0]));
