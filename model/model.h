@@ -129,7 +129,7 @@ int model_create_frozen(struct model **out, struct ops *ops, const struct model_
  * Inf is refused. */
 int model_freeze_weights(struct model *to, const struct model *from);
 void model_regions(const struct model *model, struct model_region regions[MODEL_N_REGIONS]);
-/* SHA-256 of each region's bytes (u64) and ops_checksum() (4 u64), little-endian, in their order. */
+/* SHA-256 of each region's bytes (u64) and ops_checksum() (4 u64), little-endian, in order. */
 int model_digest_regions(struct ops *ops, const struct model_region regions[MODEL_N_REGIONS],
                          struct digest *digest);
 

@@ -1,4 +1,4 @@
-/* Weights from device memory to device memory: a frozen model that mirrors another, and its bytes. */
+/* Weights from device memory to device memory: a frozen model that mirrors another. */
 #include <string.h>
 
 #include "common/status.h"

@@ -20,7 +20,7 @@ struct peer {
     uint64_t bytes_sent;       /* of the image of that version */
     int is_receiving;          /* not all of them yet; gets no lease */
     char place[WIRE_DETAIL_BYTES];
-    int is_offered;            /* version_sent was an offer; it stays is_receiving until it answers */
+    int is_offered;            /* version_sent was an offer; is_receiving until it answers */
     int refuses_offers, is_told;   /* is_told: the log has said that it takes them */
     int n_refusals;            /* of weights, one after another */
     uint32_t version_acked;    /* taken over, with the right digest */

@@ -1,4 +1,4 @@
-/* pipeline/weight_share.h - the learner's weights in device memory that workers may read. Private. */
+/* pipeline/weight_share.h - the learner's weights in device memory for workers. Private. */
 #ifndef HONE_PIPELINE_WEIGHT_SHARE_H
 #define HONE_PIPELINE_WEIGHT_SHARE_H
 

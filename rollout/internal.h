@@ -79,8 +79,8 @@ int policy_add_part(struct policy *policy, const struct wire_weights_part *part)
 /* Takes the complete image over, or refuses it and keeps the old policy. The image is dropped. */
 int policy_apply_image(struct policy *policy);
 void policy_drop_image(struct policy *policy);
-/* Takes over a model that holds image_version, with a tokenizer and a scheduler of its own. When that
- * fails the model is freed, and the policy that was there stays. */
+/* Takes over a model that holds image_version, with a tokenizer and a scheduler of its own. When
+ * that fails the model is freed, and the policy that was there stays. */
 int policy_install(struct policy *policy, struct model *model);
 
 /* ---- shared.c: weights in device memory of the coordinator. Waits as a complete image does. */
