@@ -101,7 +101,7 @@ ifneq ($(filter ops,$(FOLDERS)),)
 LIB_O    += $(if $(HAS_CUDA),$(CUDA_CU:%.cu=$(OUT)/%.o))
 endif
 EMULATED := $(CUDA_CU:%.cu=$(OUT)/emulated/%.o) $(OUT)/emulated/ops/cuda/backend_cuda.o
-EMULATED += $(patsubst %.cc,$(OUT)/emulated/%.o,$(addprefix ops/cuda/emulation/,grid.cc memory.cc \
+EMULATED += $(patsubst %.cc,$(OUT)/emulated/%.o,$(addprefix ops/cuda/emulation/,grid.cc memory.cc share.cc \
             $(if $(filter x86_64,$(ARCH)),fiber_x86_64.cc,fiber_other.cc)))
 
 # The hot loops are compiled once per instruction set, and chosen at start-up.

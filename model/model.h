@@ -119,6 +119,25 @@ int model_save_weights(const struct model *model, const char *path);
 int model_map_weights(const struct model *model, struct file_map *image);   /* without a name */
 int model_read_map(struct model *model, const struct file_map *image, const char *where);
 
+/* ---- Weights as a device holds them, for another process on it (share.c). A frozen model of one
+ * dtype has the same bytes wherever it lies: its regions are copied whole. */
+#define MODEL_N_REGIONS 2
+struct model_region {
+    void *memory;        /* of the device */
+    size_t bytes;
+};
+enum dtype model_seen_dtype(const struct model *model);   /* what products see */
+/* A frozen model of zeros, to be written by what follows. */
+int model_create_frozen(struct model **out, struct ops *ops, const struct model_shape *shape,
+                        enum dtype dtype);
+/* As products see them, into a frozen model of that shape and dtype on the same device. A NaN or
+ * Inf is refused. */
+int model_freeze_weights(struct model *to, const struct model *from);
+void model_regions(const struct model *model, struct model_region regions[MODEL_N_REGIONS]);
+/* SHA-256 of each region's bytes (u64) and ops_checksum() (4 u64), little-endian, in order. */
+int model_digest_regions(struct ops *ops, const struct model_region regions[MODEL_N_REGIONS],
+                         struct digest *digest);
+
 /* to = alpha * from + (1 - alpha) * to; the models have one shape. */
 int model_mix(struct model *to, const struct model *from, double alpha);
 

@@ -29,6 +29,12 @@ struct ops_table {
     void (*download)(void *context, void *host, const void *device, size_t bytes);
     void (*copy)(void *context, void *to, const void *from, size_t bytes);
     void (*zero)(void *context, void *memory, size_t bytes);
+    /* Memory that processes share; all four NULL: none. */
+    const char *(*place)(void *context);
+    int (*export_memory)(void *context, void *memory, struct ops_handle *handle);
+    int (*import_memory)(void *context, const struct ops_handle *handle, void **out);
+    void (*import_end)(void *context, void *memory);
+    void (*checksum)(void *context, const void *memory, size_t bytes, struct checksum *out);
 
     /* Both NULL where memory is the host's. */
     void *(*side_queue)(void *context);
@@ -119,6 +125,7 @@ int host_alloc(void *context, size_t bytes, void **out);
 void host_free(void *context, void *memory);
 void host_copy(void *context, void *to, const void *from, size_t bytes);
 void host_zero(void *context, void *memory, size_t bytes);
+void host_checksum(void *context, const void *memory, size_t bytes, struct checksum *out);
 
 #ifdef __cplusplus
 }

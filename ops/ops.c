@@ -157,6 +157,48 @@ void ops_zero(struct ops *ops, void *memory, size_t bytes)
     ops->table->zero(ops->context, memory, bytes);
 }
 
+/* ---- Shared memory. */
+
+const char *ops_place(const struct ops *ops)
+{
+    return ops->table->place ? ops->table->place(ops->context) : "";
+}
+
+static int refuse_sharing(const struct ops *ops)
+{
+    return status_fail(STATUS_UNSUPPORTED, "the memory of %s cannot be shared with another process",
+                       ops_name(ops));
+}
+
+int ops_export(struct ops *ops, void *memory, struct ops_handle *handle)
+{
+    memset(handle, 0, sizeof(*handle));
+    if (!ops->table->export_memory)
+        return refuse_sharing(ops);
+    return ops->table->export_memory(ops->context, memory, handle);
+}
+
+int ops_import(struct ops *ops, const struct ops_handle *handle, void **out)
+{
+    *out = NULL;
+    if (!ops->table->import_memory)
+        return refuse_sharing(ops);
+    return ops->table->import_memory(ops->context, handle, out);
+}
+
+void ops_import_end(struct ops *ops, void *memory)
+{
+    if (memory)
+        ops->table->import_end(ops->context, memory);
+}
+
+void ops_checksum(struct ops *ops, const void *memory, size_t bytes, struct checksum *out)
+{
+    if (bytes % sizeof(uint64_t))
+        BUG("ops_checksum of %zu bytes", bytes);
+    ops->table->checksum(ops->context, memory, bytes, out);
+}
+
 struct tensor ops_arena_carve(struct ops_arena *arena, enum dtype dtype, int n_dims,
                               const int64_t *shape)
 {

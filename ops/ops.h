@@ -69,6 +69,29 @@ void ops_zero(struct ops *ops, void *memory, size_t bytes);
 void *ops_side_queue(struct ops *ops);
 int ops_side_is_idle(struct ops *ops);
 
+/* ---- Memory that other processes on this machine can open, where the backend has such.
+ * The place says whose: processes with equal ones ("boot id/card") can open each other's; "" when
+ * memory is the process's own. */
+#define OPS_PLACE_BYTES 80
+#define OPS_HANDLE_BYTES 64
+struct ops_handle {
+    unsigned char bytes[OPS_HANDLE_BYTES];
+};
+const char *ops_place(const struct ops *ops);
+/* A handle to what ops_alloc() gave; it is good while the memory is. What was written before
+ * ops_sync() is seen by who opens it afterwards. */
+int ops_export(struct ops *ops, void *memory, struct ops_handle *handle);
+/* Another process's memory, to be read, until ops_import_end(). */
+int ops_import(struct ops *ops, const struct ops_handle *handle, void **out);
+void ops_import_end(struct ops *ops, void *memory);
+/* Finds damage, not forgery. With w[i] the 64-bit words (bytes is a multiple of 8) and mix() the
+ * end of splitmix64 (Steele et al. 2014): sums[j] = sum over i of mix(w[i] + G (4 i + j + 1)),
+ * modulo 2^64, G = 0x9e3779b97f4a7c15. The same on every backend. */
+struct checksum {
+    uint64_t sums[4];
+};
+void ops_checksum(struct ops *ops, const void *memory, size_t bytes, struct checksum *out);
+
 /* The device twin of struct arena: one allocation, views carved from it, all dropped by rewinding
  * `used`. With base NULL it only measures: carve once to learn high_water, allocate that, carve
  * again. Nothing is allocated after step 0. */

@@ -210,6 +210,10 @@ static int measure(struct evaluation *evaluation)
 {
     struct stage_run *run = &evaluation->run;
 
+    struct pipeline *pipeline = &evaluation->pipeline;
+
+    TRY(ops_create(&pipeline->ops, rollout_devices[pipeline->recipe.run.device],
+                   (int)pipeline->recipe.run.threads));
     TRY(make_scratch(evaluation));
     TRY(open_exchange(evaluation));
     TRY(stage_start_workers(run));
@@ -224,6 +228,8 @@ static void close_evaluation(struct evaluation *evaluation)
 
     exchange_destroy(&pipeline->exchange);
     stage_close(&evaluation->run);
+    weight_share_release(&pipeline->share);
+    ops_destroy(&pipeline->ops);
     recipe_release(&pipeline->recipe);
     mem_free(pipeline->config_path);
     if (evaluation->scratch[0] && file_remove_tree(evaluation->scratch) < 0)

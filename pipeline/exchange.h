@@ -42,6 +42,24 @@ int exchange_set_workers(struct exchange *exchange, const char *stage, const cha
 int exchange_set_model(struct exchange *exchange, const struct wire_model *model);
 int exchange_publish(struct exchange *exchange, uint32_t version, struct file_map *image);
 
+/* The same of weights in device memory. Workers of that place are offered them; the others get an
+ * image, made when the first of them needs it. A worker that cannot open the memory gets images
+ * from then on, with a warning, unless is_forced: then nobody does, and the run ends after some
+ * refusals. Memory and source must stay as they are until the next publication. */
+struct exchange_offer {
+    struct wire_shared_weights weights;
+    char place[WIRE_DETAIL_BYTES];
+    int is_forced;
+    int (*make_image)(void *source, struct file_map *image);
+    void *source;
+};
+int exchange_publish_offer(struct exchange *exchange, const struct exchange_offer *offer);
+/* What was published is not there any more; nothing is sent until the next publication. */
+void exchange_forget(struct exchange *exchange);
+/* Waits until no worker that is there may still read the offer of that version: each has answered
+ * it. After settle_ms it gives up with a warning; such a worker finds another digest. */
+int exchange_settle(struct exchange *exchange, uint32_t version, int64_t settle_ms);
+
 struct exchange_job {
     const char *label;                     /* for the progress line */
     const struct task *const *tasks;       /* [n_tasks] */

@@ -141,6 +141,8 @@ int peer_hello(struct exchange *exchange, const char *name, const struct text *f
     peer->held = hello.held;
     peer->shares_files = shares_files;
     peer->n_refusals = 0;
+    snprintf(peer->place, sizeof(peer->place), "%s", hello.place);
+    peer->is_reading = peer->refuses_offers = 0;
     peer->is_alone = 0;
     memset(&peer->beat, 0, sizeof(peer->beat));
     peer->heard_ms = peer->beat_ms = clock_ms();

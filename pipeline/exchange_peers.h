@@ -30,7 +30,13 @@ struct peer {
     uint32_t next_piece;
     uint64_t offset;           /* of that piece */
     uint64_t bytes_sent;       /* of WEIGHTS of that version */
-    int is_receiving;          /* not all of them yet, or not taken from the file; gets no lease */
+    int is_receiving;          /* not all of them yet, or a file or an offer that it has not
+                                * answered; gets no lease */
+    char place[WIRE_DETAIL_BYTES];
+    int is_offered;            /* version_sent was an offer */
+    uint32_t version_offered;  /* the last one, of which it */
+    int is_reading;            /* may read the memory still: it has not answered */
+    int refuses_offers, is_told;   /* is_told: the log has said that it takes them */
     int n_refusals;            /* of weights, one after another */
     uint32_t version_acked;    /* taken over, with the right digest */
     int has_acked;
@@ -77,6 +83,7 @@ struct exchange {
     struct text model;         /* the frame that announces it */
     struct file_map image;     /* what was read of it is forgotten at once */
     struct image_pieces images[N_IMAGES];   /* the newest first */
+    struct exchange_offer offer;   /* n_regions 0: none; else the image is made when it is needed */
     uint32_t version;
     uint64_t weights_bytes;    /* of WEIGHTS sent, to all workers */
 };
@@ -100,7 +107,22 @@ int peer_weights_state(struct exchange *exchange, struct peer *peer, const struc
 int peer_has_weights(const struct exchange *exchange, const struct peer *peer);
 /* What it was sent counts no more. */
 void peer_forget_weights(struct peer *peer);
+/* Takes the file of an image over, and what it is made of. */
+int weights_set_image(struct exchange *exchange, struct file_map *image);
+/* Others than before: nobody has them. */
+void weights_begin_version(struct exchange *exchange, uint32_t version);
 void weights_release(struct exchange *exchange);
+
+/* ---- exchange_offer.c */
+int peer_takes_offers(const struct exchange *exchange, const struct peer *peer);
+int peer_send_offer(struct exchange *exchange, struct peer *peer);
+void peer_took_offer(struct peer *peer);
+/* 1: what it has refused is an offer; it gets images from now on. */
+int peer_falls_back(const struct exchange *exchange, struct peer *peer);
+/* Of what was offered, unless it is there. */
+int exchange_need_image(struct exchange *exchange);
+/* Of what this peer was sent. */
+const struct digest *peer_digest(const struct exchange *exchange, const struct peer *peer);
 
 int peer_heartbeat(struct exchange *exchange, struct peer *peer, const struct text *frame);
 /* Tells every peer once a second that the coordinator lives, and what it is at. */

@@ -21,7 +21,7 @@ static const char *const kind_names[] = {
     [WIRE_SAMPLE] = "SAMPLE", [WIRE_JUDGE] = "JUDGE",
     [WIRE_GROUP] = "GROUP",   [WIRE_FAILED] = "FAILED",
     [WIRE_HEARTBEAT] = "HEARTBEAT", [WIRE_STOP] = "STOP",
-    [WIRE_IMAGE] = "IMAGE",
+    [WIRE_IMAGE] = "IMAGE",   [WIRE_SHARED_WEIGHTS] = "SHARED_WEIGHTS",
 };
 
 void message_note(struct exchange *exchange, int is_out, const char *peer, enum wire_kind kind,
@@ -102,7 +102,8 @@ static void print_state(struct text *out, struct exchange *exchange, const struc
     int64_t now = clock_ms();
 
     gethostname(host, sizeof(host) - 1);
-    digest_hex(&exchange->images[0].digest, digest);
+    digest_hex(exchange->image.n ? &exchange->images[0].digest : &exchange->offer.weights.digest,
+               digest);
     exchange_describe(exchange, work, doing);
     text_print(out, "{\"unix_ms\":%lld,\"pid\":%ld,", (long long)clock_unix_ms(), (long)getpid());
     put_text(out, "host", host);
@@ -113,7 +114,7 @@ static void print_state(struct text *out, struct exchange *exchange, const struc
     text_print(out, ",\"since_ms\":%lld,\"weights\":%u,",
                (long long)(now - (work ? work->progress_ms : exchange->idle_since_ms)),
                exchange->version);
-    put_text(out, "weights_sha256", exchange->version ? digest : "");
+    put_text(out, "weights_digest", exchange->version ? digest : "");
     text_print(out, ",\"stuck_in_ms\":%lld,\"peers\":[",
                (long long)(work ? work->progress_ms + exchange->config.stuck_ms - now : -1));
     for (int i = 0; i < exchange->n_peers; i++) {

@@ -75,29 +75,57 @@ static void hash_image(struct image_pieces *made, const struct file_map *image)
     wire_pieces_digest(&made->pieces, &made->digest);
 }
 
-int exchange_publish(struct exchange *exchange, uint32_t version, struct file_map *image)
+static int make_pieces(struct image_pieces *made, const struct file_map *image)
 {
-    struct image_pieces made;
+    TRY(cut_image(&made->pieces, image));
+    hash_image(made, image);
+    return STATUS_OK;
+}
 
-    TRY(cut_image(&made.pieces, image));
-    hash_image(&made, image);
-    if (version == exchange->version && is_same_digest(&made.digest, &exchange->images[0].digest)) {
-        wire_pieces_release(&made.pieces);
-        file_map_close(image);
-        return STATUS_OK;   /* it is what the workers have or are getting */
-    }
+static void take_image(struct exchange *exchange, struct file_map *image,
+                       const struct image_pieces *made)
+{
     file_map_close(&exchange->image);
     exchange->image = *image;
     *image = (struct file_map){0};
     wire_pieces_release(&exchange->images[N_IMAGES - 1].pieces);
-    memmove(exchange->images + 1, exchange->images, (N_IMAGES - 1) * sizeof(made));
-    exchange->images[0] = made;
+    memmove(exchange->images + 1, exchange->images, (N_IMAGES - 1) * sizeof(*made));
+    exchange->images[0] = *made;
+}
+
+int weights_set_image(struct exchange *exchange, struct file_map *image)
+{
+    struct image_pieces made;
+
+    TRY(make_pieces(&made, image));
+    take_image(exchange, image, &made);
+    return STATUS_OK;
+}
+
+void weights_begin_version(struct exchange *exchange, uint32_t version)
+{
     exchange->version = version;
     for (int i = 0; i < exchange->n_peers; i++) {
         struct peer *peer = exchange->peers[i];
         peer->n_refusals = 0;
         peer->has_version = peer->has_acked = peer->is_receiving = 0;
     }
+}
+
+int exchange_publish(struct exchange *exchange, uint32_t version, struct file_map *image)
+{
+    struct image_pieces made;
+
+    TRY(make_pieces(&made, image));
+    if (version == exchange->version && exchange->image.n && !exchange->offer.weights.n_regions &&
+        is_same_digest(&made.digest, &exchange->images[0].digest)) {
+        wire_pieces_release(&made.pieces);
+        file_map_close(image);
+        return STATUS_OK;   /* it is what the workers have or are getting */
+    }
+    take_image(exchange, image, &made);
+    memset(&exchange->offer, 0, sizeof(exchange->offer));
+    weights_begin_version(exchange, version);
     return STATUS_OK;
 }
 
@@ -116,21 +144,25 @@ int peer_has_weights(const struct exchange *exchange, const struct peer *peer)
     return peer->has_acked && peer->version_acked == exchange->version;
 }
 
-void peer_forget_weights(struct peer *peer)
+/* The image that it keeps outlives the model that it was read into. */
+static void forget_sent(struct peer *peer)
 {
     peer->has_version = peer->has_acked = peer->is_receiving = peer->takes_file = 0;
+    peer->is_offered = 0;
+}
+
+void peer_forget_weights(struct peer *peer)
+{
+    forget_sent(peer);
     peer->held = no_digest;
 }
 
 static int send_model(struct exchange *exchange, struct peer *peer)
 {
-    const struct digest held = peer->held;
-
     TRY(peer_send(exchange, peer, &exchange->model));
     message_note(exchange, 1, peer->name, WIRE_MODEL, exchange->model_serial);
     peer->model_serial = exchange->model_serial;
-    peer_forget_weights(peer);
-    peer->held = held;   /* an image outlives the model that it was read into */
+    forget_sent(peer);
     return STATUS_OK;
 }
 
@@ -175,7 +207,7 @@ static int announce_image(struct exchange *exchange, struct peer *peer)
     message_note(exchange, 1, peer->name, WIRE_IMAGE, exchange->version);
     peer->version_sent = exchange->version;
     peer->has_version = peer->is_receiving = 1;
-    peer->has_acked = 0;
+    peer->has_acked = peer->is_offered = 0;
     peer->held = no_digest;
     peer->next_piece = 0;
     peer->offset = peer->bytes_sent = peer->beat.weights_bytes = 0;
@@ -204,6 +236,9 @@ static int send_piece(struct exchange *exchange, struct peer *peer)
 
 static int send_weights(struct exchange *exchange, struct peer *peer)
 {
+    if (peer_takes_offers(exchange, peer))
+        return peer_send_offer(exchange, peer);
+    TRY(exchange_need_image(exchange));
     if (!peer->has_version || peer->version_sent != exchange->version)
         TRY(announce_image(exchange, peer));
     if (!peer->is_receiving || peer->takes_file)
@@ -251,12 +286,18 @@ static int take_answer(struct exchange *exchange, struct peer *peer,
                        const struct wire_weights_state *message)
 {
     int is_right = message->version == exchange->version &&
-                   is_same_digest(&message->digest, &exchange->images[0].digest);
+                   is_same_digest(&message->digest, peer_digest(exchange, peer));
 
+    if (message->version == peer->version_offered)
+        peer->is_reading = 0;
     if (message->accepted && is_right) {
         peer->n_refusals = 0;
         peer->has_acked = 1;
         peer->version_acked = message->version;
+        if (peer->is_offered) {
+            peer_took_offer(peer);
+            return STATUS_OK;
+        }
         peer->held = peer->takes_file ? no_digest : message->digest;
         peer->is_receiving = peer->is_receiving && !peer->takes_file;
     } else if (message->accepted) {
@@ -268,6 +309,10 @@ static int take_answer(struct exchange *exchange, struct peer *peer,
                  (int)message->reason.bytes, message->reason.data);
         peer->shares_files = 0;
         peer_forget_weights(peer);
+    } else if (is_right && peer_falls_back(exchange, peer)) {
+        log_warning("%s gets weights as files from now on, it could not take those in device "
+                    "memory: %.*s", peer->name, (int)message->reason.bytes, message->reason.data);
+        forget_sent(peer);
     } else if (message->version == exchange->version && !message->wants_bytes) {
         return take_refusal(peer, message);
     }

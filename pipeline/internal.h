@@ -11,6 +11,7 @@
 #include "pipeline/exchange.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/stages.h"
+#include "pipeline/weight_share.h"
 
 #define STEP_ARENA_BYTES ((size_t)8 << 30)
 #define MAX_METRICS 256
@@ -22,6 +23,7 @@ struct pipeline {
     struct run_store *store;
     struct exchange *exchange;       /* NULL until a stage needs workers */
     struct ops *ops;                 /* of the learner */
+    struct weight_share share;       /* empty where weights travel as files */
     char *config_path;               /* <run>/config.yaml */
     int lock;                        /* descriptor of <run>/lock */
     struct watchdog *watchdog;

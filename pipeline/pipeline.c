@@ -197,6 +197,7 @@ void pipeline_close(struct pipeline *pipeline)
 {
     learner_lead_end(pipeline->options.ranks);
     exchange_destroy(&pipeline->exchange);
+    weight_share_release(&pipeline->share);
     ops_destroy(&pipeline->ops);
     run_store_close(&pipeline->store);
     watchdog_stop(&pipeline->watchdog);

@@ -15,7 +15,7 @@ enum {
     PART_ACTIVATIONS,    /* and scratch */
     PART_REFERENCE,      /* weights and activations */
     PART_CACHE,          /* keys and values */
-    PART_TRANSIT,        /* weights that wait in queues */
+    PART_TRANSIT,        /* weights that wait in queues, or for who reads them */
     PART_GROUPS,         /* samples of one step */
     N_PARTS
 };

@@ -132,6 +132,21 @@ static int micro_batch_tokens(const struct stage *stage)
         (int64_t)fmax(longest, fmin(step, (double)settings->optimizer.micro_batch_tokens)));
 }
 
+/* What waits in queues, or the two copies that workers on the card read. */
+static double size_transit(const struct stage *stage, const struct stage_plan *plan,
+                           const struct model_options *options)
+{
+    const struct rollout_config *rollout = &stage->settings.rollout;
+    const struct model_options frozen = {.bf16 = options->bf16};
+    int is_on_card = strncmp(rollout_devices[rollout->device], "cuda", 4) == 0;
+    struct model_bytes bytes;
+
+    if (rollout->weights == ROLLOUT_WEIGHTS_FILES || !is_on_card)
+        return (double)WIRE_WEIGHTS_WINDOW;
+    model_size(&plan->shape, &frozen, &bytes);
+    return 2 * (double)bytes.weights;
+}
+
 static void size_learner(const struct stage *stage, struct stage_plan *plan)
 {
     const struct stage_settings *settings = &stage->settings;
@@ -153,7 +168,7 @@ static void size_learner(const struct stage *stage, struct stage_plan *plan)
     parts[PART_ACTIVATIONS] = (double)bytes.activations;
     parts[PART_REFERENCE] = (double)bytes.reference;
     if (plan->n_rollout)
-        parts[PART_TRANSIT] = (double)WIRE_WEIGHTS_WINDOW;
+        parts[PART_TRANSIT] = size_transit(stage, plan, &options);
     if (is_rl)
         parts[PART_GROUPS] = (double)(settings->grpo.tasks_per_step *
                                       settings->rollout.num_generations) *

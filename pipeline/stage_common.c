@@ -361,9 +361,8 @@ int stage_start_workers(struct stage_run *run)
                                 (int)settings->rollout.workers, (int)settings->reward.workers);
 }
 
-/* Takes the image over. */
-static int publish(struct stage_run *run, const struct text *config,
-                   struct model_notes *notes, struct file_map *image, uint32_t version)
+static int announce_model(struct stage_run *run, const struct text *config,
+                          struct model_notes *notes)
 {
     const char *tokenizer;
     size_t n_tokenizer;
@@ -372,28 +371,62 @@ static int publish(struct stage_run *run, const struct text *config,
     const struct wire_model model = {{config->data, (uint32_t)config->length},
                                      {tokenizer, (uint32_t)n_tokenizer},
                                      (uint32_t)notes->n_stops, notes->stop_ids};
-    TRY(exchange_set_model(run->pipeline->exchange, &model));
-    return exchange_publish(run->pipeline->exchange, version, image);
+    return exchange_set_model(run->pipeline->exchange, &model);
+}
+
+/* Whether workers of this run can be on the learner's card. */
+static int shares_weights(const struct stage_run *run)
+{
+    const struct rollout_config *rollout = &run->stage->settings.rollout;
+    const struct pipeline *pipeline = run->pipeline;
+
+    if (rollout->weights == ROLLOUT_WEIGHTS_IPC)
+        return 1;
+    return rollout->weights == ROLLOUT_WEIGHTS_AUTO && rollout->workers > 0 &&
+           rollout->device == (int)pipeline->recipe.run.device && ops_place(pipeline->ops)[0] &&
+           !pipeline->share.has_failed;
+}
+
+/* Through device memory, else as an image. */
+static int publish_weights(struct stage_run *run, const struct model *model, uint32_t version)
+{
+    int is_forced = run->stage->settings.rollout.weights == ROLLOUT_WEIGHTS_IPC;
+    struct pipeline *pipeline = run->pipeline;
+    struct file_map image;
+
+    if (shares_weights(run)) {
+        int status = weight_share_publish(&pipeline->share, pipeline->exchange, model, version,
+                                          is_forced);
+        if (is_forced && status == STATUS_UNSUPPORTED)
+            return status_context(status, "rollout.weights is \"ipc\"; use \"auto\"");
+        if (is_forced || (status != STATUS_NOMEM && status != STATUS_UNSUPPORTED))
+            return status;
+        log_warning("weights travel as files: %s", status_reason());
+        exchange_forget(pipeline->exchange);
+        weight_share_release(&pipeline->share);
+        pipeline->share.has_failed = 1;
+    }
+    TRY(model_map_weights(model, &image));
+    int status = exchange_publish(pipeline->exchange, version, &image);
+    file_map_close(&image);
+    return status;
 }
 
 int stage_publish_policy(struct stage_run *run, uint32_t version)
 {
-    struct file_map image;
     struct text config = {0};
-    pulse("publishes the policy");
-    int status = model_map_weights(run->policy, &image);
 
+    pulse("publishes the policy");
     model_shape_print(model_shape(run->policy), -1, tokenizer_eos(run->tokenizer), &config);
+    int status = announce_model(run, &config, &run->notes);
     if (status == STATUS_OK)
-        status = publish(run, &config, &run->notes, &image, version);
-    file_map_close(&image);
+        status = publish_weights(run, run->policy, version);
     text_release(&config);
     return status;
 }
 
 int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint32_t version)
 {
-    struct file_map image = {0};
     struct model *model = NULL;
     struct model_notes notes;
     int status;
@@ -403,12 +436,10 @@ int stage_publish_checkpoint(struct stage_run *run, const char *directory, uint3
     /* As its stage saw it: masters are rounded, shards and halves become one image. */
     const struct model_options options = {.bf16 = notes.is_bf16};
     TRY_OUT(model_load(&model, run->pipeline->ops, directory, &options));
-    TRY_OUT(model_map_weights(model, &image));
-    model_destroy(&model);
-    status = publish(run, &notes.config, &notes, &image, version);
+    TRY_OUT(announce_model(run, &notes.config, &notes));
+    TRY_OUT(publish_weights(run, model, version));
 out:
     model_destroy(&model);
-    file_map_close(&image);
     model_notes_release(&notes);
     return status;
 }

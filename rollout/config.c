@@ -4,6 +4,9 @@
 
 const char *const rollout_devices[] = {"cpu", "reference", "cuda", "cuda:bf16", NULL};
 
+/* The order is that of enum rollout_weights. */
+static const char *const weights_ways[] = {"auto", "files", "ipc", NULL};
+
 #define AT(field) offsetof(struct rollout_config, field)
 
 static const struct config_field fields[] = {
@@ -29,6 +32,10 @@ static const struct config_field fields[] = {
      "Tokens that one worker computes in one step: one of each completion, the rest of prompts."},
     {"device", CONFIG_ENUM, AT(device), "cpu", 0, 0, rollout_devices,
      "Where rollout computes; it must be where the learner computes for equal log-probabilities."},
+    {"weights", CONFIG_ENUM, AT(weights), "auto", 0, 0, weights_ways,
+     "How new weights reach the workers. files: as an image in messages. ipc: from memory of the "
+     "learner's card to the worker's (CUDA IPC), on one machine. auto: ipc where both use one "
+     "card, else files."},
     {NULL, CONFIG_INT, 0, NULL, 0, 0, NULL, NULL},
 };
 

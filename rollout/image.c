@@ -24,6 +24,7 @@ void image_end(struct image *image)
     file_map_close(&image->map);
     image->state = IMAGE_NONE;
     image->bytes_taken = 0;
+    image->offer.n_regions = 0;
 }
 
 static void drop_spool(struct image *image)

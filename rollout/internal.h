@@ -62,6 +62,7 @@ struct image {
     uint32_t n_follow;             /* parts that are missing */
     uint64_t bytes_taken;          /* of parts of this image */
     int wants_bytes;               /* the coordinator's file cannot be opened here */
+    struct wire_shared_weights offer;   /* n_regions 0: none; else it stands for the image */
 };
 void image_init(struct image *image);
 void image_close(struct image *image);
@@ -79,7 +80,7 @@ struct policy {
     struct tokenizer *tokenizer;
     struct rollout *rollout;
     uint32_t version;
-    uint64_t model_bytes;          /* of the image that it was built from */
+    uint64_t model_bytes;          /* of the image that it was built from; 0: of an offer */
 
     int has_next_model;            /* announced; the next image builds it */
     struct text next_config, next_tokenizer;   /* the newest, also once it is built */
@@ -93,5 +94,12 @@ void policy_close(struct policy *policy);
 int policy_announce(struct policy *policy, const struct wire_model *model);
 /* Takes the complete image over, or refuses it and keeps the old policy. */
 int policy_apply_image(struct policy *policy);
+/* Takes over a model that holds the image's version, with a tokenizer and a scheduler of its own.
+ * When that fails the model is freed, and the policy that was there stays. */
+int policy_install(struct policy *policy, struct model *model);
+
+/* ---- shared.c: weights in device memory of the coordinator. Waits as a complete image does. */
+int policy_take_offer(struct policy *policy, const struct wire_shared_weights *offer);
+int policy_apply_offer(struct policy *policy);
 
 #endif

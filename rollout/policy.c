@@ -38,18 +38,15 @@ int policy_announce(struct policy *policy, const struct wire_model *model)
 
 /* ---- Taking over. */
 
-static int build_policy(struct policy *policy)
+int policy_install(struct policy *policy, struct model *model)
 {
     const struct rollout_options *options = policy->options;
     struct tokenizer *tokenizer = NULL;
     struct rollout *rollout = NULL;
-    struct model *model = NULL;
     int status;
 
     TRY_OUT(tokenizer_parse(&tokenizer, policy->next_tokenizer.data,
                             policy->next_tokenizer.length, "tokenizer.json of the coordinator"));
-    TRY_OUT(model_load_map(&model, policy->ops, policy->next_config.data,
-                           policy->next_config.length, &policy->image.map, &model_frozen));
     TRY_OUT(rollout_create(&rollout, model, tokenizer, policy->image.version, &options->limits));
     TRY_OUT(rollout_set_stops(rollout, policy->next_stops, policy->n_next_stops));
     rollout_destroy(&policy->rollout);
@@ -59,13 +56,22 @@ static int build_policy(struct policy *policy)
     policy->model = model;
     policy->tokenizer = tokenizer;
     policy->has_next_model = 0;
-    policy->model_bytes = policy->image.pieces.total;
+    policy->model_bytes = policy->image.offer.n_regions ? 0 : policy->image.pieces.total;
     return STATUS_OK;
 out:
     rollout_destroy(&rollout);
     model_destroy(&model);
     tokenizer_destroy(&tokenizer);
     return status;
+}
+
+static int build_policy(struct policy *policy)
+{
+    struct model *model = NULL;
+
+    TRY(model_load_map(&model, policy->ops, policy->next_config.data,
+                       policy->next_config.length, &policy->image.map, &model_frozen));
+    return policy_install(policy, model);
 }
 
 static int read_weights(struct policy *policy)
@@ -81,8 +87,9 @@ static int read_weights(struct policy *policy)
 int policy_apply_image(struct policy *policy)
 {
     int is_other = policy->model && policy->image.pieces.total != policy->model_bytes;
-    int status =
-        policy->has_next_model || is_other ? build_policy(policy) : read_weights(policy);
+    int status = policy->image.offer.n_regions          ? policy_apply_offer(policy)
+                 : policy->has_next_model || is_other ? build_policy(policy)
+                                                      : read_weights(policy);
 
     if (status == STATUS_OK)
         policy->version = policy->image.version;

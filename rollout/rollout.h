@@ -22,7 +22,9 @@ struct rollout_config {
     int64_t max_sequences;           /* decoded side by side in one worker */
     int64_t max_num_batched_tokens;  /* in one step of a worker */
     int device;                      /* index of rollout_devices[] */
+    int weights;                     /* how they come: enum rollout_weights */
 };
+enum rollout_weights { ROLLOUT_WEIGHTS_AUTO, ROLLOUT_WEIGHTS_FILES, ROLLOUT_WEIGHTS_IPC };
 extern const struct config_section rollout_config_section;   /* section "rollout" */
 extern const char *const rollout_devices[];                  /* "cpu", "reference", "cuda", ... */
 

@@ -63,6 +63,7 @@ static int send_hello(struct server *server)
     hello.host.data = wire_host_id(host);
     hello.host.bytes = (uint32_t)strlen(host);
     memcpy(hello.name, server->options->name, strnlen(server->options->name, WIRE_NAME_BYTES - 1));
+    snprintf(hello.place, sizeof(hello.place), "%s", ops_place(server->policy.ops));
     return send_out(server, wire_encode_hello(&hello, &server->out));
 }
 
@@ -216,6 +217,16 @@ static int take_weights_part(struct server *server)
     return image->bytes_taken / REPORT_BYTES > before ? send_heartbeat(server) : STATUS_OK;
 }
 
+static int take_shared_weights(struct server *server)
+{
+    struct wire_shared_weights offer;
+
+    TRY(wire_decode_shared_weights(server->in.data, server->in.length, &server->arena, &offer));
+    TRY(supersede_image(server));
+    int status = policy_take_offer(&server->policy, &offer);
+    return status < 0 ? send_weights_state(server, offer.version, status) : STATUS_OK;
+}
+
 static int take_model(struct server *server)
 {
     struct wire_model model;
@@ -238,6 +249,8 @@ static int take_frame(struct server *server)
         return take_image(server);
     case WIRE_WEIGHTS:
         return take_weights_part(server);
+    case WIRE_SHARED_WEIGHTS:
+        return take_shared_weights(server);
     case WIRE_SAMPLE:
         return take_lease(server);
     case WIRE_HEARTBEAT:

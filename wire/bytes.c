@@ -153,7 +153,7 @@ int wire_kind_of(const void *frame, size_t n, enum wire_kind *kind)
                            "message of wire version %u, this program speaks %d: run the same "
                            "build of hone on every machine",
                            bytes[4], WIRE_VERSION);
-    if (bytes[5] < WIRE_HELLO || bytes[5] > WIRE_IMAGE || bytes[6] || bytes[7])
+    if (bytes[5] < WIRE_HELLO || bytes[5] > WIRE_SHARED_WEIGHTS || bytes[6] || bytes[7])
         return status_fail(STATUS_FORMAT, "message of unknown kind %u", bytes[5]);
     if (load_u32(bytes + 8) != n - WIRE_HEADER_BYTES)
         return status_fail(STATUS_FORMAT, "message says %u bytes of body and has %zu",

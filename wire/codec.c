@@ -218,6 +218,7 @@ int wire_encode_hello(const struct wire_hello *message, struct text *out)
     writer_fixed(&writer, message->role, WIRE_NAME_BYTES, "hello.role has no end");
     writer_fixed(&writer, message->name, WIRE_NAME_BYTES, "hello.name has no end");
     writer_u64(&writer, message->pid);
+    writer_fixed(&writer, message->place, WIRE_DETAIL_BYTES, "hello.place has no end");
     writer_text(&writer, &message->version, "hello.version is missing");
     writer_text(&writer, &message->host, "hello.host is missing");
     writer_bytes(&writer, message->held.bytes, sizeof(message->held.bytes));
@@ -233,6 +234,7 @@ int wire_decode_hello(const void *frame, size_t n, struct arena *arena, struct w
     reader_fixed(&reader, message->role, WIRE_NAME_BYTES, "hello.role has no end");
     reader_fixed(&reader, message->name, WIRE_NAME_BYTES, "hello.name has no end");
     message->pid = reader_u64(&reader);
+    reader_fixed(&reader, message->place, WIRE_DETAIL_BYTES, "hello.place has no end");
     reader_text(&reader, &message->version);
     reader_text(&reader, &message->host);
     reader_bytes(&reader, message->held.bytes, sizeof(message->held.bytes));
@@ -324,6 +326,42 @@ int wire_decode_weights_part(const void *frame, size_t n, struct arena *arena,
     message->version = reader_u32(&reader);
     message->piece = reader_u32(&reader);
     reader_text(&reader, &message->data);
+    return reader_end(&reader);
+}
+
+int wire_encode_shared_weights(const struct wire_shared_weights *message, struct text *out)
+{
+    struct writer writer;
+
+    TRY(writer_begin(&writer, out, WIRE_SHARED_WEIGHTS));
+    writer_u32(&writer, message->version);
+    writer_count(&writer, message->is_bf16, 1, "shared_weights.is_bf16 is neither 0 nor 1");
+    writer_bytes(&writer, message->digest.bytes, sizeof(message->digest.bytes));
+    writer_count(&writer, message->n_regions, WIRE_MAX_REGIONS,
+                 "shared_weights.n_regions is over the maximum");
+    for (uint32_t i = 0; i < message->n_regions && i < WIRE_MAX_REGIONS; i++) {
+        writer_u64(&writer, message->regions[i].bytes);
+        writer_bytes(&writer, message->regions[i].handle, WIRE_HANDLE_BYTES);
+    }
+    return writer_end(&writer);
+}
+
+int wire_decode_shared_weights(const void *frame, size_t n, struct arena *arena,
+                               struct wire_shared_weights *message)
+{
+    struct reader reader;
+
+    memset(message, 0, sizeof(*message));
+    TRY(reader_begin(&reader, frame, n, arena, WIRE_SHARED_WEIGHTS));
+    message->version = reader_u32(&reader);
+    message->is_bf16 = reader_below(&reader, 2, "shared_weights.is_bf16 is neither 0 nor 1");
+    reader_bytes(&reader, message->digest.bytes, sizeof(message->digest.bytes));
+    message->n_regions = reader_count(&reader, WIRE_MAX_REGIONS, 8 + WIRE_HANDLE_BYTES,
+                                      "shared_weights.n_regions is over the maximum");
+    for (uint32_t i = 0; i < message->n_regions; i++) {
+        message->regions[i].bytes = reader_u64(&reader);
+        reader_bytes(&reader, message->regions[i].handle, WIRE_HANDLE_BYTES);
+    }
     return reader_end(&reader);
 }
 

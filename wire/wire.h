@@ -25,6 +25,8 @@
 #define WIRE_MAX_PIECES (1u << 20)
 #define WIRE_MAX_REWARDS 16
 #define WIRE_MAX_STOPS 64
+#define WIRE_MAX_REGIONS 4
+#define WIRE_HANDLE_BYTES 64
 
 /* ---- Nouns. Text is UTF-8 or any bytes, with a NUL behind `bytes` bytes for convenience. */
 struct wire_text {
@@ -114,13 +116,15 @@ enum wire_kind {
     WIRE_FAILED,         /* worker -> hub: struct wire_failed: a lease that could not be done */
     WIRE_HEARTBEAT,      /* both ways: struct wire_heartbeat */
     WIRE_STOP,           /* hub -> worker, empty body: finish and exit 0 */
-    WIRE_IMAGE           /* hub -> rollout: struct wire_image; weights follow or lie in a file */
+    WIRE_IMAGE,          /* hub -> rollout: struct wire_image; weights follow or lie in a file */
+    WIRE_SHARED_WEIGHTS  /* hub -> rollout: struct wire_shared_weights, instead of an IMAGE */
 };
 
 struct wire_hello {
     char role[WIRE_NAME_BYTES];      /* "rollout", "reward" */
     char name[WIRE_NAME_BYTES];      /* "rollout-1" */
     uint64_t pid;
+    char place[WIRE_DETAIL_BYTES];   /* whose device memory it can open, see ops_place(); "" */
     struct wire_text version;        /* of the program */
     struct wire_text host;           /* whose files it can open: wire_host_id(); "" for none */
     struct digest held;              /* of the image that it keeps; zeros: none */
@@ -149,6 +153,17 @@ struct wire_image {
 struct wire_weights_part {           /* one piece; they come in their order */
     uint32_t version, piece;
     struct wire_text data;
+};
+
+struct wire_shared_weights {         /* weights that lie in device memory of the hub's process */
+    uint32_t version;
+    uint32_t is_bf16;
+    struct digest digest;            /* see model_digest_regions() */
+    uint32_t n_regions;
+    struct wire_region {
+        uint64_t bytes;
+        unsigned char handle[WIRE_HANDLE_BYTES];
+    } regions[WIRE_MAX_REGIONS];
 };
 
 struct wire_weights_state {          /* taken over, or why not */
@@ -203,6 +218,7 @@ WIRE_CODEC(hello)
 WIRE_CODEC(model)
 WIRE_CODEC(image)
 WIRE_CODEC(weights_part)
+WIRE_CODEC(shared_weights)
 WIRE_CODEC(weights_state)
 WIRE_CODEC(sample_lease)
 WIRE_CODEC(judge_lease)

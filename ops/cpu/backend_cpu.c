@@ -132,6 +132,7 @@ const struct ops_table ops_table_cpu = {
     .download = host_copy,
     .copy = cpu_copy,
     .zero = cpu_zero,
+    .checksum = host_checksum,
     .matrix_read = cpu_matrix_read,
     .matrix_write = cpu_matrix_write,
     .round_bf16 = cpu_round_bf16,

@@ -21,13 +21,16 @@ struct cuda {
     bool has_side;
     void *scratch[CUDA_N_SCRATCH];   /* grows to the largest op, freed at close */
     size_t scratch_bytes[CUDA_N_SCRATCH];
-    char description[224];
+    char description[224], place[OPS_PLACE_BYTES];
 };
 
 /* At least `bytes` of device memory, undefined content; NULL after a failure. */
 void *cuda_scratch(struct cuda *cuda, enum cuda_scratch which, size_t bytes);
 /* Keeps the first failure, with what was being done. */
 void cuda_check(struct cuda *cuda, cudaError_t error, const char *what);
+
+/* Where this card's memory is, for cuda_place(). */
+void cuda_name_place(struct cuda *cuda, const cudaDeviceProp *card);
 
 /* False after a failure; else this thread speaks to this card. */
 bool cuda_is_ready(struct cuda *cuda);

@@ -30,6 +30,11 @@ void cuda_zero(void *context, void *memory, size_t bytes);
 void *cuda_side_queue(void *context);
 int cuda_side_is_idle(void *context);
 void cuda_side_close(void *context);
+const char *cuda_place(void *context);
+int cuda_export_memory(void *context, void *memory, struct ops_handle *handle);
+int cuda_import_memory(void *context, const struct ops_handle *handle, void **out);
+void cuda_import_end(void *context, void *memory);
+void cuda_checksum(void *context, const void *memory, size_t bytes, struct checksum *out);
 void cuda_matrix_read(void *context, struct tensor *rows, const struct matrix *matrix,
                       int64_t first);
 void cuda_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,

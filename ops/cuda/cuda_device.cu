@@ -7,8 +7,6 @@
 
 #include "common/status.h"
 
-#define ALIGNMENT 64
-
 static int device_status(cudaError_t error)
 {
     return error == cudaErrorMemoryAllocation ? STATUS_NOMEM : STATUS_DEVICE;
@@ -106,6 +104,7 @@ int cuda_open(const char *variant, int, void **context)
         return status;
     }
     describe_card(cuda, &card);
+    cuda_name_place(cuda, &card);
     *context = cuda;
     return STATUS_OK;
 }
@@ -140,7 +139,8 @@ const char *cuda_describe(void *context)
 int cuda_alloc(void *context, size_t bytes, void **out)
 {
     struct cuda *cuda = (struct cuda *)context;
-    size_t rounded = bytes ? (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : ALIGNMENT;
+    size_t rounded = (size_t)divide_up(bytes ? (int64_t)bytes : 1, ALLOCATION_BYTES) *
+                     ALLOCATION_BYTES;
     size_t available = 0, total = 0;
 
     cudaError_t error = cudaSetDevice(cuda->device);

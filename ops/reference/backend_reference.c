@@ -42,6 +42,7 @@ const struct ops_table ops_table_reference = {
     .download = host_copy,
     .copy = host_copy,
     .zero = host_zero,
+    .checksum = host_checksum,
     .matrix_read = reference_matrix_read,
     .matrix_write = reference_matrix_write,
     .round_bf16 = reference_round_bf16,

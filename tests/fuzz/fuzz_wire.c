@@ -27,6 +27,7 @@ CHECK(hello)
 CHECK(model)
 CHECK(image)
 CHECK(weights_part)
+CHECK(shared_weights)
 CHECK(weights_state)
 CHECK(sample_lease)
 CHECK(judge_lease)
@@ -48,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         [WIRE_HEARTBEAT] = check_heartbeat,
         [WIRE_STOP] = NULL,
         [WIRE_IMAGE] = check_image,
+        [WIRE_SHARED_WEIGHTS] = check_shared_weights,
     };
     struct arena arena;
     struct text out = {0};

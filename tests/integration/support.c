@@ -153,9 +153,11 @@ static void become(const struct place *place, const char *output, char **argumen
     _exit(127);
 }
 
+const char *hone_program = "hone";
+
 void start_hone(struct program *program, const struct place *place, const char *const *arguments)
 {
-    const char *command[64] = {built("hone")};
+    const char *command[64] = {built(hone_program)};
 
     for (size_t i = 0; arguments[i]; i++) {
         assert_true(i + 2 < sizeof(command) / sizeof(command[0]));

@@ -55,6 +55,7 @@ void place_copy(const struct place *place, const char *from, const char *to);   
 const char *plugin_path(const char *name);   /* "verifier_crash" -> absolute path of the .so */
 
 /* ---- Programs: hone with arguments. Its output and its log go to one file. */
+extern const char *hone_program;   /* below the build: "hone", or another to be started instead */
 struct program {
     const struct place *place;
     pid_t pid;

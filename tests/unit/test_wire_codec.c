@@ -67,6 +67,7 @@ union message {
     struct wire_model model;
     struct wire_image image;
     struct wire_weights_part weights_part;
+    struct wire_shared_weights shared_weights;
     struct wire_weights_state weights_state;
     struct wire_sample_lease sample_lease;
     struct wire_judge_lease judge_lease;
@@ -94,6 +95,7 @@ CODEC(hello)
 CODEC(model)
 CODEC(image)
 CODEC(weights_part)
+CODEC(shared_weights)
 CODEC(weights_state)
 CODEC(sample_lease)
 CODEC(judge_lease)
@@ -112,6 +114,7 @@ static const struct codec codecs[] = {
     ROW(failed, WIRE_FAILED),
     ROW(heartbeat, WIRE_HEARTBEAT),
     ROW(image, WIRE_IMAGE),
+    ROW(shared_weights, WIRE_SHARED_WEIGHTS),
 };
 #define N_CODECS (sizeof(codecs) / sizeof(codecs[0]))
 
@@ -122,8 +125,8 @@ static union message full_message(enum wire_kind kind)
     memset(&m, 0, sizeof(m));
     switch (kind) {
     case WIRE_HELLO:
-        m.hello = (struct wire_hello){"rollout", "rollout-1", 4242, TEXT("1.0"), TEXT("host"),
-                                       {{1, 2, 3}}};
+        m.hello = (struct wire_hello){"rollout", "rollout-1", 4242, "a boot/a card", TEXT("1.0"),
+                                       TEXT("host"), {{1, 2, 3}}};
         break;
     case WIRE_MODEL:
         m.model = (struct wire_model){TEXT("{\"a\":1}"), TEXT("{}"), 3, tokens};
@@ -137,6 +140,12 @@ static union message full_message(enum wire_kind kind)
                                       .piece_bytes = (uint32_t *)tokens,
                                       .path = TEXT("/proc/1/fd/3"), .device = 5,
                                       .inode = (uint64_t)5 << 40};
+        break;
+    case WIRE_SHARED_WEIGHTS:
+        m.shared_weights = (struct wire_shared_weights){
+            .version = 3, .is_bf16 = 1, .n_regions = 2,
+            .regions = {{(uint64_t)5 << 32, {1, 2, 3}}, {64, {4, 5, 6}}}};
+        memset(m.shared_weights.digest.bytes, 0xef, sizeof(m.shared_weights.digest.bytes));
         break;
     case WIRE_WEIGHTS_STATE:
         m.weights_state = (struct wire_weights_state){

@@ -61,6 +61,7 @@ enum cudaError_t {
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
     cudaErrorInvalidDevice = 101,
+    cudaErrorInvalidResourceHandle = 400,
     cudaErrorNotReady = 600,
     cudaErrorLaunchFailure = 719,
 };
@@ -71,8 +72,12 @@ enum cudaMemcpyKind {
 };
 enum { cudaStreamNonBlocking = 1 };
 typedef struct emulated_stream *cudaStream_t;
+struct cudaUUID_t {
+    char bytes[16];
+};
 struct cudaDeviceProp {
     char name[256];
+    cudaUUID_t uuid;
     int major, minor, multiProcessorCount;
     size_t totalGlobalMem;
 };
@@ -106,6 +111,15 @@ static inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigne
 }
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes);
+/* Between processes of one user: an exported allocation becomes a file in memory, which the other
+ * one maps. As on a card, the exporter itself cannot open it, and it is gone when it is freed. */
+struct cudaIpcMemHandle_t {
+    char reserved[64];
+};
+enum { cudaIpcMemLazyEnablePeerAccess = 1 };
+cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t *handle, void *memory);
+cudaError_t cudaIpcOpenMemHandle(void **out, cudaIpcMemHandle_t handle, unsigned flags);
+cudaError_t cudaIpcCloseMemHandle(void *memory);
 const char *cudaGetErrorName(cudaError_t error);
 const char *cudaGetErrorString(cudaError_t error);
 
@@ -173,6 +187,8 @@ template <typename T> T shuffle(unsigned mask, T value, int from, bool inside, c
 
 #define LAUNCH(kernel, grid, block, stream, ...)                                                   \
     emulation::launch(#kernel, kernel, grid, block, stream, __VA_ARGS__)
+
+#define ALLOCATION_BYTES 64
 
 #define UNROLL
 #define NO_UNROLL

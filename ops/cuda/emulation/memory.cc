@@ -13,13 +13,6 @@
 #define MOST_ALLOCATIONS 4096
 #define ALIGNMENT 64
 
-struct allocation {
-    char *pages;          /* guards included */
-    size_t page_bytes;
-    char *data;
-    size_t bytes;
-};
-
 static struct allocation allocations[MOST_ALLOCATIONS];
 static int n_allocations;
 static cudaError_t last_error;
@@ -105,35 +98,60 @@ cudaError_t cudaGetLastError(void)
     return error;
 }
 
+struct allocation *memory_find(const void *data)
+{
+    for (int i = 0; i < n_allocations; i++)
+        if (allocations[i].data == data)
+            return &allocations[i];
+    return NULL;
+}
+
+bool memory_add(const struct allocation *allocation)
+{
+    if (n_allocations == MOST_ALLOCATIONS)
+        return false;
+    allocations[n_allocations++] = *allocation;
+    memory_close();
+    return true;
+}
+
+void memory_remove(struct allocation *allocation)
+{
+    memory_unmap(allocation->pages, allocation->page_bytes);
+    if (allocation->fd >= 0)
+        close(allocation->fd);
+    *allocation = allocations[--n_allocations];
+}
+
 cudaError_t cudaMalloc(void **out, size_t bytes)
 {
+    struct allocation it = {};
+    void *pages;
+
     *out = NULL;
     if (n_allocations == MOST_ALLOCATIONS || bytes > (size_t)1 << 40)
         return cudaErrorMemoryAllocation;
-    struct allocation *it = &allocations[n_allocations];
-    void *pages, *data = memory_map(bytes ? bytes : 1, &pages, &it->page_bytes);
-    if (!data)
+    it.bytes = bytes ? bytes : 1;
+    it.fd = -1;
+    it.data = (char *)memory_map(it.bytes, &pages, &it.page_bytes);
+    if (!it.data)
         return cudaErrorMemoryAllocation;
-    it->pages = (char *)pages;
-    it->data = (char *)data;
-    it->bytes = bytes ? bytes : 1;
-    n_allocations++;
-    memory_close();
-    *out = data;
+    it.pages = (char *)pages;
+    memory_add(&it);
+    *out = it.data;
     return cudaSuccess;
 }
 
 cudaError_t cudaFree(void *memory)
 {
+    struct allocation *it = memory_find(memory);
+
     if (!memory)
         return cudaSuccess;
-    for (int i = 0; i < n_allocations; i++)
-        if (allocations[i].data == memory) {
-            memory_unmap(allocations[i].pages, allocations[i].page_bytes);
-            allocations[i] = allocations[--n_allocations];
-            return cudaSuccess;
-        }
-    return cudaErrorInvalidValue;
+    if (!it || it->is_imported)
+        return cudaErrorInvalidValue;
+    memory_remove(it);
+    return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
@@ -230,6 +248,8 @@ const char *cudaGetErrorName(cudaError_t error)
         return "cudaErrorMemoryAllocation";
     case cudaErrorInvalidDevice:
         return "cudaErrorInvalidDevice";
+    case cudaErrorInvalidResourceHandle:
+        return "cudaErrorInvalidResourceHandle";
     default:
         return "cudaErrorLaunchFailure";
     }

@@ -11,6 +11,19 @@ void *memory_map(size_t bytes, void **pages, size_t *page_bytes);
 void memory_unmap(void *pages, size_t page_bytes);
 void memory_forget(void *at, size_t bytes);   /* what ASan knows of it */
 
+/* One allocation; its pages have a guard on either side. */
+struct allocation {
+    char *pages;          /* guards included */
+    size_t page_bytes;
+    char *data;
+    size_t bytes;
+    int fd;               /* of the file that others map; -1: none */
+    bool is_imported;
+};
+struct allocation *memory_find(const void *data);   /* NULL: none starts there */
+bool memory_add(const struct allocation *allocation);
+void memory_remove(struct allocation *allocation);
+
 void memory_open(void);    /* device memory to kernels and copies */
 void memory_close(void);
 bool memory_is_device(const void *at, size_t bytes);

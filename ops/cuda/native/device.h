@@ -14,6 +14,10 @@
         launched_kernel<<<grid, block, 0, stream>>>(__VA_ARGS__);                                  \
     } while (0)
 
+/* An allocation is a multiple of it: a smaller one may lie beside others in a block of the
+ * driver's, and who opens it through cudaIpcOpenMemHandle() would see them. */
+#define ALLOCATION_BYTES (2 << 20)
+
 #define UNROLL _Pragma("unroll")
 #define NO_UNROLL _Pragma("unroll 1")   /* where registers are worth more than branches */
 
