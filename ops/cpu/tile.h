@@ -27,7 +27,7 @@ struct tile {
     const float *b;              /* panel p, step k: 16 floats at b + p * b_panel + k * b_step */
     int64_t b_panel, b_step;
     int pairs;                   /* a step is a pair of bfloat16: words in place of floats */
-    const char *ahead;           /* of pairs: fetched meanwhile from two panels, so many bytes a step */
+    const char *ahead;           /* of pairs: fetched from two panels, ahead_step bytes a step */
     int64_t ahead_step;
     int64_t n_steps;
     float *out[8];               /* panel p at out[r] + 16 p */
