@@ -204,7 +204,7 @@ int load_run(struct load *load, uint64_t n_groups, size_t per_step, struct load_
 
 /* ---- Weights. */
 
-/* A worker that is up to date holds its leases until all are: the step ends with the last of them. */
+/* A worker that is up to date holds its leases until all are: the step ends with the last one. */
 int load_publish(struct load *load, struct file_map *image, double *seconds)
 {
     atomic_store(&load->shared->n_ready, 0);
@@ -272,7 +272,13 @@ int load_make_image(struct file_map *image, size_t n_tensors, size_t tensor_byte
         status = put_tensors(&sink, sizeof(length) + header.length, n_tensors, tensor_bytes,
                              first_changed, salt, is_solid);
     text_release(&header);
-    return file_sink_map(&sink, status, image);
+    TRY(file_sink_map(&sink, status, image));
+    for (size_t at = 0; at < image->n; at += MARK_BYTES) {   /* a file just written is in memory */
+        size_t n = image->n - at < MARK_BYTES ? image->n - at : MARK_BYTES;
+        file_map_fetch(image, at, n);
+        file_map_forget_part(image, at, n);
+    }
+    return STATUS_OK;
 }
 
 /* ---- What a process holds. */

@@ -16,7 +16,6 @@
 #define HELD_WAIT_MS 5
 #define LOST_MS 60000
 #define SEND_MS 10000
-#define REPORT_BYTES (WIRE_WEIGHTS_WINDOW / 4)
 #define MOST_HELD 16
 #define MOST_SAMPLES 64
 
@@ -171,7 +170,7 @@ static int take_image(struct fake *fake)
 
 static int take_part(struct fake *fake)
 {
-    uint64_t before = fake->image.bytes_taken / REPORT_BYTES;
+    uint64_t before = fake->image.bytes_taken / WIRE_WEIGHTS_REPORT;
     struct wire_weights_part part;
 
     TRY(wire_decode_weights_part(fake->in.data, fake->in.length, &fake->arena, &part));
@@ -179,7 +178,7 @@ static int take_part(struct fake *fake)
     atomic_store(&fake->shared->bytes[fake->number], fake->bytes_before + fake->image.bytes_taken);
     if (status < 0)
         return say_state(fake, status);
-    return fake->image.bytes_taken / REPORT_BYTES > before ? beat(fake) : STATUS_OK;
+    return fake->image.bytes_taken / WIRE_WEIGHTS_REPORT > before ? beat(fake) : STATUS_OK;
 }
 
 static int take_frame(struct fake *fake)

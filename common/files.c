@@ -323,6 +323,25 @@ void file_map_forget(const struct file_map *map)
         madvise((void *)(uintptr_t)map->bytes, map->n, MADV_DONTNEED);
 }
 
+/* Whole pages; those at the ends belong to the parts beside it, too. */
+static void advise_part(const struct file_map *map, uint64_t offset, size_t n, int advice)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), start = offset / page * page;
+
+    if (n)   /* no advice that is not taken does harm */
+        madvise((char *)(uintptr_t)map->bytes + start, (size_t)(offset + n - start), advice);
+}
+
+void file_map_fetch(const struct file_map *map, uint64_t offset, size_t n)
+{
+    advise_part(map, offset, n, MADV_POPULATE_READ);
+}
+
+void file_map_forget_part(const struct file_map *map, uint64_t offset, size_t n)
+{
+    advise_part(map, offset, n, MADV_DONTNEED);
+}
+
 void file_map_close(struct file_map *map)
 {
     if (map->bytes)

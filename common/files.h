@@ -66,6 +66,9 @@ int file_map_open_same(struct file_map *map, const char *path, uint64_t device, 
 void file_map_close(struct file_map *map);
 /* What was read of it no longer counts as this process's memory; it can be read again. */
 void file_map_forget(const struct file_map *map);
+/* A part of it is about to be read once: its pages come in one go; and then are forgotten. */
+void file_map_fetch(const struct file_map *map, uint64_t offset, size_t n);
+void file_map_forget_part(const struct file_map *map, uint64_t offset, size_t n);
 
 /* SHA-256, the same that sha256sum prints. */
 struct digest {

@@ -27,8 +27,8 @@ static const struct config_field fields[] = {
     FIELD(min_lr_ratio, CONFIG_FLOAT, "0", 0, 1, NULL,
           "where linear and cosine schedules end, as a share of learning_rate"),
     FIELD(micro_batch_tokens, CONFIG_INT, "2048", 16, 1 << 24, NULL,
-          "tokens packed into one forward pass: lower it to save memory, raise it on a GPU; results "
-          "stay (but bnpo)"),
+          "tokens packed into one forward pass: lower it to save memory, raise it on a GPU; "
+          "results stay (but bnpo)"),
     FIELD(bf16, CONFIG_BOOL, "false", 0, 0, NULL,
           "learner and rollout see the weights rounded to bfloat16; AdamW keeps float32 masters"),
     FIELD(bf16_gradients, CONFIG_BOOL, "false", 0, 0, NULL,

@@ -112,7 +112,7 @@ struct tensor ops_arena_carve(struct ops_arena *arena, enum dtype dtype, int n_d
  * read many times. On the CPU [ceil(M/16)][C][16]; of bfloat16 [ceil(M/16)][ceil(C/2)][16][2].
  *
  * What is multiplied with a matrix of DTYPE_BF16 is rounded to bfloat16 as well; so are d_out and
- * `in` for the gradient of one. Sums are float32. On the CPU they walk their steps in pairs, of each
+ * `in` for the gradient of one. Sums are float32. On the CPU they walk in pairs of steps: in each
  * first the odd one, then the even one, each a fused multiply-add; a zero completes the last pair.
  * Numbers below 2^-126 are taken and given as zero. To the bit, that is what its instruction for
  * bfloat16 does. */

@@ -9,6 +9,8 @@
 
 #define MAX_REFUSALS 3
 #define STATE_ARENA_BYTES ((size_t)1 << 20)
+#define LEAST_WINDOW (2 * WIRE_WEIGHTS_REPORT)
+#define MOST_IN_FLIGHT ((uint64_t)128 << 20)   /* to all workers; above it, LEAST_WINDOW to each */
 
 static const struct digest no_digest;
 
@@ -63,22 +65,11 @@ static int cut_image(struct wire_pieces *pieces, const struct file_map *image)
     return status;
 }
 
-static void hash_image(struct image_pieces *made, const struct file_map *image)
-{
-    const unsigned char *at = image->bytes;
-
-    for (uint32_t i = 0; i < made->pieces.n; i++) {
-        wire_pieces_hash(&made->pieces, i, at);
-        at += made->pieces.bytes[i];
-        file_map_forget(image);
-    }
-    wire_pieces_digest(&made->pieces, &made->digest);
-}
-
 static int make_pieces(struct image_pieces *made, const struct file_map *image)
 {
     TRY(cut_image(&made->pieces, image));
-    hash_image(made, image);
+    wire_pieces_hash_map(&made->pieces, image);
+    wire_pieces_digest(&made->pieces, &made->digest);
     return STATUS_OK;
 }
 
@@ -224,7 +215,7 @@ static int send_piece(struct exchange *exchange, struct peer *peer)
     if (!has_piece(exchange, peer, peer->next_piece)) {
         text_clear(&exchange->frame);
         TRY(wire_encode_weights_part(&part, &exchange->frame));
-        file_map_forget(&exchange->image);
+        file_map_forget_part(&exchange->image, peer->offset, n);
         TRY(peer_send(exchange, peer, &exchange->frame));
         peer->bytes_sent += n;
         exchange->weights_bytes += n;
@@ -232,6 +223,20 @@ static int send_piece(struct exchange *exchange, struct peer *peer)
     peer->next_piece++;
     peer->offset += n;
     return STATUS_OK;
+}
+
+/* What is on its way to all of them is this process's memory. */
+static uint64_t window_of_each(const struct exchange *exchange)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < exchange->n_peers; i++)
+        n += exchange->peers[i]->is_receiving && !exchange->peers[i]->takes_file &&
+             !exchange->peers[i]->is_offered;
+    uint64_t window = MOST_IN_FLIGHT / (n ? n : 1);
+    return window < LEAST_WINDOW          ? LEAST_WINDOW
+           : window < WIRE_WEIGHTS_WINDOW ? window
+                                          : WIRE_WEIGHTS_WINDOW;
 }
 
 static int send_weights(struct exchange *exchange, struct peer *peer)
@@ -243,8 +248,8 @@ static int send_weights(struct exchange *exchange, struct peer *peer)
         TRY(announce_image(exchange, peer));
     if (!peer->is_receiving || peer->takes_file)
         return STATUS_OK;   /* the file's taker says when it has it */
-    while (peer->next_piece < exchange->images[0].pieces.n &&
-           peer->bytes_sent < peer->beat.weights_bytes + WIRE_WEIGHTS_WINDOW)
+    uint64_t most = peer->beat.weights_bytes + window_of_each(exchange);
+    while (peer->next_piece < exchange->images[0].pieces.n && peer->bytes_sent < most)
         TRY(send_piece(exchange, peer));
     if (peer->next_piece == exchange->images[0].pieces.n) {
         message_note(exchange, 1, peer->name, WIRE_WEIGHTS, exchange->version);

@@ -382,11 +382,18 @@ static void release(struct ranks *ranks)
     ranks->lane_context = NULL;
 }
 
+/* The last beats have arrived, or mine has left. */
 static int is_final(struct ranks *ranks)
 {
     struct lane *lane = ranks->lane_context;
+    int is_done = 0;
 
-    for (int r = 1; r < ranks->place.count && !ranks->place.rank; r++)
+    if (ranks->place.rank && ranks->mail->test(&lane->requests[lane->n_calls % N_OUTGOING],
+                                               &is_done))
+        return status_fail(STATUS_CLOSED, "%s", ranks->mail->reason());
+    if (ranks->place.rank)
+        return is_done;
+    for (int r = 1; r < ranks->place.count; r++)
         if (lane->beats[r] != LAST_BEAT)
             return 0;
     return 1;

@@ -39,7 +39,7 @@ int nccl_load(struct nccl_table *nccl, int *version)
 
 int ranks_find_nccl(char *out, size_t n_out)
 {
-    struct nccl_table nccl = {NULL};
+    struct nccl_table nccl = {.GetVersion = NULL};
     int version = 0, status = nccl_load(&nccl, &version);
 
     if (status < 0)

@@ -186,9 +186,11 @@ int image_hash_some(struct image *image)
     uint64_t end = image->offset + TURN_BYTES;
 
     for (; image->next < image->pieces.n && image->offset < end; image->next++) {
+        uint32_t n = image->pieces.bytes[image->next];
+        file_map_fetch(&image->map, image->offset, n);
         wire_pieces_hash(&image->pieces, image->next, image->map.bytes + image->offset);
-        image->offset += image->pieces.bytes[image->next];
-        file_map_forget(&image->map);
+        file_map_forget_part(&image->map, image->offset, n);
+        image->offset += n;
     }
     if (image->next < image->pieces.n)
         return STATUS_OK;

@@ -15,7 +15,6 @@
 #define HEARTBEAT_MS 1000
 #define IDLE_WAIT_MS 200              /* also how late a signal between two waits is seen */
 #define SEND_MS 1000
-#define REPORT_BYTES (WIRE_WEIGHTS_WINDOW / 4)
 #define ARENA_BYTES (4 * WIRE_MAX_FRAME)
 #define GROUP_ARENA_BYTES ((size_t)1 << 30)
 
@@ -210,11 +209,11 @@ static int take_weights_part(struct server *server)
     struct wire_weights_part part;
 
     TRY(wire_decode_weights_part(server->in.data, server->in.length, &server->arena, &part));
-    uint64_t before = image->bytes_taken / REPORT_BYTES;
+    uint64_t before = image->bytes_taken / WIRE_WEIGHTS_REPORT;
     int status = image_add(image, &part);
     if (status < 0)
         return send_weights_state(server, part.version, status);
-    return image->bytes_taken / REPORT_BYTES > before ? send_heartbeat(server) : STATUS_OK;
+    return image->bytes_taken / WIRE_WEIGHTS_REPORT > before ? send_heartbeat(server) : STATUS_OK;
 }
 
 static int take_shared_weights(struct server *server)

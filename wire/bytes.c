@@ -265,6 +265,14 @@ void *reader_alloc(struct reader *reader, uint32_t n, size_t size, size_t align)
     return memory;
 }
 
+void reader_borrow(struct reader *reader, struct wire_text *text)
+{
+    uint32_t n = reader_u32(reader);
+    const unsigned char *at = take(reader, n);
+
+    *text = at ? (struct wire_text){(const char *)at, n} : (struct wire_text){"", 0};
+}
+
 void reader_text(struct reader *reader, struct wire_text *text)
 {
     uint32_t n = reader_u32(reader);

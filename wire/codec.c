@@ -325,7 +325,7 @@ int wire_decode_weights_part(const void *frame, size_t n, struct arena *arena,
     TRY(reader_begin(&reader, frame, n, arena, WIRE_WEIGHTS));
     message->version = reader_u32(&reader);
     message->piece = reader_u32(&reader);
-    reader_text(&reader, &message->data);
+    reader_borrow(&reader, &message->data);
     return reader_end(&reader);
 }
 

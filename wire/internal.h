@@ -56,6 +56,7 @@ float reader_finite(struct reader *reader, const char *what);
 uint32_t reader_below(struct reader *reader, uint32_t n, const char *what);
 void reader_bytes(struct reader *reader, void *out, size_t n);
 void reader_text(struct reader *reader, struct wire_text *text);
+void reader_borrow(struct reader *reader, struct wire_text *text);   /* points into the frame */
 void reader_fixed(struct reader *reader, char *out, size_t n, const char *what);
 /* A count of things that take at least item_bytes each: refused before anything is allocated when
  * the frame cannot hold them. */

@@ -152,7 +152,7 @@ struct wire_image {
 
 struct wire_weights_part {           /* one piece; they come in their order */
     uint32_t version, piece;
-    struct wire_text data;
+    struct wire_text data;           /* decoded: borrowed from the frame, no NUL behind it */
 };
 
 struct wire_shared_weights {         /* weights that lie in device memory of the hub's process */
@@ -202,9 +202,10 @@ struct wire_heartbeat {              /* that it lives, and what it is at */
     uint32_t n_leases;               /* in hand */
     uint64_t weights_bytes;          /* of WEIGHTS taken since the last IMAGE */
 };
-/* A hub sends so much of an image beyond the weights_bytes that it knows of, and waits; a worker
- * says them every quarter of it. What waits in queues is memory. */
+/* A hub sends so much of an image, or less, beyond the weights_bytes that it knows of, and waits; a
+ * worker says them every WIRE_WEIGHTS_REPORT. What waits in queues is memory. */
 #define WIRE_WEIGHTS_WINDOW ((uint64_t)32 << 20)
+#define WIRE_WEIGHTS_REPORT ((uint64_t)2 << 20)
 
 /* Encoders append one whole frame to `out`; STATUS_FORMAT when over WIRE_MAX_FRAME. Decoders check
  * the header's kind too; what they give lives in the arena. */
@@ -241,6 +242,8 @@ void wire_pieces_release(struct wire_pieces *pieces);
 void wire_pieces_digest(const struct wire_pieces *pieces, struct digest *digest);
 /* The piece's bytes, hashed into its digest. */
 void wire_pieces_hash(struct wire_pieces *pieces, uint32_t piece, const void *bytes);
+/* All of a map that has them, by several threads; what was read is forgotten. */
+void wire_pieces_hash_map(struct wire_pieces *pieces, const struct file_map *map);
 /* What workers that see the same files have in common; "" when it is not known. */
 const char *wire_host_id(char out[WIRE_NAME_BYTES * 2]);
 

@@ -163,14 +163,11 @@ INLINE void prefetch_tile(const struct product *x, const float *a, const float *
     }
 }
 
-/* Tile i of n fetches its share of the panels that come next. */
+/* Tile i of n fetches its share of the two panels that come next. */
 INLINE void set_ahead(struct tile *tile, const float *next, int64_t i, int64_t n)
 {
-    int64_t step = i * TILE_PANELS * tile->n_steps / n;
-
-    tile->ahead_step = TILE_PANELS * LANES * (int64_t)sizeof(float) / n;
-    tile->ahead = (const char *)(next + step / tile->n_steps * tile->b_panel +
-                                 step % tile->n_steps * LANES);
+    tile->ahead = (const char *)(next + i * tile->n_steps / n * LANES);
+    tile->ahead_step = LANES * (int64_t)sizeof(float) / n;
 }
 
 static void multiply(const struct product *x, int64_t first_row, int64_t last_row,

@@ -27,7 +27,7 @@ struct tile {
     const float *b;              /* panel p, step k: 16 floats at b + p * b_panel + k * b_step */
     int64_t b_panel, b_step;
     int pairs;                   /* a step is a pair of bfloat16: words in place of floats */
-    const char *ahead;           /* of pairs: fetched meanwhile, ahead_step bytes a step */
+    const char *ahead;           /* of pairs: fetched from two panels, ahead_step bytes a step */
     int64_t ahead_step;
     int64_t n_steps;
     float *out[8];               /* panel p at out[r] + 16 p */
@@ -88,6 +88,7 @@ INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_pane
         b += b_step;
         if (pairs) {
             __builtin_prefetch(ahead, 0, 2);
+            __builtin_prefetch(ahead + b_panel * (int64_t)sizeof(float), 0, 2);
             ahead += ahead_step;
         }
         TILE_EACH(MULTIPLY)

@@ -50,7 +50,7 @@ static void a_coordinator_that_hangs_ends_with_its_stacks_and_the_run_goes_on(vo
 {
     static const struct {
         const char *call, *n, *frame;
-    } hangs[] = {{"alloc", "9000", "pipeline_run"}, {"sync", "20", "sync"}};
+    } hangs[] = {{"alloc", "9000", "pipeline_run"}, {"sync", "20", "pipeline_run"}};
     struct program program;
 
     (void)state;

@@ -43,7 +43,7 @@ struct place {
     char directory[256];
 };
 void place_make(struct place *place);
-/* The same, and in it run/base, of which the stage base is done with these arguments, and run/quiet:
+/* The same, and in it run/base, of which the stage base is done with these arguments; run/quiet is
  * its copy that went on through the stage zero with nobody in the way. */
 void place_make_quiet(struct place *place, const char *const *arguments);
 void place_remove(struct place *place);   /* fails when a process of the place is still there */

@@ -105,8 +105,7 @@ static int open_device(const char *own, const char *peer)
     struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI, .ifr_name = DEVICE};
     int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 
-    if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) == 0 && bring_up("lo", NULL, NULL) &&
-        bring_up(DEVICE, own, peer))
+    if (fd >= 0 && ioctl(fd, TUNSETIFF, &request) == 0 && bring_up(DEVICE, own, peer))
         return fd;
     if (fd >= 0)
         close(fd);
@@ -283,6 +282,8 @@ static const char *make_hosts(struct net *net)
 
     if (why)
         return why;
+    if (!bring_up("lo", NULL, NULL))   /* also what goes on without a second host needs it */
+        return "no loopback in a network namespace";
     net->spaces[0] = own_space();
     net->devices[0] = open_device(NET_HERE, NET_THERE);
     if (net->devices[0] < 0)
