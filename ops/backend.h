@@ -36,6 +36,12 @@ struct ops_table {
     void (*import_end)(void *context, void *memory);
     void (*checksum)(void *context, const void *memory, size_t bytes, struct checksum *out);
 
+    /* All four NULL: it cannot record. */
+    void (*record_begin)(void *context);
+    int (*record_end)(void *context, void **recording);
+    void (*record_launch)(void *context, void *recording);
+    void (*record_free)(void *context, void *recording);
+
     void (*matrix_read)(void *context, struct tensor *rows, const struct matrix *matrix,
                         int64_t first);
     void (*matrix_write)(void *context, struct matrix *matrix, const struct tensor *rows,
