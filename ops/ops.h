@@ -86,8 +86,8 @@ struct checksum {
 void ops_checksum(struct ops *ops, const void *memory, size_t bytes, struct checksum *out);
 
 /* ---- Recorded ops, where a device is told of each at some cost (CUDA graphs). Between begin and
- * end ops are recorded, not run; a launch runs them with the views and numbers that they had, and what
- * lies in device memory then. An upload, a download, an allocation or an op that needs scratch
+ * end ops are recorded, not run; a launch runs them with the views and numbers that they had, and
+ * what lies in device memory then. An upload, a download, an allocation or an op that needs scratch
  * memory cannot be recorded: end() fails, and the device goes on. */
 int ops_can_record(const struct ops *ops);
 void ops_record_begin(struct ops *ops);
