@@ -101,7 +101,7 @@ ifneq ($(filter ops,$(FOLDERS)),)
 LIB_O    += $(if $(HAS_CUDA),$(CUDA_CU:%.cu=$(OUT)/%.o))
 endif
 EMULATED := $(CUDA_CU:%.cu=$(OUT)/emulated/%.o) $(OUT)/emulated/ops/cuda/backend_cuda.o
-EMULATED += $(patsubst %.cc,$(OUT)/emulated/%.o,$(addprefix ops/cuda/emulation/,grid.cc memory.cc share.cc \
+EMULATED += $(patsubst %.cc,$(OUT)/emulated/%.o,$(addprefix ops/cuda/emulation/,grid.cc memory.cc record.cc share.cc \
             $(if $(filter x86_64,$(ARCH)),fiber_x86_64.cc,fiber_other.cc)))
 
 # The hot loops are compiled once per instruction set, and chosen at start-up.
@@ -177,7 +177,7 @@ bench-record: $(OUT)/bench/bench_model   ## the engine's rows, appended to bench
 	@for d in f32 bf16; do $< --dtype $$d --tsv bench/history.tsv || exit 1; done
 
 # Without the emulation these programs look for a real card.
-GPU_TESTS := parity_devices parity_cuda test_model_golden test_model_precision test_model_decode
+GPU_TESTS := parity_devices parity_cuda parity_shared test_model_golden test_model_precision test_model_decode test_model_recorded
 gpu-check:   ## with an NVIDIA card: parity, exactness, a GRPO run beside the CPU's, kernels and roofline
 	@$(if $(HAS_CUDA),,echo "gpu-check: no CUDA toolkit found (tools/find_cuda); install it or set CUDA_HOME"; exit 1;) \
 	$(MAKE) --no-print-directory all $(GPU_TESTS:%=$(OUT)/gpu/%) $(OUT)/bench/bench_gpu && \
@@ -324,7 +324,7 @@ $(OUT)/gpu/%: tests/unit/%.c $(OUT)/libhone.a
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 # These also compute on the emulated GPU.
-$(addprefix $(OUT)/tests/test_model_,golden precision decode): $(EMULATED)
+$(addprefix $(OUT)/tests/test_model_,golden precision decode recorded): $(EMULATED)
 $(OUT)/tests/parity_emulation: $(OUT)/emulated/tests/parity/parity_emulation.o $(filter $(OUT)/emulated/ops/cuda/emulation/%,$(EMULATED))
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)

@@ -106,6 +106,7 @@ static int serve_rollout(const char *endpoint, const char *name, const struct wi
                    .max_batched_tokens = (int)settings->rollout.max_num_batched_tokens},
         .lost_ms = lost_ms,
         .keys = keys,
+        .without_graphs = !settings->rollout.cuda_graphs,
     };
 
     return rollout_serve(&rollout, &stop_requested);

@@ -28,7 +28,8 @@ static int allocate_cache(struct model_cache *cache)
 {
     const struct model_shape *shape = &cache->model->shape;
     int64_t n_rows = cache->n_prompts * cache->prompt_rows +
-                     cache->n_sequences * cache->sequence_rows;
+                     cache->n_sequences * cache->sequence_rows +
+                     recorded_spare_rows(cache->model->ops);
     struct kv_cache layer = {
         .n_rows = n_rows, .K = shape->n_kv_heads, .D = shape->head_dim};
     size_t bytes = ops_cache_bytes(&layer), layers = (size_t)shape->n_layers;
@@ -68,6 +69,7 @@ int model_cache_create(struct model_cache **out, struct model *model, int n_prom
     cache->layers = mem_alloc((size_t)model->shape.n_layers, sizeof(*cache->layers));
     TRY_OUT(model_tape_create(&cache->tape, model));
     TRY_OUT(allocate_cache(cache));
+    model_cache_record(cache, 1);
 out:
     if (status < 0)
         model_cache_destroy(&cache);
@@ -81,6 +83,7 @@ void model_cache_destroy(struct model_cache **out)
 
     if (!cache)
         return;
+    recordings_destroy(cache);
     ops_free(cache->model->ops, cache->memory);
     ops_free(cache->model->ops, cache->device);
     model_tape_destroy(&cache->tape);
@@ -332,6 +335,13 @@ static void upload_batch(struct model_cache *cache, int n, int n_targets, int n_
                (size_t)n_draws * sizeof(*cache->draws));
 }
 
+void decode_run(struct model_cache *cache, const struct decode_pass *pass)
+{
+    run_layers(cache, pass->n, pass->n_targets);
+    if (pass->n_draws)
+        run_draws(cache, pass->n_targets, pass->n_draws, pass->draws);
+}
+
 int model_decode(struct model *model, struct model_cache *cache, int n,
                  const struct model_decode_row *rows, int n_draws, const struct draw *draws,
                  int32_t *tokens, float *logprobs)
@@ -342,14 +352,19 @@ int model_decode(struct model *model, struct model_cache *cache, int n,
         BUG("model_decode: the cache belongs to another model");
     if (n < 1)
         return STATUS_OK;
-    TRY(grow_staging(cache, n, n_draws));
+    int recorded = recorded_rows(cache, n, rows, n_draws, draws);
+    struct decode_pass pass = {recorded ? recorded : n, 0, recorded ? recorded : n_draws, draws};
+    TRY(grow_staging(cache, pass.n, pass.n_draws));
     TRY(stage_rows(cache, n, rows));
-    int n_targets = stage_draws(cache, n, n_draws, draws);
-    TRY(tape_prepare(cache->tape, n, 1, n_targets, TAPE_KEEP_NOTHING));
-    upload_batch(cache, n, n_targets, n_draws);
-    run_layers(cache, n, n_targets);
-    if (n_draws)
-        run_draws(cache, n_targets, n_draws, draws);
+    pass.n_targets = stage_draws(cache, n, n_draws, draws);
+    if (recorded)
+        recorded_pad(cache, n, &pass);
+    TRY(tape_prepare(cache->tape, pass.n, 1, pass.n_targets, TAPE_KEEP_NOTHING));
+    upload_batch(cache, pass.n, pass.n_targets, pass.n_draws);
+    if (recorded)
+        TRY(recorded_run(cache, &pass));
+    else
+        decode_run(cache, &pass);
     ops_download(ops, tokens, cache->device_drawn.data, (size_t)n_draws * sizeof(*tokens));
     ops_download(ops, logprobs, cache->device_logprobs.data, (size_t)n_draws * sizeof(*logprobs));
     return ops_sync(ops);

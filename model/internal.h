@@ -200,7 +200,27 @@ struct model_cache {
     struct tensor device_drawn, device_logprobs;
     struct draw *device_draws;
     int most_rows, most_draws;   /* room */
+    struct recordings *recordings;   /* NULL: passes are not recorded */
 };
+
+/* One pass over n rows, of which n_targets are drawn from. */
+struct decode_pass {
+    int n, n_targets, n_draws;
+    const struct draw *draws;
+};
+void decode_run(struct model_cache *cache, const struct decode_pass *pass);
+
+/* ---- recorded.c: passes of completions alone, one token and one draw each, recorded once for each
+ * number of rows and launched whole from then on. */
+/* Rows of a layer's cache behind those of the slots, for what fills a pass up. */
+int64_t recorded_spare_rows(const struct ops *ops);
+/* The number of rows to run instead of n; 0 when such a pass is not recorded. */
+int recorded_rows(const struct model_cache *cache, int n, const struct model_decode_row *rows,
+                  int n_draws, const struct draw *draws);
+/* Fills the staged pass up: rows and draws whose results nobody takes. */
+void recorded_pad(struct model_cache *cache, int n, struct decode_pass *pass);
+int recorded_run(struct model_cache *cache, const struct decode_pass *pass);
+void recordings_destroy(struct model_cache *cache);
 
 /* tape.c */
 int tape_prepare(struct model_tape *tape, int n_tokens, int n_segments, int n_targets,

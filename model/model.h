@@ -223,6 +223,10 @@ int model_cache_create(struct model_cache **out, struct model *model, int n_prom
                        int max_prompt, int n_sequences, int max_completion);
 void model_cache_destroy(struct model_cache **cache);
 
+/* Passes that decode completions alone are recorded where the device can (ops.h); 0: never. The
+ * bits are the same. */
+void model_cache_record(struct model_cache *cache, int on);
+
 /* One token on its way through the model. With sequence_slot MODEL_PROMPT it is token `position` of
  * the prompt in prompt_slot; else token `position` of the completion in sequence_slot, behind that
  * prompt. A prompt and a completion come in order, a piece or a token at a time, and a completion

@@ -39,6 +39,11 @@ struct ops_table {
     /* Both NULL where memory is the host's. */
     void *(*side_queue)(void *context);
     int (*side_is_idle)(void *context);
+    /* All four NULL: it cannot record. */
+    void (*record_begin)(void *context);
+    int (*record_end)(void *context, void **recording);
+    void (*record_launch)(void *context, void *recording);
+    void (*record_free)(void *context, void *recording);
 
     void (*matrix_read)(void *context, struct tensor *rows, const struct matrix *matrix,
                         int64_t first);

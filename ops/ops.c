@@ -199,6 +199,34 @@ void ops_checksum(struct ops *ops, const void *memory, size_t bytes, struct chec
     ops->table->checksum(ops->context, memory, bytes, out);
 }
 
+/* ---- Recorded ops. */
+
+int ops_can_record(const struct ops *ops)
+{
+    return ops->table->record_begin != NULL;
+}
+
+void ops_record_begin(struct ops *ops)
+{
+    ops->table->record_begin(ops->context);
+}
+
+int ops_record_end(struct ops *ops, void **recording)
+{
+    return ops->table->record_end(ops->context, recording);
+}
+
+void ops_record_launch(struct ops *ops, void *recording)
+{
+    ops->table->record_launch(ops->context, recording);
+}
+
+void ops_record_free(struct ops *ops, void *recording)
+{
+    if (recording)
+        ops->table->record_free(ops->context, recording);
+}
+
 struct tensor ops_arena_carve(struct ops_arena *arena, enum dtype dtype, int n_dims,
                               const int64_t *shape)
 {

@@ -92,6 +92,16 @@ struct checksum {
 };
 void ops_checksum(struct ops *ops, const void *memory, size_t bytes, struct checksum *out);
 
+/* ---- Recorded ops, where a device is told of each at some cost (CUDA graphs). Between begin and
+ * end ops are recorded, not run; a launch runs them with the views and numbers that they had, and
+ * what lies in device memory then. An upload, a download, an allocation or an op that needs scratch
+ * memory cannot be recorded: end() fails, and the device goes on. */
+int ops_can_record(const struct ops *ops);
+void ops_record_begin(struct ops *ops);
+int ops_record_end(struct ops *ops, void **recording);
+void ops_record_launch(struct ops *ops, void *recording);
+void ops_record_free(struct ops *ops, void *recording);
+
 /* The device twin of struct arena: one allocation, views carved from it, all dropped by rewinding
  * `used`. With base NULL it only measures: carve once to learn high_water, allocate that, carve
  * again. Nothing is allocated after step 0. */

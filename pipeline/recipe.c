@@ -158,6 +158,7 @@ static void hash_stage(struct stage *stage)
 
     settings.rollout.workers = settings.rollout.threads = settings.rollout.max_sequences = 1;
     settings.rollout.weights = ROLLOUT_WEIGHTS_AUTO;
+    settings.rollout.cuda_graphs = 1;
     settings.reward.workers = 1;
     settings.optimizer.gradient_checkpointing = 0;
     print_stage(&text, stage, &settings, "", 0);

@@ -353,6 +353,7 @@ int stage_start_workers(struct stage_run *run)
     const int64_t caps[] = {settings->rollout.threads, settings->rollout.max_sequences,
                             settings->rollout.max_prompt_length,
                             settings->rollout.max_completion_length, settings->rollout.device,
+                            settings->rollout.cuda_graphs,
                             settings->reward.verifier_timeout_ms};
     digest_add(hash, caps, sizeof(caps));
     digest_end(hash, &digest);

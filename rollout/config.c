@@ -32,6 +32,9 @@ static const struct config_field fields[] = {
      "Tokens that one worker computes in one step: one of each completion, the rest of prompts."},
     {"device", CONFIG_ENUM, AT(device), "cpu", 0, 0, rollout_devices,
      "Where rollout computes; it must be where the learner computes for equal log-probabilities."},
+    {"cuda_graphs", CONFIG_BOOL, AT(cuda_graphs), "true", 0, 0, NULL,
+     "On a GPU, a step that decodes is recorded and launched whole; takes some memory, changes no "
+     "result."},
     {"weights", CONFIG_ENUM, AT(weights), "auto", 0, 0, weights_ways,
      "How new weights reach the workers. files: as an image in messages. ipc: from memory of the "
      "learner's card to the worker's (CUDA IPC), on one machine. auto: ipc where both use one "

@@ -48,6 +48,8 @@ int policy_install(struct policy *policy, struct model *model)
     TRY_OUT(tokenizer_parse(&tokenizer, policy->next_tokenizer.data,
                             policy->next_tokenizer.length, "tokenizer.json of the coordinator"));
     TRY_OUT(rollout_create(&rollout, model, tokenizer, policy->image.version, &options->limits));
+    if (options->without_graphs)
+        rollout_set_recording(rollout, 0);
     TRY_OUT(rollout_set_stops(rollout, policy->next_stops, policy->n_next_stops));
     rollout_destroy(&policy->rollout);
     model_destroy(&policy->model);

@@ -22,6 +22,7 @@ struct rollout_config {
     int64_t max_sequences;           /* decoded side by side in one worker */
     int64_t max_num_batched_tokens;  /* in one step of a worker */
     int device;                      /* index of rollout_devices[] */
+    int cuda_graphs;
     int weights;                     /* how they come: enum rollout_weights */
 };
 enum rollout_weights { ROLLOUT_WEIGHTS_AUTO, ROLLOUT_WEIGHTS_FILES, ROLLOUT_WEIGHTS_IPC };
@@ -38,6 +39,9 @@ struct rollout_limits {
 int rollout_create(struct rollout **out, struct model *model, const struct tokenizer *tokenizer,
                    uint32_t weight_version, const struct rollout_limits *limits);
 void rollout_destroy(struct rollout **rollout);
+
+/* Whether steps are recorded where the device can (they are, unless told otherwise). */
+void rollout_set_recording(struct rollout *rollout, int on);
 
 /* The ids that a completion ends with, at most WIRE_MAX_STOPS; the tokenizer's end of text alone
  * when this is not called. STATUS_FORMAT when one is not in the vocabulary. */
@@ -68,6 +72,7 @@ struct rollout_options {
     struct rollout_limits limits;
     int lost_ms;
     const struct wire_keys *keys;    /* for tcp:// */
+    int without_graphs;              /* rollout.cuda_graphs: false */
 };
 int rollout_serve(const struct rollout_options *options, _Atomic int *stop);
 

@@ -144,6 +144,11 @@ void rollout_destroy(struct rollout **out)
     *out = NULL;
 }
 
+void rollout_set_recording(struct rollout *rollout, int on)
+{
+    model_cache_record(rollout->cache, on);
+}
+
 int rollout_set_stops(struct rollout *rollout, const int32_t *ids, size_t n)
 {
     if (n > WIRE_MAX_STOPS)

@@ -14,6 +14,7 @@ enum cuda_scratch {
 
 struct cuda {
     int device, status;              /* status is sticky until sync */
+    bool is_recording;
     int terms;                       /* bfloat16 terms of a float32 in products: 3 (exact) or 1 */
     cudaStream_t stream;
     cudaStream_t side;               /* made when it is first asked for */
@@ -29,6 +30,8 @@ void *cuda_scratch(struct cuda *cuda, enum cuda_scratch which, size_t bytes);
 /* Keeps the first failure, with what was being done. */
 void cuda_check(struct cuda *cuda, cudaError_t error, const char *what);
 
+/* The sticky status when ops are being recorded: `what` has no place among them. */
+void cuda_refuse_recorded(struct cuda *cuda, const char *what);
 /* Where this card's memory is, for cuda_place(). */
 void cuda_name_place(struct cuda *cuda, const cudaDeviceProp *card);
 

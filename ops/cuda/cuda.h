@@ -35,6 +35,10 @@ int cuda_export_memory(void *context, void *memory, struct ops_handle *handle);
 int cuda_import_memory(void *context, const struct ops_handle *handle, void **out);
 void cuda_import_end(void *context, void *memory);
 void cuda_checksum(void *context, const void *memory, size_t bytes, struct checksum *out);
+void cuda_record_begin(void *context);
+int cuda_record_end(void *context, void **recording);
+void cuda_record_launch(void *context, void *recording);
+void cuda_record_free(void *context, void *recording);
 void cuda_matrix_read(void *context, struct tensor *rows, const struct matrix *matrix,
                       int64_t first);
 void cuda_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,

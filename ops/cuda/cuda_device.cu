@@ -125,6 +125,7 @@ int cuda_sync(void *context)
 {
     struct cuda *cuda = (struct cuda *)context;
 
+    cuda_refuse_recorded(cuda, "a sync");
     cuda_check(cuda, cudaStreamSynchronize(cuda->stream), "a kernel since the last sync");
     int status = cuda->status;
     cuda->status = STATUS_OK;
@@ -173,6 +174,8 @@ static void copy(void *context, void *to, const void *from, size_t bytes, cudaMe
 {
     struct cuda *cuda = (struct cuda *)context;
 
+    if (kind != cudaMemcpyDeviceToDevice)
+        cuda_refuse_recorded(cuda, "a copy from or to the host");
     if (bytes && cuda_is_ready(cuda))
         cuda_check(cuda, cudaMemcpyAsync(to, from, bytes, kind, cuda->stream), "cudaMemcpy");
 }
@@ -202,6 +205,8 @@ void cuda_zero(void *context, void *memory, size_t bytes)
 
 void *cuda_scratch(struct cuda *cuda, enum cuda_scratch which, size_t bytes)
 {
+    /* A recording would keep the address, and scratch memory moves when it grows. */
+    cuda_refuse_recorded(cuda, "an op that needs scratch memory");
     if (!cuda_is_ready(cuda))
         return NULL;
     if (cuda->scratch[which] && bytes <= cuda->scratch_bytes[which])

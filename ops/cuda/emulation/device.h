@@ -64,6 +64,8 @@ enum cudaError_t {
     cudaErrorInvalidResourceHandle = 400,
     cudaErrorNotReady = 600,
     cudaErrorLaunchFailure = 719,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureInvalidated = 901,
 };
 enum cudaMemcpyKind {
     cudaMemcpyHostToDevice = 1,
@@ -111,6 +113,17 @@ static inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigne
 }
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes);
+/* Launches, copies on the device and memsets are recorded and run again in their order. Anything
+ * else in between is an error and spoils the capture. */
+typedef struct emulated_graph *cudaGraph_t, *cudaGraphExec_t;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *out);
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *out, cudaGraph_t graph,
+                                          unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph);
 /* Between processes of one user: an exported allocation becomes a file in memory, which the other
  * one maps. As on a card, the exporter itself cannot open it, and it is gone when it is freed. */
 struct cudaIpcMemHandle_t {
@@ -129,6 +142,10 @@ namespace emulation
 enum { WARP = 32, MOST_THREADS = 1024, POST_BYTES = 64 };
 
 void run_grid(const char *kernel, dim3 grid, dim3 block, void (*call)(void *), void *argument);
+bool is_recording(void);
+/* Keeps the bytes of the argument: kernels take plain data. */
+void record_grid(const char *kernel, dim3 grid, dim3 block, void (*call)(void *),
+                 const void *argument, size_t bytes);
 /* True when a kernel may use the pointer; else the launch has failed, with a line. */
 bool is_device_pointer(const char *kernel, int argument, const void *pointer);
 void *shared_memory(const void *site, size_t bytes);
@@ -157,11 +174,16 @@ template <typename... P> void launch(const char *name, void (*kernel)(P...), dim
         n++;
         return good;
     };
-    if ((check(arguments) && ...))
-        run_grid(name, grid, block, [](void *p) {
-            auto *it = static_cast<struct call *>(p);
-            std::apply(it->kernel, it->arguments);
-        }, &call);
+    auto run = [](void *p) {
+        auto *it = static_cast<struct call *>(p);
+        std::apply(it->kernel, it->arguments);
+    };
+    if (!(check(arguments) && ...))
+        return;
+    if (is_recording())
+        record_grid(name, grid, block, run, &call, sizeof(call));
+    else
+        run_grid(name, grid, block, run, &call);
 }
 
 template <typename T> T fetch(const unsigned char *posts, int lane)

@@ -129,6 +129,8 @@ cudaError_t cudaMalloc(void **out, size_t bytes)
     void *pages;
 
     *out = NULL;
+    if (record_spoil())
+        return cudaErrorStreamCaptureUnsupported;
     if (n_allocations == MOST_ALLOCATIONS || bytes > (size_t)1 << 40)
         return cudaErrorMemoryAllocation;
     it.bytes = bytes ? bytes : 1;
@@ -163,6 +165,10 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
         return cudaSuccess;
     if (memory_is_device(to, bytes) != to_device || memory_is_device(from, bytes) != from_device)
         return cudaErrorInvalidValue;
+    if (kind != cudaMemcpyDeviceToDevice && record_spoil())
+        return cudaErrorStreamCaptureUnsupported;
+    if (record_copy(to, from, bytes))
+        return cudaSuccess;
     memory_open();
     memmove(to, from, bytes);
     memory_close();
@@ -175,6 +181,8 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t)
         return cudaSuccess;
     if (!memory_is_device(memory, bytes))
         return cudaErrorInvalidValue;
+    if (record_memset(memory, value, bytes))
+        return cudaSuccess;
     memory_open();
     memset(memory, value, bytes);
     memory_close();
@@ -234,7 +242,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
-    return cudaSuccess;
+    return record_spoil() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
 }
 
 const char *cudaGetErrorName(cudaError_t error)
@@ -248,6 +256,10 @@ const char *cudaGetErrorName(cudaError_t error)
         return "cudaErrorMemoryAllocation";
     case cudaErrorInvalidDevice:
         return "cudaErrorInvalidDevice";
+    case cudaErrorStreamCaptureUnsupported:
+        return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+        return "cudaErrorStreamCaptureInvalidated";
     case cudaErrorInvalidResourceHandle:
         return "cudaErrorInvalidResourceHandle";
     default:

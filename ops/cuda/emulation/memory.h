@@ -29,4 +29,9 @@ void memory_close(void);
 bool memory_is_device(const void *at, size_t bytes);
 void memory_set_error(cudaError_t error);
 
+/* record.cc */
+bool record_copy(void *to, const void *from, size_t bytes);   /* false: nothing is recorded */
+bool record_memset(void *memory, int value, size_t bytes);
+bool record_spoil(void);   /* true, and the capture is lost, when one is under way */
+
 #endif
