@@ -36,7 +36,7 @@ static const struct config_field fields[] = {
      "On a GPU, a step that decodes is recorded and launched whole; takes some memory, changes no "
      "result."},
     {"weights", CONFIG_ENUM, AT(weights), "auto", 0, 0, weights_ways,
-     "How new weights reach the workers. files: as an image in messages. ipc: from memory of the "
+     "How new weights reach the workers. files: as an image. ipc: from memory of the "
      "learner's card to the worker's (CUDA IPC), on one machine. auto: ipc where both use one "
      "card, else files."},
     {NULL, CONFIG_INT, 0, NULL, 0, 0, NULL, NULL},

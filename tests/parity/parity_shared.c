@@ -324,6 +324,59 @@ static void regions_that_do_not_fit_the_model_are_refused(void **state)
     REQUIRE_OK(take(f));
 }
 
+/* As a coordinator sends it whole, or says that it is what is kept already. */
+static void take_image(struct fixture *f, const struct file_map *map, uint32_t version,
+                       int is_kept)
+{
+    uint32_t bytes[64], n = 0;
+    struct wire_pieces pieces;
+    size_t at = 0;
+
+    for (size_t left; (left = map->n - at) > 0; at += bytes[n++]) {
+        assert_true(n < 64);
+        bytes[n] = (uint32_t)(left < WIRE_PIECE_BYTES ? left : WIRE_PIECE_BYTES);
+    }
+    REQUIRE_OK(wire_pieces_begin(&pieces, bytes, n));
+    struct wire_image image = {.version = version, .n_pieces = n, .n_follow = is_kept ? 0 : n,
+                               .piece_bytes = bytes, .path = {"", 0}};
+    wire_pieces_hash_map(&pieces, map);
+    wire_pieces_digest(&pieces, &image.digest);
+    wire_pieces_release(&pieces);
+    if (is_kept)
+        image.base = image.digest;
+    REQUIRE_OK(image_begin(&f->policy.image, &image));
+    at = 0;
+    for (uint32_t i = 0; i < image.n_follow; at += bytes[i++]) {
+        const struct wire_weights_part part = {version, i, {(const char *)map->bytes + at,
+                                                            bytes[i]}};
+        REQUIRE_OK(image_add(&f->policy.image, &part));
+    }
+    REQUIRE_OK(policy_apply_image(&f->policy));
+}
+
+static void images_and_offers_take_turns_and_the_kept_image_stays(void **state)
+{
+    struct fixture *f = *state;
+    struct report first;
+    struct file_map map;
+
+    start_learner(f, 0);
+    ask_learner(f, 'o', &first, sizeof(first));
+    f->report = first;
+    REQUIRE_OK(take(f));
+    REQUIRE_OK(model_map_weights(f->policy.model, &map));
+    ask_learner(f, 'o', &f->report, sizeof(f->report));
+    REQUIRE_OK(take(f));
+    assert_policy_is(f, 2, &f->report.image);
+    take_image(f, &map, 3, 0);
+    assert_policy_is(f, 3, &first.image);
+    REQUIRE_OK(take(f));
+    assert_policy_is(f, 2, &f->report.image);
+    take_image(f, &map, 4, 1);
+    assert_policy_is(f, 4, &first.image);
+    file_map_close(&map);
+}
+
 static void a_policy_that_has_diverged_is_not_offered(void **state)
 {
     struct fixture *f = *state;
@@ -415,6 +468,7 @@ int main(int argc, char **argv)
         TEST(a_policy_that_is_lost_in_the_copy_is_built_anew),
         TEST(memory_of_a_process_that_is_gone_is_refused_in_one_line),
         TEST(regions_that_do_not_fit_the_model_are_refused),
+        TEST(images_and_offers_take_turns_and_the_kept_image_stays),
         TEST(a_policy_that_has_diverged_is_not_offered),
         TEST(the_checksum_is_that_of_the_reference),
         TEST(what_a_process_shares_it_cannot_open_itself),

@@ -29,6 +29,7 @@ struct fixture {
     struct sample_group groups[N_TASKS];
     struct exchange_job job;
     int n_made;                   /* images; of the coordinator's thread */
+    int has_next;                 /* another version is offered before the first is settled */
     pthread_t thread;
     pthread_mutex_t mutex;
     int status, is_run, is_over;  /* is_over: settled, too */
@@ -84,6 +85,9 @@ static int run_job(struct fixture *f)
     TRY_OUT(exchange_publish_offer(exchange, &f->offer));
     TRY_OUT(exchange_run(exchange, &f->job));
     set(f, &f->is_run, 1);
+    f->offer.weights.version += f->has_next;
+    if (f->has_next)
+        TRY_OUT(exchange_publish_offer(exchange, &f->offer));
     status = exchange_settle(exchange, VERSION, DEADLINE_MS);
 out:
     exchange_destroy(&exchange);
@@ -403,6 +407,21 @@ static void memory_is_settled_when_its_last_reader_has_answered(void **state)
     assert_int_equal(fakes[0].n_leases, 0);
 }
 
+static void who_has_answered_is_not_waited_for_when_the_next_is_offered(void **state)
+{
+    struct fixture *f = *state;
+    struct fake fake;
+
+    f->has_next = 1;
+    start(f);
+    fake_open(f, &fake, 0, HERE);
+    play_until(f, &fake, 1, &f->is_over);
+    close_all(f, &fake, 1);
+    assert_int_equal(f->status, STATUS_OK);
+    assert_int_equal(fake.n_offers, 1);
+    assert_int_equal(fake.n_leases, N_TASKS);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -414,6 +433,7 @@ int main(void)
         TEST(no_lease_comes_before_the_answer),
         TEST(an_answer_with_another_digest_does_not_count),
         TEST(memory_is_settled_when_its_last_reader_has_answered),
+        TEST(who_has_answered_is_not_waited_for_when_the_next_is_offered),
         TEST(a_forced_offer_that_is_refused_ends_the_run),
     };
 
