@@ -100,7 +100,7 @@ static void a_rollout_worker_that_hangs_ends_with_its_stacks_and_another_takes_i
           "rollout.workers=0");
     WAIT_UNTIL(file_exists(in_place(&place, "run/far/state.json")));
     copy_config_for_another_machine();
-    begin_hang("away-0", "alloc", "2150");
+    begin_hang("away-0", "map", "1");
     START(&worker, &place, "worker", "rollout", "--connect", endpoint, "--config",
           "away/config.yaml", "--name", "away-0");
     end_hang();
