@@ -412,6 +412,11 @@ int digest_of_file(struct digest *digest, const char *path)
     return STATUS_OK;
 }
 
+int digest_is_same(const struct digest *one, const struct digest *other)
+{
+    return memcmp(one->bytes, other->bytes, sizeof(one->bytes)) == 0;
+}
+
 void digest_hex(const struct digest *digest, char out[DIGEST_HEX_BYTES])
 {
     for (size_t i = 0; i < sizeof(digest->bytes); i++)

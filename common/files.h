@@ -78,6 +78,7 @@ struct digest {
 void digest_of(struct digest *digest, const void *bytes, size_t n);
 void digest_of_map(struct digest *digest, const struct file_map *map);   /* forgets behind itself */
 int digest_of_file(struct digest *digest, const char *path);
+int digest_is_same(const struct digest *one, const struct digest *other);
 void digest_hex(const struct digest *digest, char out[DIGEST_HEX_BYTES]);
 
 /* Several parts one after another: begin, add ..., end. end() frees; NULL state is a BUG. */

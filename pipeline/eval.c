@@ -208,9 +208,8 @@ static void print_json(struct text *out, const struct evaluation *evaluation)
 
 static int measure(struct evaluation *evaluation)
 {
-    struct stage_run *run = &evaluation->run;
-
     struct pipeline *pipeline = &evaluation->pipeline;
+    struct stage_run *run = &evaluation->run;
 
     TRY(ops_create(&pipeline->ops, rollout_devices[pipeline->recipe.run.device],
                    (int)pipeline->recipe.run.threads));

@@ -14,7 +14,7 @@ int exchange_publish_offer(struct exchange *exchange, const struct exchange_offe
 {
     const struct wire_shared_weights *before = &exchange->offer.weights, *now = &offer->weights;
     int is_same = before->n_regions && now->version == exchange->version &&
-                  memcmp(before->digest.bytes, now->digest.bytes, sizeof(now->digest.bytes)) == 0;
+                  digest_is_same(&before->digest, &now->digest);
 
     exchange->offer = *offer;
     if (is_same)

@@ -14,11 +14,6 @@
 
 static const struct digest no_digest;
 
-static int is_same_digest(const struct digest *one, const struct digest *other)
-{
-    return memcmp(one->bytes, other->bytes, sizeof(one->bytes)) == 0;
-}
-
 /* ---- Publishing. */
 
 int exchange_set_model(struct exchange *exchange, const struct wire_model *model)
@@ -109,7 +104,7 @@ int exchange_publish(struct exchange *exchange, uint32_t version, struct file_ma
 
     TRY(make_pieces(&made, image));
     if (version == exchange->version && exchange->image.n && !exchange->offer.weights.n_regions &&
-        is_same_digest(&made.digest, &exchange->images[0].digest)) {
+        digest_is_same(&made.digest, &exchange->images[0].digest)) {
         wire_pieces_release(&made.pieces);
         file_map_close(image);
         return STATUS_OK;   /* it is what the workers have or are getting */
@@ -161,9 +156,9 @@ static const struct wire_pieces *find_base(const struct exchange *exchange, cons
 {
     const struct wire_pieces *now = &exchange->images[0].pieces;
 
-    for (int i = 0; i < N_IMAGES && !is_same_digest(&peer->held, &no_digest); i++) {
+    for (int i = 0; i < N_IMAGES && !digest_is_same(&peer->held, &no_digest); i++) {
         const struct wire_pieces *then = &exchange->images[i].pieces;
-        if (then->n == now->n && is_same_digest(&exchange->images[i].digest, &peer->held) &&
+        if (then->n == now->n && digest_is_same(&exchange->images[i].digest, &peer->held) &&
             memcmp(then->bytes, now->bytes, now->n * sizeof(*now->bytes)) == 0)
             return then;
     }
@@ -172,7 +167,7 @@ static const struct wire_pieces *find_base(const struct exchange *exchange, cons
 
 static int has_piece(const struct exchange *exchange, const struct peer *peer, uint32_t piece)
 {
-    return peer->base && is_same_digest(&peer->base->digests[piece],
+    return peer->base && digest_is_same(&peer->base->digests[piece],
                                         &exchange->images[0].pieces.digests[piece]);
 }
 
@@ -291,7 +286,7 @@ static int take_answer(struct exchange *exchange, struct peer *peer,
                        const struct wire_weights_state *message)
 {
     int is_right = message->version == exchange->version &&
-                   is_same_digest(&message->digest, peer_digest(exchange, peer));
+                   digest_is_same(&message->digest, peer_digest(exchange, peer));
 
     if (message->version == peer->version_offered)
         peer->is_reading = 0;

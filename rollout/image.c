@@ -9,11 +9,6 @@
 
 static const struct digest no_digest;
 
-static int is_same_digest(const struct digest *one, const struct digest *other)
-{
-    return memcmp(one->bytes, other->bytes, sizeof(one->bytes)) == 0;
-}
-
 void image_init(struct image *image)
 {
     *image = (struct image){.spool.fd = -1};
@@ -56,7 +51,7 @@ static int check_digest(struct image *image)
     struct digest digest;
 
     wire_pieces_digest(&image->pieces, &digest);
-    if (is_same_digest(&digest, &image->digest))
+    if (digest_is_same(&digest, &image->digest))
         return STATUS_OK;
     digest_hex(&image->digest, wanted);
     digest_hex(&digest, found);
@@ -123,7 +118,7 @@ static int begin_changes(struct image *image, const struct wire_image *message)
 {
     const struct wire_pieces *pieces = &image->pieces;
 
-    if (!is_same_digest(&message->base, &image->held) || pieces->n != message->n_pieces ||
+    if (!digest_is_same(&message->base, &image->held) || pieces->n != message->n_pieces ||
         memcmp(pieces->bytes, message->piece_bytes, pieces->n * sizeof(*pieces->bytes)) != 0)
         return status_fail(STATUS_VERSION, "weights of version %u change an image that is not kept "
                            "here", image->version);
@@ -142,7 +137,7 @@ int image_begin(struct image *image, const struct wire_image *message)
     image->offset = 0;
     image->wants_bytes = 0;
     int status = message->path.bytes ? begin_file(image, message)
-                 : is_same_digest(&message->base, &no_digest) ? begin_whole(image, message)
+                 : digest_is_same(&message->base, &no_digest) ? begin_whole(image, message)
                                                               : begin_changes(image, message);
     return status < 0 ? refuse(image, status) : STATUS_OK;
 }

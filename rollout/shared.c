@@ -33,7 +33,7 @@ static int check_digest(struct policy *policy, const struct model_region *region
     struct digest digest;
 
     TRY(model_digest_regions(policy->ops, regions, &digest));
-    if (!memcmp(digest.bytes, offer->digest.bytes, sizeof(digest.bytes)))
+    if (digest_is_same(&digest, &offer->digest))
         return STATUS_OK;
     digest_hex(&offer->digest, wanted);
     digest_hex(&digest, found);

@@ -365,7 +365,6 @@ void cpu_matmul_several(void *context, const struct ops_product *products, int n
     int64_t N = in->shape[0], C = in->shape[1];
     struct part parts[OPS_MOST_PRODUCTS];
     struct job jobs[OPS_MOST_PRODUCTS];
-
     float *words = NULL;
 
     for (int i = 0; i < n; i++) {

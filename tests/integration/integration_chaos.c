@@ -71,7 +71,6 @@ struct chaos {
 
 static int make_place(void **state)
 {
-    struct program program;
     const char *why_not;
 
     (void)state;
@@ -81,12 +80,7 @@ static int make_place(void **state)
                       net_has_netem(net) ? "netem" : "the test: this kernel has no netem");
     else
         print_message("left out: faults of a network between hosts: %s\n", why_not);
-    place_make(&place);
-    HONE(&program, &place, "run", RECIPE, "--run", "run/base", "--stage", "base", SETTINGS);
-    assert_ends(&program, 0, "stage base is done");
-    place_copy(&place, "run/base", "run/quiet");
-    HONE(&program, &place, "run", "--run", "run/quiet", "--stage", "zero");
-    assert_ends(&program, 0, "stage zero is done");
+    place_make_quiet(&place, (const char *const[]){SETTINGS, NULL});
     return 0;
 }
 
