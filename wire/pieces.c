@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/cores.h"
 #include "common/status.h"
 #include "wire/internal.h"
 
@@ -82,8 +83,7 @@ void wire_pieces_hash_map(struct wire_pieces *pieces, const struct file_map *map
     uint64_t *offsets = mem_alloc(pieces->n, sizeof(*offsets));
     struct hashing hashing = {pieces, map, offsets, 0};
     pthread_t threads[MAX_THREADS];
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int n = 0;
+    int n_cores = cores_usable(), n = 0;
 
     for (uint32_t i = 1; i < pieces->n; i++)
         offsets[i] = offsets[i - 1] + pieces->bytes[i - 1];

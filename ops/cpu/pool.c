@@ -1,11 +1,11 @@
 #include "ops/cpu/pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
+#include "common/cores.h"
 #include "common/memory.h"
 #include "common/status.h"
 #include "ops/cpu/kernels.h"
@@ -150,19 +150,9 @@ void pool_run(struct pool *pool, int64_t n_tasks,
     wait_until_done(pool, n_tasks);
 }
 
-static int count_cores(void)
-{
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return 1;
-    int n = CPU_COUNT(&set);
-    return n < 1 ? 1 : n;
-}
-
 int pool_create(struct pool **out, int n_threads)
 {
-    int n = n_threads ? n_threads : count_cores();
+    int n = n_threads ? n_threads : cores_usable();
 
     *out = NULL;
     if (n > MAX_THREADS)
