@@ -363,6 +363,8 @@ static const struct gradient_case cases[] = {
     ROW(attention, 3, attention_inputs, heads_outputs, 11, 2, 5, 1),
     ROW(attention, 3, attention_inputs, heads_outputs, 11, 2, 16, 2),
     ROW(attention, 3, attention_inputs, heads_outputs, 11, 4, 5, 2, 1),
+    ROW(attention, 3, attention_inputs, heads_outputs, 11, 2, 160, 1, 1),
+    ROW(attention, 3, attention_inputs, heads_outputs, 11, 1, 255, 1),
     ROW(logprob, 1, swiglu_inputs, logprob_outputs, 7, 37),
 };
 
