@@ -50,8 +50,8 @@ static __device__ __forceinline__ int rows_together(const struct decode_job &job
 template <int D_PAD, int TERMS>
 static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
 {
-    SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK * D_PAD]);
-    SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK<D_PAD> * D_PAD]);
+    SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK<D_PAD> * D_PAD]);
     int64_t group = job.H / job.K, step = job.K * job.D, row = blockIdx.x;
     int rows = rows_together(job, row);
     const int32_t *run = job.runs + 4 * row;
@@ -62,7 +62,8 @@ static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
 
     if (!rows)
         return;
-    int64_t first_query = (int64_t)blockIdx.z * BLOCK_QUERIES +
+    constexpr unsigned PARTS = columns<D_PAD, TERMS>::PARTS;
+    int64_t first_query = (int64_t)(blockIdx.z / PARTS) * BLOCK_QUERIES +
                           threadIdx.x / WARP_SIZE * ATTEND_ROWS + threadIdx.x % WARP_SIZE / 4;
     for (int half = 0; half < 2; half++) {
         int64_t query = first_query + 8 * half, n = query / group;
@@ -71,14 +72,14 @@ static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
         out[half] = n < rows ? job.out + at : nullptr;
         n_keys[half] = n < rows ? (int64_t)run[4 * n + 1] + run[4 * n + 3] : 0;
     }
-    state.start(q, job.D);
+    state.start(q, job.D, (int)(blockIdx.z % PARTS));
     int64_t n_first = run[1], at[2] = {run[0] * step + (int64_t)blockIdx.y * job.D,
                                        run[2] * step + (int64_t)blockIdx.y * job.D};
     for (int n = 1; n < rows; n++)
         n_first = run[4 * n + 1] > n_first ? run[4 * n + 1] : n_first;
     struct key_runs keys = {{job.k + at[0], job.k + at[1]}, {job.v + at[0], job.v + at[1]},
                             {n_first, run[3]}, step};
-    for (int64_t first = 0; first < keys.n[0] + keys.n[1]; first += KEY_BLOCK) {
+    for (int64_t first = 0; first < keys.n[0] + keys.n[1]; first += KEY_BLOCK<D_PAD>) {
         __syncthreads();
         key_tile<D_PAD, TERMS>::load(key_terms, keys.k, keys, first, job.D, job.by_four);
         key_tile<D_PAD, TERMS>::load(value_terms, keys.v, keys, first, job.D, job.by_four);
@@ -101,13 +102,15 @@ bool cuda_head_fits(struct cuda *cuda, int64_t D)
 template <int D_PAD>
 static void run_decode(struct cuda *cuda, const struct decode_job *job)
 {
-    dim3 grid((unsigned)job->N, (unsigned)job->K,
-              (unsigned)divide_up(job->H / job->K, BLOCK_QUERIES));
+    unsigned N = (unsigned)job->N, K = (unsigned)job->K;
+    unsigned blocks = (unsigned)divide_up(job->H / job->K, BLOCK_QUERIES);
 
     if (cuda->terms == 1)
-        RUN(cuda, (decode<D_PAD, 1>), grid, ATTEND_THREADS, *job);
+        RUN(cuda, (decode<D_PAD, 1>), dim3(N, K, blocks * columns<D_PAD, 1>::PARTS),
+            ATTEND_THREADS, *job);
     else
-        RUN(cuda, (decode<D_PAD, 3>), grid, ATTEND_THREADS, *job);
+        RUN(cuda, (decode<D_PAD, 3>), dim3(N, K, blocks * columns<D_PAD, 3>::PARTS),
+            ATTEND_THREADS, *job);
 }
 
 void cuda_attention_decode(void *context, struct tensor *out, const struct tensor *q,
@@ -138,8 +141,10 @@ void cuda_attention_decode(void *context, struct tensor *out, const struct tenso
         run_decode<32>(cuda, &job);
     else if (D <= 64)
         run_decode<64>(cuda, &job);
-    else
+    else if (D <= 128)
         run_decode<128>(cuda, &job);
+    else
+        run_decode<256>(cuda, &job);
 }
 
 void cuda_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,
