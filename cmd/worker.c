@@ -57,6 +57,16 @@ void worker_take_environment(void)
     unsetenv(KEY_VARIABLE);
 }
 
+const char *worker_environment_key(void)
+{
+    return key_of_environment;
+}
+
+void worker_forget_key(void)
+{
+    explicit_bzero(key_of_environment, sizeof(key_of_environment));
+}
+
 static int read_key(const struct arguments *arguments, const char *endpoint, int insecure,
                     struct wire_keys *keys)
 {
@@ -73,7 +83,7 @@ static int read_key(const struct arguments *arguments, const char *endpoint, int
         status = wire_keys_read(keys, file);
     else if (key_of_environment[0])
         status = wire_keys_parse(keys, key_of_environment, KEY_VARIABLE);
-    explicit_bzero(key_of_environment, sizeof(key_of_environment));
+    worker_forget_key();
     return status;
 }
 

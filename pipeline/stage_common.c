@@ -268,14 +268,17 @@ static int64_t log_every(const struct stage_run *run)
     return share > every ? share - share % every : every;
 }
 
-int stage_record_step(struct stage_run *run, double wall_seconds, const struct metric_list *metrics,
+int stage_record_step(struct stage_run *run, double wall_seconds, struct metric_list *metrics,
                       const struct sample_group *groups, size_t n_groups)
 {
     const struct run_config *config = &run->pipeline->recipe.run;
     double reward = metric_get(metrics, "reward");
     int64_t step = run->step + 1;
+    int n_ranks = ranks_count(run->pipeline->options.ranks);
 
     pulse("stores a step");
+    if (n_ranks > 1)
+        metric_add(metrics, n_ranks, "ranks");   /* other numbers give other bytes */
     run->last_figure = isnan(reward) ? metric_get(metrics, "loss") : reward;
     if (step % log_every(run) == 0 || step == 1 || step == run->n_steps)
         log_step(run, metrics, step);

@@ -334,4 +334,38 @@ int64_t wire_link_lost_ms(struct wire_link *link);
 /* How often the connection came up: after each, the hub wants a HELLO. */
 uint64_t wire_link_connections(struct wire_link *link);
 
+/* ---- A mesh: processes 0 to count - 1, each connected with every other one, until they part.
+ * Number 0 listens at `endpoint`; the others find it there with the keys of workers, and have from
+ * it a pair of keys of this mesh alone, for what they connect among each other. A connection that
+ * breaks is a process that is gone. open() and close() wait, the others do not; one thread. */
+struct wire_mesh;
+struct wire_mesh_config {
+    const char *endpoint;            /* of number 0, as the others reach it; one with a name for a
+                                      * host listens on all addresses. ipc: theirs lie beside it */
+    const struct wire_keys *keys;    /* number 0: of a hub; others: a worker's */
+    const char *version;             /* of the program: one for all */
+    int index, count;
+    int64_t timeout_ms;              /* until all are connected */
+    const _Atomic int *stop;         /* ends the wait for them; may be NULL */
+};
+int wire_mesh_open(struct wire_mesh **out, const struct wire_mesh_config *config);
+/* When all say so; false alarms are over then: nobody is missed any more. */
+void wire_mesh_close(struct wire_mesh **mesh, int64_t timeout_ms);
+/* Tells all that it ends here, and why. */
+void wire_mesh_end(struct wire_mesh **mesh, const char *reason);
+/* Of all, those on the host of this one: its number among them, and how many. */
+void wire_mesh_neighbours(const struct wire_mesh *mesh, int *index, int *count);
+int wire_mesh_is_secured(const struct wire_mesh *mesh);
+/* One message, copied; queues have no bound: the callers agree on one. What is sent to a process
+ * that is gone is lost. */
+void wire_mesh_send(struct wire_mesh *mesh, int to, const void *head, size_t n_head,
+                    const void *bytes, size_t n);
+/* 1: the next message, as it lies until the next call; 0: none is there. */
+int wire_mesh_receive(struct wire_mesh *mesh, int *from, const void **bytes, size_t *n);
+struct wire_loss {
+    int index;                       /* who is gone, or has ended all */
+    char reason[1024];               /* of the second, as it said; else "" */
+};
+int wire_mesh_find_loss(struct wire_mesh *mesh, struct wire_loss *loss);   /* 1: there is one */
+
 #endif
