@@ -1,9 +1,10 @@
-/* Commands that learn: as one process, or as one of several ranks. */
+/* What several ranks do with a command: hone run, hone replay. */
 #include "cmd/cmd.h"
 #include "common/log.h"
 #include "common/status.h"
 #include "learner/learner.h"
 #include "pipeline/pipeline.h"
+#include "ranks/ranks.h"
 
 /* One of several ranks that is not the first: it works for that one. */
 static int follow(struct ranks *ranks)
@@ -14,7 +15,8 @@ static int follow(struct ranks *ranks)
 }
 
 int run_in_ranks(struct pipeline_options *pipeline,
-                 int (*lead)(const struct pipeline_options *pipeline, void *context), void *context)
+                 int (*lead)(const struct pipeline_options *pipeline, void *context),
+                 void *context)
 {
     struct ranks *ranks;
 

@@ -146,14 +146,14 @@ static int check_ranks(struct replay *replay, int n_ranks)
     if (least == n_ranks && most == n_ranks)
         return STATUS_OK;
     if (least != most)
-        return status_fail(STATUS_CONFIG, "steps %lld to %lld of stage \"%s\" were trained by %d to "
-                           "%d ranks: a replay from their checkpoint has one number",
+        return status_fail(STATUS_CONFIG, "steps %lld to %lld of stage \"%s\" were trained by %d "
+                           "to %d ranks: a replay from their checkpoint has one number",
                            (long long)replay->from + 1, (long long)replay->last, replay->stage,
                            least, most);
-    return status_fail(STATUS_CONFIG, "steps %lld to %lld of stage \"%s\" were trained by %d rank%s "
-                       "and this is %d: start as many, as in `mpirun -n %d hone replay ...`",
+    return status_fail(STATUS_CONFIG, "steps %lld to %lld of stage \"%s\" were trained by %d "
+                       "rank%s, this is %d: start as many, as in `mpirun -n %d hone replay ...`",
                        (long long)replay->from + 1, (long long)replay->last, replay->stage, least,
-                       least == 1 ? "," : "s,", n_ranks, least);
+                       least == 1 ? "" : "s", n_ranks, least);
 }
 
 /* ---- The directory in which it runs. */

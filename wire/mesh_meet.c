@@ -160,8 +160,8 @@ static int refuse_hello(const struct wire_mesh *mesh, int from, const struct mes
 
     if (strcmp(hello->version, config->version) != 0)
         return status_fail(STATUS_VERSION, "rank %d on %.*s is hone %s, but rank 0 is %s: all "
-                           "must be the same program", from, NAME_OF(hello->host), hello->version,
-                           config->version);
+                           "must be the same program", from, NAME_OF(hello->host),
+                           hello->version, config->version);
     if (hello->count != mesh->count || hello->index != from)
         return status_fail(STATUS_CONFIG, "rank %d on %.*s takes itself for rank %d of %d, but "
                            "rank 0 for one of %d", from, NAME_OF(hello->host), hello->index,
