@@ -1,5 +1,6 @@
 /*
- * rollout/internal.h - groups on their way (group.c), and the policy that writes them (policy.c).
+ * rollout/internal.h - groups on their way (scheduler.c, places.c, group.c), and the policy that
+ * writes them (policy.c).
  */
 #ifndef HONE_ROLLOUT_INTERNAL_H
 #define HONE_ROLLOUT_INTERNAL_H
@@ -12,7 +13,7 @@ struct running_sample {
     enum sample_state state;
     enum sample_finish finish;
     int32_t sequence_slot; /* while it runs */
-    uint32_t n_tokens;
+    uint32_t n_tokens, n_cached;   /* drawn, and those of them in the cache */
     int32_t *tokens;       /* [max_completion_length] */
     float *logprobs;
 };
@@ -24,6 +25,7 @@ struct running_group {
     struct task task;
     struct sampling sampling;
     int32_t prompt_slot;
+    int holds_pages;       /* for its prompt */
     uint32_t n_prompt, n_computed;   /* tokens of the prompt, and those in the cache */
     int32_t *prompt_tokens;
     uint32_t n_open;       /* samples that are not done */
@@ -45,6 +47,48 @@ int group_fill(struct running_group *group, uint64_t lease, const struct task *t
 /* The finished group as it travels; `decoded` is scratch. */
 int group_result(const struct running_group *group, const struct tokenizer *tokenizer,
                  struct text *decoded, struct arena *arena, struct sample_group *out);
+
+/* Whose token a draw is. */
+struct draw_owner {
+    struct running_group *group;
+    uint32_t sample;
+};
+
+struct rollout {
+    struct model *model;
+    struct model_cache *cache;
+    const struct tokenizer *tokenizer;
+    uint32_t weight_version;
+    int32_t stops[WIRE_MAX_STOPS];
+    size_t n_stops;
+    int n_vocab, max_positions;
+    struct rollout_limits limits;
+
+    struct group_list queued, running, finished, unused;
+    int n_pending;                 /* samples that are not done, queued ones too */
+
+    int n_free_prompts, n_free_sequences;   /* slots; both lists are stacks */
+    int32_t *free_prompts, *free_sequences;
+    int64_t n_pages, n_pauses;     /* of the cache; how often pages were taken back */
+
+    struct token_list encoded;
+    struct text decoded;
+    int n_rows, most_rows;         /* of the batch of a step, and room for them */
+    struct model_decode_row *rows;
+    int n_draws, most_draws;
+    struct draw *draws;
+    struct draw_owner *owners;     /* [n_draws] */
+    int32_t *drawn;
+    float *logprobs;
+};
+
+/* ---- places.c: slots and pages of the cache. */
+int places_create(struct rollout *rollout);
+void places_release(struct rollout *rollout);
+/* Before a step: those who run have pages for their next token, and who waits gets what is free. */
+void places_settle(struct rollout *rollout);
+void places_free_sample(struct rollout *rollout, struct running_sample *sample);
+void places_free_group(struct rollout *rollout, struct running_group *group);
 
 /* ---- image.c: weights on their way in. What came over the connection is kept in a file without a
  * name, so that of the next image only the pieces that differ must come. A coordinator of this host

@@ -77,6 +77,19 @@ static void note_doing(struct server *server, int64_t now_ms)
     server->doing = doing;
 }
 
+static void describe_decoding(const struct server *server, char *doing, size_t bytes)
+{
+    struct rollout_load load = {0};
+
+    if (server->policy.rollout)
+        rollout_load(server->policy.rollout, &load);
+    if (load.n_pauses)
+        snprintf(doing, bytes, "decodes %d samples; the cache was too small %lld times",
+                 server->n_running, (long long)load.n_pauses);
+    else
+        snprintf(doing, bytes, "decodes %d samples", server->n_running);
+}
+
 static int send_heartbeat(struct server *server)
 {
     int64_t now_ms = clock_ms();
@@ -91,7 +104,7 @@ static int send_heartbeat(struct server *server)
     };
 
     if (server->doing == DECODING)
-        snprintf(beat.doing, sizeof(beat.doing), "decodes %d samples", server->n_running);
+        describe_decoding(server, beat.doing, sizeof(beat.doing));
     else if (server->doing == RECEIVING)
         snprintf(beat.doing, sizeof(beat.doing), "%s WEIGHTS %u of the coordinator, is at %llu of "
                  "%llu bytes", server->policy.image.state == IMAGE_ARRIVES ? "waits for" : "takes",

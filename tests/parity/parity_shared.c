@@ -166,7 +166,7 @@ static int setup(void **state)
 
     log_set_level(LOG_ERROR);
     f->options = (struct rollout_options){
-        .device = gpu_device(), .threads = 1, .limits = {6, 32, 48, 24}};
+        .device = gpu_device(), .threads = 1, .limits = {6, 32, 48, 24, 0}};
     write_tiny_tokenizer(&f->tokenizer);
     model_shape_print(&shape, -1, TINY_EOS, &f->config);
     *state = f;

@@ -84,7 +84,7 @@ static int setup(void **state)
                                           .name = NAME,
                                           .device = "cpu",
                                           .threads = 1,
-                                          .limits = {6, 32, 48, 24},
+                                          .limits = {6, 32, 48, 24, 0},
                                           .lost_ms = LONG_MS};
     f->stops[0] = TINY_EOS;
     f->n_stops = 1;
