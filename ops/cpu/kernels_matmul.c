@@ -105,32 +105,51 @@ void KERNEL(pair_panel)(float *panel, const float *w, int64_t w_row, int64_t n_r
     }
 }
 
-void KERNEL(pair_columns)(float *panels, const float *x, int64_t ld, int64_t n_steps,
-                          int64_t n_columns, int64_t first, int64_t last)
+/* n panels side by side. */
+INLINE void pair_some_columns(float *panels, const float *x, int64_t ld, int64_t n_steps,
+                              int64_t n_columns, const int n)
 {
     int64_t n_pairs = (n_steps + 1) / 2;
 
     for (int64_t k = 0; k < n_pairs; k++)
-        for (int64_t p = first; p < last; p++) {
-            const float *from = x + 2 * k * ld + p * LANES;
-            lanes_store(panels + (p * n_pairs + k) * LANES,
-                        get_columns(from, ld, n_columns - p * LANES, 2 * k + 1 < n_steps));
+        UNROLL for (int i = 0; i < n; i++)
+        {
+            const float *from = x + 2 * k * ld + i * LANES;
+            lanes_store(panels + (i * n_pairs + k) * LANES,
+                        get_columns(from, ld, n_columns - i * LANES, 2 * k + 1 < n_steps));
             fetch_ahead(from, ld);
         }
 }
 
-/* Blocks of rows from rows of words: word k of row r is k * TILE_ROWS + r of `turned`. */
-INLINE void turn_words(float *turned, const float *words)
+/* Few places that are written to at a time. */
+void KERNEL(pair_columns)(float *panels, const float *x, int64_t ld, int64_t n_steps,
+                          int64_t n_columns, int64_t first, int64_t last)
 {
-    if (TILE_ROWS % 4 == 0) {
+    int64_t p = first, panel = (n_steps + 1) / 2 * LANES;
+
+    for (; p + PACK_TOGETHER <= last; p += PACK_TOGETHER)
+        pair_some_columns(panels + p * panel, x + p * LANES, ld, n_steps, n_columns - p * LANES,
+                          PACK_TOGETHER);
+    for (; p < last; p++)
+        pair_some_columns(panels + p * panel, x + p * LANES, ld, n_steps, n_columns - p * LANES, 1);
+}
+
+/* n rows of 16 words as 16 steps of n: words of pairs, or inputs. */
+INLINE void turn_words(float *inputs, const float *words, int64_t n_rows)
+{
+    float turned[TILE_ROWS * LANES], *to = PAIR_WORDS == 1 ? inputs : turned;
+
+    if (TILE_ROWS % 4 == 0 && n_rows == TILE_ROWS) {
         for (int k = 0; k < LANES; k += 4)
             for (int r = 0; r < TILE_ROWS; r += 4)
-                transpose_quad(turned + k * TILE_ROWS + r, TILE_ROWS, words + r * LANES + k, LANES);
+                transpose_quad(to + k * TILE_ROWS + r, TILE_ROWS, words + r * LANES + k, LANES);
     } else {
-        for (int k = 0; k < LANES; k++)
-            for (int r = 0; r < TILE_ROWS; r++)
-                turned[k * TILE_ROWS + r] = words[r * LANES + k];
+        for (int64_t k = 0; k < LANES; k++)
+            for (int64_t r = 0; r < n_rows; r++)
+                to[k * n_rows + r] = words[r * LANES + k];
     }
+    for (int64_t i = 0; i < n_rows && PAIR_WORDS > 1; i++)
+        pair_store(inputs + i * LANES * PAIR_WORDS, lanes_load(turned + i * LANES));
 }
 
 /* A block of n rows. */
@@ -139,24 +158,20 @@ INLINE void pair_block(float *block, const float *x, int64_t ld, int64_t n_rows,
     int64_t n_pairs = (n_steps + 1) / 2;
 
     for (int64_t k = 0; k < n_pairs; k += LANES) {
-        float words[TILE_ROWS * LANES], turned[TILE_ROWS * LANES];
-        float inputs[TILE_ROWS * LANES * PAIR_WORDS];
+        float words[TILE_ROWS * LANES], inputs[TILE_ROWS * LANES * PAIR_WORDS];
+        float *to = block + k * n_rows * PAIR_WORDS;
         for (int64_t r = 0; r < n_rows; r++) {
             const float *from = x + r * ld + 2 * k;
             lanes_store(words + r * LANES, get_row(from, n_steps - 2 * k));
             __builtin_prefetch(from + TILE_ROWS * ld);
             __builtin_prefetch(from + TILE_ROWS * ld + LANES);
         }
-        if (n_rows == TILE_ROWS)
-            turn_words(turned, words);
-        else
-            for (int64_t i = 0; i < LANES; i++)
-                for (int64_t r = 0; r < n_rows; r++)
-                    turned[i * n_rows + r] = words[r * LANES + i];
-        for (int64_t i = 0; i < n_rows; i++)
-            pair_store(inputs + i * LANES * PAIR_WORDS, lanes_load(turned + i * LANES));
-        memcpy(block + k * n_rows * PAIR_WORDS, inputs,
-               (size_t)(min_i64(n_pairs - k, LANES) * n_rows * PAIR_WORDS) * sizeof(float));
+        if (n_pairs - k >= LANES) {
+            turn_words(to, words, n_rows);
+        } else {
+            turn_words(inputs, words, n_rows);
+            memcpy(to, inputs, (size_t)((n_pairs - k) * n_rows * PAIR_WORDS) * sizeof(float));
+        }
     }
 }
 
@@ -164,28 +179,46 @@ void KERNEL(pair_rows)(float *blocks, const float *x, int64_t ld, int64_t n_rows
 {
     int64_t n_pairs = (n_steps + 1) / 2;
 
-    for (int64_t r = 0; r < n_rows; r += TILE_ROWS)
-        pair_block(blocks + r * n_pairs * PAIR_WORDS, x + r * ld, ld,
-                   min_i64(TILE_ROWS, n_rows - r), n_steps);
+    for (int64_t r = 0; r < n_rows; r += TILE_ROWS) {
+        float *block = blocks + r * n_pairs * PAIR_WORDS;
+        if (n_rows - r >= TILE_ROWS)
+            pair_block(block, x + r * ld, ld, TILE_ROWS, n_steps);
+        else
+            pair_block(block, x + r * ld, ld, n_rows - r, n_steps);
+    }
+}
+
+/* Step k of the blocks that n columns make, from a pair of rows of which `left` are there. */
+INLINE void pair_block_step(float *blocks, int64_t n_pairs, int64_t k, const float *x, int64_t ld,
+                            int64_t n, int64_t left, int has_odd)
+{
+    float inputs[LANES * PAIR_WORDS];
+
+    pair_store(inputs, get_columns(x, ld, left, has_odd));
+    for (int64_t i = 0; i < n; i += TILE_ROWS) {
+        int64_t n_rows = min_i64(TILE_ROWS, n - i);
+        memcpy(blocks + (i * n_pairs + k * n_rows) * PAIR_WORDS, inputs + i * PAIR_WORDS,
+               (size_t)(n_rows * PAIR_WORDS) * sizeof(float));
+    }
+    fetch_ahead(x, ld);
 }
 
 void KERNEL(pair_blocks)(float *blocks, const float *x, int64_t ld, int64_t n_steps,
                          int64_t n_columns)
 {
-    enum { TOGETHER = LANES / TILE_ROWS * TILE_ROWS };
+    enum { WIDE = LANES / TILE_ROWS * TILE_ROWS };
     int64_t n_pairs = (n_steps + 1) / 2;
 
     for (int64_t k = 0; k < n_pairs; k++)
-        for (int64_t c = 0; c < n_columns; c += TOGETHER) {
-            float inputs[LANES * PAIR_WORDS];
-            const float *from = x + 2 * k * ld + c;
-            pair_store(inputs, get_columns(from, ld, n_columns - c, 2 * k + 1 < n_steps));
-            fetch_ahead(from, ld);
-            for (int64_t i = 0; i < TOGETHER && c + i < n_columns; i += TILE_ROWS) {
-                int64_t n_rows = min_i64(TILE_ROWS, n_columns - c - i);
-                memcpy(blocks + ((c + i) * n_pairs + k * n_rows) * PAIR_WORDS,
-                       inputs + i * PAIR_WORDS, (size_t)(n_rows * PAIR_WORDS) * sizeof(float));
-            }
+        for (int64_t i = 0; i < n_columns; i += WIDE) {
+            const float *from = x + 2 * k * ld + i;
+            float *to = blocks + i * n_pairs * PAIR_WORDS;
+            int64_t left = n_columns - i;
+            int has_odd = 2 * k + 1 < n_steps;
+            if (left >= WIDE)
+                pair_block_step(to, n_pairs, k, from, ld, WIDE, left, has_odd);
+            else
+                pair_block_step(to, n_pairs, k, from, ld, left, left, has_odd);
         }
 }
 
