@@ -79,9 +79,7 @@ static void run_task(void *argument, int64_t i, int thread)
     int64_t row = region / set->panel_cuts % set->row_cuts * rows, steps = s->K / set->step_cuts;
     struct product product = {
         .a = bench->a + row * s->K + half * steps,
-        .a_block = bench->kernels->tile_rows * s->K,
         .a_row = s->K,
-        .a_step = 1,
         .b = bench->weights + (bench->at + head * s->K * s->M) % WEIGHTS + half * steps * LANES,
         .b_panel = s->K * LANES,
         .n_steps = steps,

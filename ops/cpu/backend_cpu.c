@@ -6,7 +6,7 @@
 #include "ops/cpu/cpu.h"
 
 /* Below this much work a second thread costs more than it saves. */
-#define TASK_COST 8000.0
+#define TASK_COST 2000.0
 #define TASKS_PER_THREAD 6
 
 static const struct kernels *find_kernels(const char *name)

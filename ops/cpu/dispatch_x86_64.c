@@ -17,10 +17,10 @@ static void multiply_some(const struct kernels *kernels, float *out)
         uint32_t number = (bits & 0x807f0000u) | exponent << 23;
         memcpy(i < CHECK_STEPS ? x + i : w + i - CHECK_STEPS, &number, sizeof(number));
     }
-    kernels->pair_row(words, x, CHECK_STEPS);
+    kernels->pair_rows(words, x, CHECK_STEPS, 1, CHECK_STEPS);
     kernels->pair_columns(panel, w, CHECK_COLUMNS, CHECK_STEPS, CHECK_COLUMNS, 0, 1);
     kernels->product(&(struct product){.a = words,
-                                       .a_step = kernels->pair_words,
+                                       .blocks = 1,
                                        .b = panel,
                                        .n_steps = CHECK_STEPS / 2,
                                        .pairs = 1,

@@ -11,15 +11,16 @@
 #include "ops/backend.h"
 
 /* out[r,m] = (accumulate ? out : 0) + sum over k of a[r,k] b[k,m], then + bias[m], then + add[r,m].
- * b lies in panels of 16 columns, [n_steps][16] each. a: row r is row r % tile_rows of block
- * r / tile_rows.
+ * b lies in panels of 16 columns, [n_steps][16] each. a: rows; or blocks of tile_rows of them, the
+ * last one of what is left: [n_steps][rows of the block], one after another.
  *
  * With `pairs` a step is two of k, bfloat16, first the odd one: b is [n_steps][16][2] bfloat16, a
- * pair of a is pair_words words (pair_row(), pair_blocks()), and both count
- * words of four bytes. Numbers below 2^-126 are taken and given as zero. */
+ * lies in blocks, a pair of it is pair_words words of four bytes, and b_panel counts such words.
+ * Numbers below 2^-126 are taken and given as zero. */
 struct product {
     const float *a;
-    int64_t a_block, a_row, a_step;
+    int64_t a_row;       /* of rows: numbers from one to the next */
+    int blocks;
     const float *b;
     int64_t b_panel;     /* numbers from a panel to the next */
     int64_t n_steps;
@@ -88,17 +89,18 @@ struct adamw_factors {
     /* columns of x[n_steps, ld] become panels [n_steps][16] */                                    \
     X(pack_columns, (float *panels, const float *x, int64_t ld, int64_t n_steps,                   \
                      int64_t n_columns, int64_t first, int64_t last))                              \
-    /* columns of x[n_steps, ld] become row blocks [n_steps][tile_rows] */                         \
+    /* columns of x[n_steps, ld] become blocks of rows */                                          \
     X(pack_blocks, (float *blocks, const float *x, int64_t ld, int64_t n_steps,                    \
-                    int64_t n_columns, int64_t first, int64_t last))                               \
+                    int64_t n_columns))                                                            \
     /* the same of bfloat16: pairs of steps, an odd last one with zeros */                         \
     X(pair_panel, (float *panel, const float *w, int64_t w_row, int64_t n_rows, int64_t C))        \
     X(pair_columns, (float *panels, const float *x, int64_t ld, int64_t n_steps,                   \
                      int64_t n_columns, int64_t first, int64_t last))                              \
     X(pair_blocks, (float *blocks, const float *x, int64_t ld, int64_t n_steps,                    \
-                    int64_t n_columns, int64_t first, int64_t last))                               \
-    /* a row of inputs of a product with pairs */                                                  \
-    X(pair_row, (float *words, const float *x, int64_t n_steps))                                   \
+                    int64_t n_columns))                                                            \
+    /* rows of x[n_rows, ld] become blocks of pairs */                                             \
+    X(pair_rows, (float *blocks, const float *x, int64_t ld, int64_t n_rows, int64_t n_steps))     \
+    /* rows first_row .. last_row - 1; of blocks first_row is 0 */                                 \
     X(product, (const struct product *product, int64_t first_row, int64_t last_row,                \
                 int64_t first_panel, int64_t last_panel))                                          \
     X(sum_columns, (float *out, const float *x, int64_t ld, int64_t n_rows, int64_t n_columns))    \

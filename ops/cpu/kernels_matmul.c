@@ -1,35 +1,16 @@
 /* Packing, and products of packed panels. */
-#include "ops/cpu/tile.h"
-
-/* Four rows of four become four columns of the panel. */
-INLINE void transpose_quad(float *panel, const float *w, int64_t w_row)
-{
-    quad_f32 a = quad_load(w), b = quad_load(w + w_row);
-    quad_f32 c = quad_load(w + 2 * w_row), d = quad_load(w + 3 * w_row);
-    quad_f32 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-    quad_f32 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    quad_f32 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-    quad_f32 cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-
-    quad_store(panel, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
-    quad_store(panel + LANES, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
-    quad_store(panel + 2 * LANES, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
-    quad_store(panel + 3 * LANES, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
-}
+#include "ops/cpu/strip.h"
 
 void KERNEL(transpose_panel)(float *panel, const float *w, int64_t w_row, int64_t n_rows, int64_t C)
 {
-    int64_t whole_rows = n_rows / 4 * 4, whole_columns = C / 4 * 4;
-
-    for (int64_t c = 0; c < whole_columns; c += 4)
-        for (int64_t r = 0; r < whole_rows; r += 4)
-            transpose_quad(panel + c * LANES + r, w + r * w_row + c, w_row);
-    for (int64_t c = whole_columns; c < C; c++)
-        for (int64_t r = 0; r < whole_rows; r++)
-            panel[c * LANES + r] = w[r * w_row + c];
-    for (int64_t r = whole_rows; r < LANES; r++)
-        for (int64_t c = 0; c < C; c++)
-            panel[c * LANES + r] = r < n_rows ? w[r * w_row + c] : 0;
+    for (int64_t c = 0; c < C; c += LANES) {
+        struct lanes rows[LANES];
+        for (int64_t r = 0; r < LANES; r++)
+            rows[r] = r < n_rows ? lanes_get(w + r * w_row + c, C - c, 0) : lanes_all(0);
+        lanes_transpose(rows);
+        for (int64_t k = 0; k < min_i64(C - c, LANES); k++)
+            lanes_store(panel + (c + k) * LANES, rows[k]);
+    }
 }
 
 enum { PACK_TOGETHER = 4 };   /* whole cache lines of a row are read before the next row */
@@ -69,87 +50,179 @@ void KERNEL(pack_columns)(float *panels, const float *x, int64_t ld, int64_t n_s
     pack(panels, x, ld, n_steps, n_columns, first, last, LANES);
 }
 
+/* The last block, of fewer rows, is as wide as they are. */
 void KERNEL(pack_blocks)(float *blocks, const float *x, int64_t ld, int64_t n_steps,
-                         int64_t n_columns, int64_t first, int64_t last)
+                         int64_t n_columns)
 {
-    pack(blocks, x, ld, n_steps, n_columns, first, last, TILE_ROWS);
+    int64_t whole = n_columns / TILE_ROWS, at = whole * TILE_ROWS, left = n_columns - at;
+
+    pack(blocks, x, ld, n_steps, n_columns, 0, whole, TILE_ROWS);
+    for (int64_t k = 0; k < n_steps; k++)
+        memcpy(blocks + at * n_steps + k * left, x + k * ld + at, (size_t)left * sizeof(float));
 }
 
 /* ---- Pairs of bfloat16. */
 enum { ROW_STEPS = 2 * LANES };
 
-INLINE struct lanes get_rounded(const float *x, int64_t n)
+INLINE struct lanes get_some(const float *x, int64_t n)
 {
-    return n > 0 ? lanes_round_bf16(lanes_get(x, n, 0)) : lanes_all(0);
+    return n > 0 ? lanes_get(x, n, 0) : lanes_all(0);
 }
 
-void KERNEL(pair_row)(float *words, const float *x, int64_t n_steps)
+/* The pairs of 32 numbers of a row, of which n are there. */
+INLINE struct lanes get_row(const float *x, int64_t n)
 {
-    int64_t k = 0, n_words = (n_steps + 1) / 2 * PAIR_WORDS;
+    if (n >= ROW_STEPS)
+        return pair_row(lanes_load(x), lanes_load(x + LANES));
+    return pair_row(get_some(x, n), get_some(x + LANES, n - LANES));
+}
 
-    for (; k + ROW_STEPS <= n_steps; k += ROW_STEPS)
-        pair_store_row(words + k / 2 * PAIR_WORDS, get_rounded(x + k, LANES),
-                       get_rounded(x + k + LANES, LANES));
-    if (k < n_steps) {
-        float last[LANES * PAIR_WORDS];
-        pair_store_row(last, get_rounded(x + k, n_steps - k),
-                       get_rounded(x + k + LANES, n_steps - k - LANES));
-        memcpy(words + k / 2 * PAIR_WORDS, last,
-               (size_t)(n_words - k / 2 * PAIR_WORDS) * sizeof(float));
-    }
+/* The pairs of sixteen columns of two rows: n columns, has_odd rows are there. */
+INLINE struct lanes get_columns(const float *x, int64_t ld, int64_t n, int has_odd)
+{
+    if (n >= LANES && has_odd)
+        return pair_join(lanes_load(x), lanes_load(x + ld));
+    return pair_join(get_some(x, n), get_some(x + ld, has_odd ? n : 0));
+}
+
+/* Columns of a few rows on: rows of a matrix are far apart for the processor to foresee. */
+INLINE void fetch_ahead(const float *x, int64_t ld)
+{
+    __builtin_prefetch(x + 4 * ld);
+    __builtin_prefetch(x + 5 * ld);
 }
 
 void KERNEL(pair_panel)(float *panel, const float *w, int64_t w_row, int64_t n_rows, int64_t C)
 {
     for (int64_t c = 0; c < C; c += ROW_STEPS) {
-        float block[LANES * LANES] = {0}, turned[LANES * LANES];
-        int64_t n = C - c, n_words = min_i64((n + 1) / 2, LANES);
-        for (int64_t r = 0; r < n_rows; r++) {
-            float *words = block + r * LANES;
-            lanes_narrow(words, get_rounded(w + r * w_row + c, n));
-            lanes_narrow(words + LANES / 2, get_rounded(w + r * w_row + c + LANES, n - LANES));
-        }
-        for (int k = 0; k < LANES; k += 4)
-            for (int r = 0; r < LANES; r += 4)
-                transpose_quad(turned + k * LANES + r, block + r * LANES + k, LANES);
-        memcpy(panel + c / 2 * LANES, turned, (size_t)(n_words * LANES) * sizeof(float));
+        struct lanes words[LANES];
+        int64_t n_words = min_i64((C - c + 1) / 2, LANES);
+        for (int64_t r = 0; r < LANES; r++)
+            words[r] = r < n_rows ? get_row(w + r * w_row + c, C - c) : lanes_all(0);
+        lanes_transpose(words);
+        for (int64_t k = 0; k < n_words; k++)
+            lanes_store(panel + (c / 2 + k) * LANES, words[k]);
     }
 }
 
+/* n panels side by side. */
+INLINE void pair_some_columns(float *panels, const float *x, int64_t ld, int64_t n_steps,
+                              int64_t n_columns, const int n)
+{
+    int64_t n_pairs = (n_steps + 1) / 2;
+
+    for (int64_t k = 0; k < n_pairs; k++)
+        UNROLL for (int i = 0; i < n; i++)
+        {
+            const float *from = x + 2 * k * ld + i * LANES;
+            lanes_store(panels + (i * n_pairs + k) * LANES,
+                        get_columns(from, ld, n_columns - i * LANES, 2 * k + 1 < n_steps));
+            fetch_ahead(from, ld);
+        }
+}
+
+/* Few places that are written to at a time. */
 void KERNEL(pair_columns)(float *panels, const float *x, int64_t ld, int64_t n_steps,
                           int64_t n_columns, int64_t first, int64_t last)
 {
+    int64_t p = first, panel = (n_steps + 1) / 2 * LANES;
+
+    for (; p + PACK_TOGETHER <= last; p += PACK_TOGETHER)
+        pair_some_columns(panels + p * panel, x + p * LANES, ld, n_steps, n_columns - p * LANES,
+                          PACK_TOGETHER);
+    for (; p < last; p++)
+        pair_some_columns(panels + p * panel, x + p * LANES, ld, n_steps, n_columns - p * LANES, 1);
+}
+
+/* n rows of 16 words as 16 steps of n: words of pairs, or inputs. */
+INLINE void turn_words(float *inputs, const float *words, int64_t n_rows)
+{
+    float turned[TILE_ROWS * LANES], *to = PAIR_WORDS == 1 ? inputs : turned;
+
+    if (TILE_ROWS % 4 == 0 && n_rows == TILE_ROWS) {
+        for (int k = 0; k < LANES; k += 4)
+            for (int r = 0; r < TILE_ROWS; r += 4)
+                transpose_quad(to + k * TILE_ROWS + r, TILE_ROWS, words + r * LANES + k, LANES);
+    } else {
+        for (int64_t k = 0; k < LANES; k++)
+            for (int64_t r = 0; r < n_rows; r++)
+                to[k * n_rows + r] = words[r * LANES + k];
+    }
+    for (int64_t i = 0; i < n_rows && PAIR_WORDS > 1; i++)
+        pair_store(inputs + i * LANES * PAIR_WORDS, lanes_load(turned + i * LANES));
+}
+
+/* A block of n rows. */
+INLINE void pair_block(float *block, const float *x, int64_t ld, int64_t n_rows, int64_t n_steps)
+{
     int64_t n_pairs = (n_steps + 1) / 2;
 
-    for (int64_t k = 0; k < n_pairs; k++)
-        for (int64_t p = first; p < last; p++) {
-            const float *from = x + 2 * k * ld + p * LANES;
-            int64_t n = n_columns - p * LANES;
-            struct lanes even = get_rounded(from, n);
-            struct lanes odd = get_rounded(from + ld, 2 * k + 1 < n_steps ? n : 0);
-            lanes_store(panels + (p * n_pairs + k) * LANES, lanes_join(even, odd));
+    for (int64_t k = 0; k < n_pairs; k += LANES) {
+        float words[TILE_ROWS * LANES], inputs[TILE_ROWS * LANES * PAIR_WORDS];
+        float *to = block + k * n_rows * PAIR_WORDS;
+        for (int64_t r = 0; r < n_rows; r++) {
+            const float *from = x + r * ld + 2 * k;
+            lanes_store(words + r * LANES, get_row(from, n_steps - 2 * k));
+            __builtin_prefetch(from + TILE_ROWS * ld);
+            __builtin_prefetch(from + TILE_ROWS * ld + LANES);
         }
+        if (n_pairs - k >= LANES) {
+            turn_words(to, words, n_rows);
+        } else {
+            turn_words(inputs, words, n_rows);
+            memcpy(to, inputs, (size_t)((n_pairs - k) * n_rows * PAIR_WORDS) * sizeof(float));
+        }
+    }
+}
+
+void KERNEL(pair_rows)(float *blocks, const float *x, int64_t ld, int64_t n_rows, int64_t n_steps)
+{
+    int64_t n_pairs = (n_steps + 1) / 2;
+
+    for (int64_t r = 0; r < n_rows; r += TILE_ROWS) {
+        float *block = blocks + r * n_pairs * PAIR_WORDS;
+        if (n_rows - r >= TILE_ROWS)
+            pair_block(block, x + r * ld, ld, TILE_ROWS, n_steps);
+        else
+            pair_block(block, x + r * ld, ld, n_rows - r, n_steps);
+    }
+}
+
+/* Step k of the blocks that n columns make, from a pair of rows of which `left` are there. */
+INLINE void pair_block_step(float *blocks, int64_t n_pairs, int64_t k, const float *x, int64_t ld,
+                            int64_t n, int64_t left, int has_odd)
+{
+    float inputs[LANES * PAIR_WORDS];
+
+    pair_store(inputs, get_columns(x, ld, left, has_odd));
+    for (int64_t i = 0; i < n; i += TILE_ROWS) {
+        int64_t n_rows = min_i64(TILE_ROWS, n - i);
+        memcpy(blocks + (i * n_pairs + k * n_rows) * PAIR_WORDS, inputs + i * PAIR_WORDS,
+               (size_t)(n_rows * PAIR_WORDS) * sizeof(float));
+    }
+    fetch_ahead(x, ld);
 }
 
 void KERNEL(pair_blocks)(float *blocks, const float *x, int64_t ld, int64_t n_steps,
-                         int64_t n_columns, int64_t first, int64_t last)
+                         int64_t n_columns)
 {
-    enum { TOGETHER = LANES / TILE_ROWS, WORDS = TILE_ROWS * PAIR_WORDS };
+    enum { WIDE = LANES / TILE_ROWS * TILE_ROWS };
     int64_t n_pairs = (n_steps + 1) / 2;
 
     for (int64_t k = 0; k < n_pairs; k++)
-        for (int64_t i = first; i < last; i += TOGETHER) {
-            const float *from = x + 2 * k * ld + i * TILE_ROWS;
-            int64_t n = n_columns - i * TILE_ROWS;
-            float words[LANES * PAIR_WORDS];
-            pair_store(words, get_rounded(from, n),
-                       get_rounded(from + ld, 2 * k + 1 < n_steps ? n : 0));
-            for (int64_t j = 0; j < min_i64(TOGETHER, last - i); j++)
-                memcpy(blocks + ((i + j) * n_pairs + k) * WORDS, words + j * WORDS,
-                       WORDS * sizeof(float));
+        for (int64_t i = 0; i < n_columns; i += WIDE) {
+            const float *from = x + 2 * k * ld + i;
+            float *to = blocks + i * n_pairs * PAIR_WORDS;
+            int64_t left = n_columns - i;
+            int has_odd = 2 * k + 1 < n_steps;
+            if (left >= WIDE)
+                pair_block_step(to, n_pairs, k, from, ld, WIDE, left, has_odd);
+            else
+                pair_block_step(to, n_pairs, k, from, ld, left, left, has_odd);
         }
 }
 
+/* ---- Products. */
 /* The next tile's outputs and the start of its inputs are on their way while this one computes. */
 INLINE void prefetch_tile(const struct product *x, const float *a, const float *out, int64_t n_rows)
 {
@@ -158,20 +231,12 @@ INLINE void prefetch_tile(const struct product *x, const float *a, const float *
         __builtin_prefetch(out + r * x->out_row + TILE_PANELS * LANES - 1, 1);
         if (x->add)
             __builtin_prefetch(x->add + (out - x->out) + r * x->out_row);
-        if (x->a_step == 1)
-            __builtin_prefetch(a + r * x->a_row);
+        __builtin_prefetch(a + r * x->a_row);
     }
 }
 
-/* Tile i of n fetches its share of the two panels that come next. */
-INLINE void set_ahead(struct tile *tile, const float *next, int64_t i, int64_t n)
-{
-    tile->ahead = (const char *)(next + i * tile->n_steps / n * LANES);
-    tile->ahead_step = LANES * (int64_t)sizeof(float) / n;
-}
-
-static void multiply(const struct product *x, int64_t first_row, int64_t last_row,
-                     int64_t first_panel, int64_t last_panel)
+static void multiply_rows(const struct product *x, int64_t first_row, int64_t last_row,
+                          int64_t first_panel, int64_t last_panel)
 {
     int64_t together = last_row - first_row <= FEW_ROWS ? last_panel - first_panel : TILE_PANELS;
 
@@ -180,14 +245,13 @@ static void multiply(const struct product *x, int64_t first_row, int64_t last_ro
         int64_t n_columns = min_i64(end_panel * LANES, x->n_columns) - p * LANES;
         for (int64_t row = first_row; row < last_row; row += TILE_ROWS) {
             struct tile tile;
-            const float *a = x->a + row / TILE_ROWS * x->a_block;
+            const float *a = x->a + row * x->a_row;
             float *out = x->out + row * x->out_row + p * LANES;
             int64_t n_rows = min_i64(TILE_ROWS, last_row - row);
-            tile.a_step = x->a_step;
+            tile.a_step = 1;
             tile.b = x->b + p * x->b_panel;
             tile.b_panel = x->b_panel;
             tile.b_step = LANES;
-            tile.pairs = x->pairs;
             tile.n_steps = x->n_steps;
             tile.n_columns = n_columns;
             tile.accumulate = x->accumulate;
@@ -199,15 +263,67 @@ static void multiply(const struct product *x, int64_t first_row, int64_t last_ro
                 tile.out[r] = out + r * x->out_row;
             }
             if (row + TILE_ROWS < last_row)
-                prefetch_tile(x, a + x->a_block, out + TILE_ROWS * x->out_row,
+                prefetch_tile(x, a + TILE_ROWS * x->a_row, out + TILE_ROWS * x->out_row,
                               min_i64(TILE_ROWS, last_row - row - TILE_ROWS));
-            tile.ahead = (const char *)tile.b;
-            tile.ahead_step = 0;
-            if (x->pairs && end_panel < last_panel)
-                set_ahead(&tile, x->b + end_panel * x->b_panel, (row - first_row) / TILE_ROWS,
-                          (last_row - first_row + TILE_ROWS - 1) / TILE_ROWS);
             tile_multiply(&tile, n_rows);
         }
+    }
+}
+
+/* n_rows of whole blocks, or one of fewer rows, from `row` on; n_columns of panels from p on. */
+static void multiply_strip(const struct product *x, struct strip *strip, int64_t row,
+                           int64_t n_rows, int64_t p, int64_t n_columns)
+{
+    int64_t at = row * x->out_row + p * LANES, height = min_i64(n_rows, TILE_ROWS);
+    int64_t words = x->pairs ? PAIR_WORDS : 1;
+
+    strip->a = x->a + row * x->n_steps * words;
+    strip->out = x->out + at;
+    strip->add = x->add ? x->add + at : NULL;
+    strip->n_blocks = n_columns < LANES ? 1 : n_rows / height;
+    if (n_columns >= FEW_PANELS * LANES && x->pairs && height <= FEW_ROWS) {
+        strip_few_functions[height - 1](strip);
+    } else if (n_columns >= LANES) {
+        strip_functions[x->pairs][n_columns >= TILE_PANELS * LANES][height - 1](strip);
+    } else {
+        for (int64_t r = 0; r < n_rows; r += height) {
+            strip_part(*strip, height, n_columns, x->pairs);
+            strip->a += height * x->n_steps * words;
+            strip->out += height * x->out_row;
+            strip->add = strip->add ? strip->add + height * x->out_row : NULL;
+        }
+    }
+}
+
+static void multiply_blocks(const struct product *x, int64_t n_rows, int64_t first_panel,
+                            int64_t last_panel)
+{
+    int64_t whole = n_rows / TILE_ROWS * TILE_ROWS, n_panels;
+    int64_t n_blocks = (n_rows + TILE_ROWS - 1) / TILE_ROWS;
+    struct strip strip = {.b_panel = x->b_panel,
+                          .n_steps = x->n_steps,
+                          .out_row = x->out_row,
+                          .accumulate = x->accumulate};
+
+    for (int64_t p = first_panel; p < last_panel; p += n_panels) {
+        int64_t left = min_i64(last_panel * LANES, x->n_columns) - p * LANES;
+        n_panels = n_rows <= FEW_ROWS && x->pairs && left >= FEW_PANELS * LANES ? FEW_PANELS
+                   : left >= TILE_PANELS * LANES                                ? TILE_PANELS
+                                                                                : 1;
+        strip.b = x->b + p * x->b_panel;
+        strip.bias = x->bias ? x->bias + p * LANES : NULL;
+        strip.ahead = (const char *)strip.b;
+        strip.ahead_step = strip.ahead_block = 0;
+        if (p + n_panels < last_panel) {
+            strip.ahead += n_panels * x->b_panel * (int64_t)sizeof(float);
+            strip.ahead_step = LANES * (int64_t)sizeof(float) / n_blocks;
+            strip.ahead_block = x->n_steps * LANES * (int64_t)sizeof(float) / n_blocks;
+        }
+        int64_t n_columns = min_i64(left, n_panels * LANES);
+        if (whole)
+            multiply_strip(x, &strip, 0, whole, p, n_columns);
+        if (whole < n_rows)
+            multiply_strip(x, &strip, whole, n_rows - whole, p, n_columns);
     }
 }
 
@@ -216,7 +332,10 @@ void KERNEL(product)(const struct product *product, int64_t first_row, int64_t l
 {
     unsigned before = product->pairs ? flush_start() : 0;
 
-    multiply(product, first_row, last_row, first_panel, last_panel);
+    if (product->blocks)
+        multiply_blocks(product, last_row, first_panel, last_panel);
+    else
+        multiply_rows(product, first_row, last_row, first_panel, last_panel);
     if (product->pairs)
         flush_end(before);
 }

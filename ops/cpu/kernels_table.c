@@ -1,4 +1,4 @@
-#include "ops/cpu/tile.h"
+#include "ops/cpu/strip.h"
 
 #define TEXT(x) #x
 #define EXPANDED_TEXT(x) TEXT(x)

@@ -176,12 +176,26 @@ INLINE void lanes_narrow(void *out, struct lanes x)
     }
 }
 
-/* Sixteen words of two, the even one in the low half. */
-INLINE struct lanes lanes_join(struct lanes even, struct lanes odd)
+/* Sixteen words of two bfloat16, the even one in the low half: of the even and the odd numbers; of
+ * 32 that follow each other. */
+INLINE struct lanes lanes_pair(struct lanes even, struct lanes odd)
 {
+    even = lanes_round_bf16(even);
+    odd = lanes_round_bf16(odd);
     UNROLL for (int i = 0; i < PARTS; i++) even.part[i] =
         (vector_f32)((vector_u32)even.part[i] >> 16 | (vector_u32)odd.part[i]);
     return even;
+}
+
+INLINE struct lanes lanes_pair_row(struct lanes first, struct lanes second)
+{
+    uint16_t halves[2 * LANES];
+    struct lanes words;
+
+    lanes_narrow(halves, lanes_round_bf16(first));
+    lanes_narrow(halves + LANES, lanes_round_bf16(second));
+    memcpy(&words, halves, sizeof(words));
+    return words;
 }
 
 INLINE struct lanes lanes_sqrt(struct lanes a)
@@ -206,6 +220,76 @@ INLINE quad_f32 quad_load(const float *p)
 INLINE void quad_store(float *p, quad_f32 v)
 {
     memcpy(p, &v, sizeof(v));
+}
+
+/* Four rows of four become four columns. */
+INLINE void transpose_quad(float *panel, int64_t panel_row, const float *w, int64_t w_row)
+{
+    quad_f32 a = quad_load(w), b = quad_load(w + w_row);
+    quad_f32 c = quad_load(w + 2 * w_row), d = quad_load(w + 3 * w_row);
+    quad_f32 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    quad_f32 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    quad_f32 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    quad_f32 cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+
+    quad_store(panel, __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5));
+    quad_store(panel + panel_row, __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7));
+    quad_store(panel + 2 * panel_row, __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5));
+    quad_store(panel + 3 * panel_row, __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7));
+}
+
+/* Sixteen rows of sixteen become columns. */
+#define wide_f32 float __attribute__((vector_size(64)))
+#define WIDE_SHUFFLE(a, b, i0, i1, i2, i3, step)                                                   \
+    __builtin_shufflevector(a, b, i0, i1, i2, i3, i0 + step, i1 + step, i2 + step, i3 + step,      \
+                            i0 + 2 * step, i1 + 2 * step, i2 + 2 * step, i3 + 2 * step,            \
+                            i0 + 3 * step, i1 + 3 * step, i2 + 3 * step, i3 + 3 * step)
+#define WIDE_QUADS(a, b, q0, q1, q2, q3)                                                           \
+    __builtin_shufflevector(a, b, 4 * q0, 4 * q0 + 1, 4 * q0 + 2, 4 * q0 + 3, 4 * q1, 4 * q1 + 1,  \
+                            4 * q1 + 2, 4 * q1 + 3, 4 * q2, 4 * q2 + 1, 4 * q2 + 2, 4 * q2 + 3,    \
+                            4 * q3, 4 * q3 + 1, 4 * q3 + 2, 4 * q3 + 3)
+INLINE void wide_transpose(wide_f32 *x)
+{
+    UNROLL for (int i = 0; i < LANES; i += 4)
+    {
+        wide_f32 ab_low = WIDE_SHUFFLE(x[i], x[i + 1], 0, 16, 1, 17, 4);
+        wide_f32 ab_high = WIDE_SHUFFLE(x[i], x[i + 1], 2, 18, 3, 19, 4);
+        wide_f32 cd_low = WIDE_SHUFFLE(x[i + 2], x[i + 3], 0, 16, 1, 17, 4);
+        wide_f32 cd_high = WIDE_SHUFFLE(x[i + 2], x[i + 3], 2, 18, 3, 19, 4);
+        x[i] = WIDE_SHUFFLE(ab_low, cd_low, 0, 1, 16, 17, 4);
+        x[i + 1] = WIDE_SHUFFLE(ab_low, cd_low, 2, 3, 18, 19, 4);
+        x[i + 2] = WIDE_SHUFFLE(ab_high, cd_high, 0, 1, 16, 17, 4);
+        x[i + 3] = WIDE_SHUFFLE(ab_high, cd_high, 2, 3, 18, 19, 4);
+    }
+    UNROLL for (int i = 0; i < 4; i++)
+    {
+        wide_f32 ab_low = WIDE_QUADS(x[i], x[i + 4], 0, 1, 4, 5);
+        wide_f32 ab_high = WIDE_QUADS(x[i], x[i + 4], 2, 3, 6, 7);
+        wide_f32 cd_low = WIDE_QUADS(x[i + 8], x[i + 12], 0, 1, 4, 5);
+        wide_f32 cd_high = WIDE_QUADS(x[i + 8], x[i + 12], 2, 3, 6, 7);
+        x[i] = WIDE_QUADS(ab_low, cd_low, 0, 2, 4, 6);
+        x[i + 4] = WIDE_QUADS(ab_low, cd_low, 1, 3, 5, 7);
+        x[i + 8] = WIDE_QUADS(ab_high, cd_high, 0, 2, 4, 6);
+        x[i + 12] = WIDE_QUADS(ab_high, cd_high, 1, 3, 5, 7);
+    }
+}
+
+INLINE void lanes_transpose(struct lanes *rows)
+{
+    float from[LANES * LANES], to[LANES * LANES];
+    wide_f32 wide[LANES];
+
+    if (PARTS == 1) {
+        memcpy(wide, rows, sizeof(wide));
+        wide_transpose(wide);
+        memcpy(rows, wide, sizeof(wide));
+        return;
+    }
+    memcpy(from, rows, sizeof(from));
+    for (int k = 0; k < LANES; k += 4)
+        for (int r = 0; r < LANES; r += 4)
+            transpose_quad(to + k * LANES + r, LANES, from + r * LANES + k, LANES);
+    memcpy(rows, to, sizeof(to));
 }
 
 /* The tree: lane i with i + 8, then i + 4, i + 2, i + 1. */

@@ -22,23 +22,28 @@ INLINE vector_f32 pair_multiply(vector_f32 sum, const float *inputs, vector_f32 
     return inputs[0] * even + sum;
 }
 
-/* Rounded numbers as inputs: of sixteen pairs; 32 that follow each other. */
-INLINE void pair_store(float *words, struct lanes even, struct lanes odd)
+/* Sixteen words, rounded: of the even and the odd numbers; of 32 that follow each other. */
+INLINE struct lanes pair_join(struct lanes even, struct lanes odd)
 {
-    float buffer[2][LANES];
-
-    lanes_store(buffer[0], even);
-    lanes_store(buffer[1], odd);
-    for (int i = 0; i < LANES; i++) {
-        words[2 * i] = buffer[0][i];
-        words[2 * i + 1] = buffer[1][i];
-    }
+    return lanes_pair(even, odd);
 }
 
-INLINE void pair_store_row(float *words, struct lanes first, struct lanes second)
+INLINE struct lanes pair_row(struct lanes first, struct lanes second)
 {
-    lanes_store(words, first);
-    lanes_store(words + LANES, second);
+    return lanes_pair_row(first, second);
+}
+
+/* Sixteen words as inputs. */
+INLINE void pair_store(float *inputs, struct lanes words)
+{
+    uint32_t from[LANES], to[LANES][2];
+
+    memcpy(from, &words, sizeof(from));
+    for (int i = 0; i < LANES; i++) {
+        to[i][0] = from[i] << 16;
+        to[i][1] = from[i] & 0xffff0000u;
+    }
+    memcpy(inputs, to, sizeof(to));
 }
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * ops/cpu/tile.h - the one inner loop of all products: a few rows times panels of 16 columns.
+ * ops/cpu/tile.h - the inner loop of products: a few rows times panels of 16 columns.
  * Private to the kernels_*.c files.
  *
  * One accumulator per output walks the steps in order: how many rows or panels share a tile, and
@@ -9,8 +9,6 @@
 #define HONE_OPS_CPU_TILE_H
 
 #include "ops/cpu/lanes.h"
-#include FLUSH_H
-#include PAIRS_H
 
 /* As many accumulators as the registers hold. */
 enum {
@@ -26,9 +24,6 @@ struct tile {
     int64_t a_step;
     const float *b;              /* panel p, step k: 16 floats at b + p * b_panel + k * b_step */
     int64_t b_panel, b_step;
-    int pairs;                   /* a step is a pair of bfloat16: words in place of floats */
-    const char *ahead;           /* of pairs: fetched from two panels, ahead_step bytes a step */
-    int64_t ahead_step;
     int64_t n_steps;
     float *out[8];               /* panel p at out[r] + 16 p */
     int64_t n_columns;           /* of all panels together */
@@ -56,8 +51,7 @@ enum { MOST_ROWS = 8, MOST_PARTS = 4 };
         column[p] = vector_load(b + p / PARTS * b_panel + p % PARTS * WIDTH);
 #define MULTIPLY(r, p)                                                                             \
     if (r < n_rows && p < n_parts)                                                                 \
-        sum[r][p] = pairs ? pair_multiply(sum[r][p], a[r] + at, column[p])                         \
-                          : a[r][at] * column[p] + sum[r][p];
+        sum[r][p] = a[r][at] * column[p] + sum[r][p];
 #define BIAS(r, p)                                                                                 \
     if (r < n_rows && p < n_parts)                                                                 \
         sum[r][p] = sum[r][p] + vector_load(tile->bias + p * WIDTH);
@@ -69,7 +63,7 @@ enum { MOST_ROWS = 8, MOST_PARTS = 4 };
         vector_store(tile->out[r] + p * WIDTH, sum[r][p]);
 
 /* Whole panels only: tile_part() sees to the rest. */
-INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_panels, const int pairs)
+INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_panels)
 {
     const int n_parts = n_panels * PARTS;
     vector_f32 sum[MOST_ROWS][MOST_PARTS], column[MOST_PARTS];
@@ -81,16 +75,10 @@ INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_pane
     if (tile->accumulate) {
         TILE_EACH(LOAD)
     }
-    const char *ahead = tile->ahead;
-    int64_t end = tile->n_steps * a_step, ahead_step = tile->ahead_step;
+    int64_t end = tile->n_steps * a_step;
     for (int64_t at = 0; at < end; at += a_step) {
         TILE_ROW(COLUMN, 0)
         b += b_step;
-        if (pairs) {
-            __builtin_prefetch(ahead, 0, 2);
-            __builtin_prefetch(ahead + b_panel * (int64_t)sizeof(float), 0, 2);
-            ahead += ahead_step;
-        }
         TILE_EACH(MULTIPLY)
     }
     if (tile->bias) {
@@ -103,23 +91,14 @@ INLINE void tile_run(const struct tile *tile, const int n_rows, const int n_pane
 }
 
 /* One function per size: the compiler keeps the sums of each in registers. */
-#define TILE_FUNCTIONS(rows)                                                                       \
-    static __attribute__((noinline)) void tile_##rows##_single(const struct tile *tile)            \
+#define TILE_FUNCTION(rows, panels, name)                                                          \
+    static __attribute__((noinline)) void tile_##rows##name(const struct tile *tile)               \
     {                                                                                              \
-        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, 1, 0);                                 \
-    }                                                                                              \
-    static __attribute__((noinline)) void tile_##rows##_whole(const struct tile *tile)             \
-    {                                                                                              \
-        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, TILE_PANELS, 0);                       \
-    }                                                                                              \
-    static __attribute__((noinline)) void tile_##rows##_pairs(const struct tile *tile)             \
-    {                                                                                              \
-        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, 1, 1);                                 \
-    }                                                                                              \
-    static __attribute__((noinline)) void tile_##rows##_pairs_whole(const struct tile *tile)       \
-    {                                                                                              \
-        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, TILE_PANELS, 1);                       \
+        tile_run(tile, rows < TILE_ROWS ? rows : TILE_ROWS, panels);                               \
     }
+#define TILE_FUNCTIONS(rows)                                                                       \
+    TILE_FUNCTION(rows, 1, _single)                                                                \
+    TILE_FUNCTION(rows, TILE_PANELS, _whole)
 TILE_FUNCTIONS(1)
 TILE_FUNCTIONS(2)
 TILE_FUNCTIONS(3)
@@ -128,30 +107,17 @@ TILE_FUNCTIONS(5)
 TILE_FUNCTIONS(6)
 TILE_FUNCTIONS(7)
 TILE_FUNCTIONS(8)
+TILE_FUNCTION(1, FEW_PANELS, _few)
+TILE_FUNCTION(2, FEW_PANELS, _few)
 
-/* [pairs][as wide as a tile][rows - 1] */
+/* [as wide as a tile][rows - 1] */
 #define TILE_TABLE(suffix)                                                                         \
     {tile_1##suffix, tile_2##suffix, tile_3##suffix, tile_4##suffix,                               \
      tile_5##suffix, tile_6##suffix, tile_7##suffix, tile_8##suffix}
-static void (*const tile_functions[2][2][8])(const struct tile *tile) = {
-    {TILE_TABLE(_single), TILE_TABLE(_whole)},
-    {TILE_TABLE(_pairs), TILE_TABLE(_pairs_whole)},
-};
-
-#define FEW_FUNCTION(rows, pairs, suffix)                                                          \
-    static __attribute__((noinline)) void tile_##rows##suffix##_few(const struct tile *tile)       \
-    {                                                                                              \
-        tile_run(tile, rows, FEW_PANELS, pairs);                                                   \
-    }
-FEW_FUNCTION(1, 0, )
-FEW_FUNCTION(2, 0, )
-FEW_FUNCTION(1, 1, _pairs)
-FEW_FUNCTION(2, 1, _pairs)
-/* [pairs][rows - 1] */
-static void (*const few_functions[2][FEW_ROWS])(const struct tile *tile) = {
-    {tile_1_few, tile_2_few},
-    {tile_1_pairs_few, tile_2_pairs_few},
-};
+static void (*const tile_functions[2][8])(const struct tile *tile) = {
+    TILE_TABLE(_single), TILE_TABLE(_whole)};
+/* [rows - 1] */
+static void (*const few_functions[FEW_ROWS])(const struct tile *tile) = {tile_1_few, tile_2_few};
 
 /* The last panel, of which n < 16 columns exist: through a copy. */
 static __attribute__((unused, noinline)) void tile_part(struct tile *tile, int64_t n_rows,
@@ -176,7 +142,7 @@ static __attribute__((unused, noinline)) void tile_part(struct tile *tile, int64
         tile->add = add[0];
         tile->add_row = LANES;
     }
-    tile_functions[tile->pairs][0][n_rows - 1](tile);
+    tile_functions[0][n_rows - 1](tile);
     for (int64_t r = 0; r < n_rows; r++)
         memcpy(out[r], copy[r], (size_t)n * sizeof(float));
     tile->bias = tile->add = NULL;
@@ -191,9 +157,9 @@ static __attribute__((unused, noinline)) void tile_multiply(struct tile *tile, i
         int64_t n_panels = min_i64(TILE_PANELS, left / LANES);
         if (n_rows <= FEW_ROWS && left >= FEW_PANELS * LANES) {
             n_panels = FEW_PANELS;
-            few_functions[tile->pairs][n_rows - 1](tile);
+            few_functions[n_rows - 1](tile);
         } else {
-            tile_functions[tile->pairs][n_panels == TILE_PANELS][n_rows - 1](tile);
+            tile_functions[n_panels == TILE_PANELS][n_rows - 1](tile);
         }
         left -= n_panels * LANES;
         tile->b += n_panels * tile->b_panel;
