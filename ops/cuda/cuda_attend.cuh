@@ -44,14 +44,26 @@ template <int D_PAD, int TERMS, int LINES = KEY_BLOCK<D_PAD>> struct key_tile {
                                                 const struct key_runs &keys, int64_t first, int D,
                                                 bool by_four)
     {
+        load_rows(
+            tile,
+            [&](int64_t j) {
+                return j < keys.n[0] ? runs[0] + j * keys.step
+                                     : runs[1] + (j - keys.n[0]) * keys.step;
+            },
+            keys.n[0] + keys.n[1], first, D, by_four);
+    }
+
+    /* The same of n keys: number j lies at row(j), which is asked for some beyond n too. */
+    template <class ROW>
+    static __device__ __forceinline__ void load_rows(uint16_t *tile, const ROW &row, int64_t n,
+                                                     int64_t first, int D, bool by_four)
+    {
         UNROLL_BY((D_PAD > 128 ? 2 : 8))
         for (int i = 0; i < SIZE / 4 / ATTEND_THREADS; i++) {
             int group = i * ATTEND_THREADS + (int)threadIdx.x;
             int key = group / (D_PAD / 4), d = group % (D_PAD / 4) * 4;
             int64_t j = first + key;
-            const float *row = j < keys.n[0] ? runs[0] + j * keys.step
-                                             : runs[1] + (j - keys.n[0]) * keys.step;
-            float4 value = load_group(row + d, j < keys.n[0] + keys.n[1] ? D - d : 0, by_four);
+            float4 value = load_group(row(j) + d, j < n ? D - d : 0, by_four);
             UNROLL
             for (int term = 0; term < TERMS; term++)
                 *(uint2 *)(tile + term * SIZE + place(key, d)) = take_term(value);
