@@ -179,7 +179,7 @@ bench-record: $(OUT)/bench/bench_model   ## the engine's rows, appended to bench
 	@for d in f32 bf16; do $< --dtype $$d --tsv bench/history.tsv || exit 1; done
 
 # Without the emulation these programs look for a real card.
-GPU_TESTS := parity_devices parity_gradients parity_cuda parity_shared test_model_golden test_model_precision test_model_decode test_model_recorded
+GPU_TESTS := parity_devices parity_gradients parity_rounding parity_cuda parity_shared test_model_golden test_model_precision test_model_decode test_model_recorded
 gpu-check:   ## with an NVIDIA card: parity, exactness, a GRPO run beside the CPU's, kernels and roofline
 	@$(if $(HAS_CUDA),,echo "gpu-check: no CUDA toolkit found (tools/find_cuda); install it or set CUDA_HOME"; exit 1;) \
 	$(MAKE) --no-print-directory all $(GPU_TESTS:%=$(OUT)/gpu/%) $(OUT)/bench/bench_gpu && \

@@ -225,6 +225,8 @@ static void bench_head(struct gpu_bench *b)
     struct adamw_step adamw = {1e-5, 0.9, 0.999, 1e-8, 0.1, 1, 3};
     MEASURE(b, seconds, ops_adamw(b->ops, &w, &m, &v, &g, &adamw));
     print_kernel(b, "adamw", seconds, 0, 28 * (double)count);
+    MEASURE(b, seconds, ops_round_stochastic(b->ops, &w, 1, 0));
+    print_kernel(b, "round_stochastic", seconds, 0, 8 * (double)count);
     MEASURE(b, seconds, ops_sum_squares(b->ops, &g));
     print_kernel(b, "sum_squares", seconds, 0, 4 * (double)count);
     release(b);

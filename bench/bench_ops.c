@@ -282,6 +282,13 @@ static void run_adamw(struct operands *o, const int64_t *s)
     ops_adamw(o->ops, &w, &m, &v, &g, &adamw);
 }
 
+static void run_round_stochastic(struct operands *o, const int64_t *s)
+{
+    struct tensor w = tensor_1d(o->x[0], s[0]);
+
+    ops_round_stochastic(o->ops, &w, 1, 0);
+}
+
 static void run_copy(struct operands *o, const int64_t *s)
 {
     ops_copy(o->ops, o->x[0], o->x[1], (size_t)s[0] * sizeof(float));
@@ -366,6 +373,7 @@ static const struct row rows[] = {
     {"sum_squares 4194304", run_sum_squares, bytes_1, {4194304}, 1},
     {"adamw 1048576", run_adamw, bytes_7, {1048576}, 1},
     {"adamw 8388608", run_adamw, bytes_7, {8388608}, 1},
+    {"round_stochastic 8388608", run_round_stochastic, bytes_2, {8388608}, 1},
 };
 
 static void bench_row(struct operands *o, const struct row *row, double peak, FILE *table)

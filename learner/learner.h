@@ -41,6 +41,8 @@ struct optimizer_config {            /* section "optimizer" */
     int64_t micro_batch_tokens;      /* packed tokens per forward: memory, not results */
     int bf16_gradients;              /* between ranks */
     int bf16;                        /* weights are seen rounded to bfloat16, masters are float32 */
+    int stochastic_rounding;         /* with bf16: no masters, updates are rounded at random */
+    uint64_t noise;                  /* no key: what those random bits depend on */
     int gradient_checkpointing;      /* activations are computed again: memory, not results */
 };
 extern const struct config_section optimizer_config_section;

@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "common/random.h"
 #include "common/status.h"
 #include "common/watchdog.h"
 #include "learner/optimizer_parts.h"
@@ -31,6 +32,9 @@ static const struct config_field fields[] = {
           "results stay (but bnpo)"),
     FIELD(bf16, CONFIG_BOOL, "false", 0, 0, NULL,
           "learner and rollout see the weights rounded to bfloat16; AdamW keeps float32 masters"),
+    FIELD(stochastic_rounding, CONFIG_BOOL, "false", 0, 0, NULL,
+          "with bf16: no masters; AdamW rounds each weight to one of its neighbours in bfloat16, "
+          "at random, so that small updates count on average"),
     FIELD(bf16_gradients, CONFIG_BOOL, "false", 0, 0, NULL,
           "of several ranks: gradients travel rounded to bfloat16, half as many bytes, and are "
           "added as float32"),
@@ -39,9 +43,21 @@ static const struct config_field fields[] = {
           "third more time, the same results"),
     {0},
 };
+
+static int check_optimizer(const void *config)
+{
+    const struct optimizer_config *optimizer = config;
+
+    if (optimizer->stochastic_rounding && !optimizer->bf16)
+        return status_fail(STATUS_CONFIG, "optimizer.stochastic_rounding is true but "
+                           "optimizer.bf16 is false: weights of float32 are not rounded; set "
+                           "optimizer.bf16=true or leave stochastic_rounding out");
+    return STATUS_OK;
+}
+
 const struct config_section optimizer_config_section = {
     "optimizer", "AdamW and its schedule; names as in transformers' TrainingArguments", fields,
-    NULL};
+    check_optimizer};
 
 static int alloc_moments(struct ops *ops, struct part *part)
 {
@@ -66,12 +82,26 @@ static void list_parts(struct optimizer *optimizer)
         struct part *part = &optimizer->parts[i];
         if (!shards) {
             model_trained(optimizer->model, i, &part->weight, &part->gradient);
+            part->first = tensor_f32(&part->weight) - weights;
             continue;
         }
         struct slice slice = shards_slice(shards, i, ranks_index(optimizer->ranks));
+        part->first = (int64_t)slice.first;
         part->weight = tensor_1d(weights + slice.first, (int64_t)slice.n);
         part->gradient = tensor_1d(gradients + slice.first, (int64_t)slice.n);
     }
+}
+
+/* What training starts from, in the values that it may take; nothing changes when it goes on. */
+static int round_weights(struct model *model)
+{
+    for (size_t i = 0; i < model_n_trained(model); i++) {
+        struct tensor weight;
+        model_trained(model, i, &weight, NULL);
+        ops_round_bf16(model_ops(model), &weight, &weight);
+    }
+    model_weights_changed(model);
+    return ops_sync(model_ops(model));
 }
 
 int optimizer_create(struct optimizer **out, struct ranks *ranks, struct model *model,
@@ -88,6 +118,8 @@ int optimizer_create(struct optimizer **out, struct ranks *ranks, struct model *
         list_parts(optimizer);
     for (size_t i = 0; i < optimizer->n_parts && status == STATUS_OK; i++)
         status = alloc_moments(model_ops(model), &optimizer->parts[i]);
+    if (status == STATUS_OK && config->stochastic_rounding)
+        status = round_weights(model);
     if (status < 0)
         optimizer_destroy(&optimizer);
     *out = optimizer;
@@ -169,6 +201,9 @@ int optimizer_update(struct optimizer *optimizer, double grad_norm, double *lear
         struct part *part = &optimizer->parts[i];
         pulse("updates the weights");
         ops_adamw(ops, &part->weight, &part->m, &part->v, &part->gradient, &step);
+        if (config->stochastic_rounding)
+            ops_round_stochastic(ops, &part->weight, random_mix(config->noise, (uint64_t)step.step),
+                                 part->first);
         TRY(shards_spread(optimizer->shards, i));
     }
     TRY(shards_spread_end(optimizer->shards));

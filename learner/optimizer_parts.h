@@ -8,6 +8,7 @@
 /* What is updated at once: a tensor, or a slice of several. */
 struct part {
     struct tensor weight, gradient, m, v;   /* m, v: device memory of its own */
+    int64_t first;                          /* of weight in the run of what is trained */
 };
 
 struct optimizer {

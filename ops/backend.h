@@ -51,6 +51,7 @@ struct ops_table {
     void (*matrix_write)(void *context, struct matrix *matrix, const struct tensor *rows,
                          int64_t first);
     void (*round_bf16)(void *context, struct tensor *out, const struct tensor *in);
+    void (*round_stochastic)(void *context, struct tensor *x, uint64_t noise, int64_t first);
     void (*matmul)(void *context, struct tensor *out, const struct tensor *in,
                    const struct matrix *weight, const struct tensor *bias);
     void (*matmul_backward_input)(void *context, struct tensor *d_in, const struct tensor *d_out,
@@ -126,6 +127,16 @@ struct ops {
     const struct ops_table *table;
     void *context;
 };
+
+/* Number n, from 0, of splitmix64 seeded with `seed` (Steele et al. 2014). */
+static inline uint64_t splitmix64(uint64_t seed, uint64_t n)
+{
+    uint64_t z = seed + 0x9e3779b97f4a7c15u * (n + 1);
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
 
 /* Memory of the host, for the backends that compute there (ops/host.c). */
 double host_memory_bytes(void *context);

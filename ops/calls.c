@@ -30,6 +30,13 @@ void ops_round_bf16(struct ops *ops, struct tensor *out, const struct tensor *in
     ops->table->round_bf16(ops->context, out, in);
 }
 
+void ops_round_stochastic(struct ops *ops, struct tensor *x, uint64_t noise, int64_t first)
+{
+    ops_check_same(__func__, x, x);
+    REQUIRE(first >= 0);
+    ops->table->round_stochastic(ops->context, x, noise, first);
+}
+
 void ops_matmul(struct ops *ops, struct tensor *out, const struct tensor *in,
                 const struct matrix *weight, const struct tensor *bias)
 {

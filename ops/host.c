@@ -58,12 +58,8 @@ void host_checksum(void *context, const void *memory, size_t bytes, struct check
     (void)context;
     memset(out, 0, sizeof(*out));
     for (size_t i = 0; i < bytes / sizeof(*words); i++)
-        for (int j = 0; j < 4; j++) {
-            uint64_t z = words[i] + 0x9e3779b97f4a7c15u * (4 * (uint64_t)i + (uint64_t)j + 1);
-            z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-            z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-            out->sums[j] += z ^ z >> 31;
-        }
+        for (int j = 0; j < 4; j++)
+            out->sums[j] += splitmix64(words[i], 4 * (uint64_t)i + (uint64_t)j);
 }
 
 void host_zero(void *context, void *memory, size_t bytes)

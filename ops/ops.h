@@ -152,6 +152,11 @@ void ops_matrix_write(struct ops *ops, struct matrix *matrix, const struct tenso
                       int64_t first);
 /* out = in rounded to bfloat16, still float32; they may be the same memory. */
 void ops_round_bf16(struct ops *ops, struct tensor *out, const struct tensor *in);
+/* In place, to one of the two neighbours in bfloat16, the nearer the likelier, so that x stays what
+ * it is on average (stochastic rounding, Gupta et al. 2015): the upper 16 bits of number first + i
+ * of splitmix64 (Steele et al. 2014) seeded with `noise` are added to the bits of x[i], whose lower
+ * half then becomes 0. So the parts of a whole are rounded as the whole is, on every backend. */
+void ops_round_stochastic(struct ops *ops, struct tensor *x, uint64_t noise, int64_t first);
 
 /* ---- Products. out[N,M] = in[N,C] * weight^T + bias[M]; bias may be NULL. */
 void ops_matmul(struct ops *ops, struct tensor *out, const struct tensor *in,

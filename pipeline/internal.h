@@ -74,8 +74,9 @@ int stage_sft_run(struct stage_run *run);
 
 /* Seeds: one for each use, so that no two share a stream. */
 enum seed_use { SEED_MODEL = 1, SEED_TASKS, SEED_SAMPLES, SEED_BATCHES, SEED_EVAL, SEED_DATA,
-                SEED_ADAPTERS, SEED_VERIFIERS };
+                SEED_ADAPTERS, SEED_VERIFIERS, SEED_ROUNDING };
 uint64_t stage_seed(const struct stage_run *run, enum seed_use use);
+struct optimizer_config stage_optimizer(const struct stage_run *run);
 
 int stage_is_stopped(const struct stage_run *run);   /* by a signal, or at until_step */
 

@@ -124,6 +124,11 @@ static int check_wiring(const struct recipe *recipe, size_t i, const char *where
     if ((flags & STAGE_NEEDS_TEXT) && !stage->settings.tasks.text[0])
         return status_fail(STATUS_CONFIG, "%s: stage \"%s\" needs tasks.text, a JSONL file of "
                            "{\"text\": ...} lines", where, stage->name);
+    if (stage->settings.lora.r && stage->settings.optimizer.stochastic_rounding)
+        return status_fail(STATUS_CONFIG, "%s: stage \"%s\" has lora.r %lld and "
+                           "optimizer.stochastic_rounding: adapters stay float32 and are not "
+                           "rounded; leave one of them out", where, stage->name,
+                           (long long)stage->settings.lora.r);
     if (!strchr(stage->from, '/'))
         TRY(check_parent(recipe, i, where, "from", stage->from));
     TRY(check_parent(recipe, i, where, "sample", stage->sample));

@@ -20,6 +20,14 @@ uint64_t stage_seed(const struct stage_run *run, enum seed_use use)
     return random_mix(random_mix((uint64_t)run->pipeline->recipe.run.seed, name), use);
 }
 
+struct optimizer_config stage_optimizer(const struct stage_run *run)
+{
+    struct optimizer_config optimizer = run->stage->settings.optimizer;
+
+    optimizer.noise = stage_seed(run, SEED_ROUNDING);
+    return optimizer;
+}
+
 int stage_is_stopped(const struct stage_run *run)
 {
     const struct pipeline_options *options = &run->pipeline->options;

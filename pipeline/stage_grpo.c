@@ -125,13 +125,14 @@ static int prepare(struct stage_run *run)
 {
     const struct stage_settings *settings = &run->stage->settings;
     const struct grpo_config *grpo = &settings->grpo;
+    const struct optimizer_config optimizer = stage_optimizer(run);
     char resume_path[FILE_PATH_MAX];
 
     TRY(stage_load_policy(run, resume_path));
     if (grpo->beta > 0 && (!settings->lora.r || grpo->sync_ref_model))
         TRY(stage_load_reference(run));
     TRY(learner_create(&run->learner, run->pipeline->options.ranks, run->policy, run->reference,
-                       grpo, &settings->optimizer,
+                       grpo, &optimizer,
                        grpo->max_steps * grpo->num_iterations * grpo->steps_per_generation));
     TRY(learner_set_guard(run->learner, &settings->guard));
     if (resume_path[0])

@@ -210,6 +210,7 @@ static int train(struct stage_run *run, const struct corpus *corpus)
 int stage_sft_run(struct stage_run *run)
 {
     static const struct grpo_config no_grpo = {.num_iterations = 1, .steps_per_generation = 1};
+    const struct optimizer_config optimizer = stage_optimizer(run);
     struct corpus corpus = {.n = 0};
     char resume_path[FILE_PATH_MAX];
     int status;
@@ -217,7 +218,7 @@ int stage_sft_run(struct stage_run *run)
     TRY(stage_load_policy(run, resume_path));
     TRY_OUT(open_corpus(run, &corpus));
     TRY_OUT(learner_create(&run->learner, run->pipeline->options.ranks, run->policy, NULL,
-                           &no_grpo, &run->stage->settings.optimizer, run->n_steps));
+                           &no_grpo, &optimizer, run->n_steps));
     TRY_OUT(learner_set_guard(run->learner, &run->stage->settings.guard));
     if (resume_path[0])
         TRY_OUT(learner_load_state(run->learner, resume_path));

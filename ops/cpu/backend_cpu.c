@@ -137,6 +137,7 @@ const struct ops_table ops_table_cpu = {
     .matrix_read = cpu_matrix_read,
     .matrix_write = cpu_matrix_write,
     .round_bf16 = cpu_round_bf16,
+    .round_stochastic = cpu_round_stochastic,
     .matmul = cpu_matmul,
     .matmul_backward_input = cpu_matmul_backward_input,
     .matmul_several = cpu_matmul_several,

@@ -56,6 +56,7 @@ void cpu_matrix_read(void *context, struct tensor *rows, const struct matrix *ma
 void cpu_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,
                       int64_t first);
 void cpu_round_bf16(void *context, struct tensor *out, const struct tensor *in);
+void cpu_round_stochastic(void *context, struct tensor *x, uint64_t noise, int64_t first);
 void cpu_embedding(void *context, struct tensor *out, const struct matrix *table,
                    const struct tensor *tokens);
 void cpu_matmul(void *context, struct tensor *out, const struct tensor *in,

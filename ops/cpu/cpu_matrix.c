@@ -180,3 +180,25 @@ void cpu_round_bf16(void *context, struct tensor *out, const struct tensor *in)
 
     cpu_loop(cpu, tensor_count(in), OPS_PANEL, COST_ROW / OPS_PANEL, round_elements, &job);
 }
+
+struct noise_job {
+    const struct kernels *kernels;
+    float *x;
+    uint64_t noise;
+    int64_t first;
+};
+
+static void round_some(void *argument, int64_t first, int64_t last)
+{
+    const struct noise_job *job = argument;
+
+    job->kernels->round_stochastic(job->x + first, job->noise, job->first + first, last - first);
+}
+
+void cpu_round_stochastic(void *context, struct tensor *x, uint64_t noise, int64_t first)
+{
+    struct cpu *cpu = context;
+    struct noise_job job = {cpu->kernels, tensor_f32(x), noise, first};
+
+    cpu_loop(cpu, tensor_count(x), OPS_PANEL, COST_ROW / OPS_PANEL, round_some, &job);
+}

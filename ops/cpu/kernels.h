@@ -119,6 +119,7 @@ struct adamw_factors {
     /* out += factor * in */                                                                       \
     X(add_scaled, (float *out, const float *in, float factor, int64_t n))                          \
     X(round_bf16, (float *out, const float *in, int64_t n))                                        \
+    X(round_stochastic, (float *x, uint64_t noise, int64_t first, int64_t n))                      \
     X(attention, (const struct attention_forward *job, const struct attention_span *span,          \
                   int64_t kv_head, float *scratch))                                                \
     /* what is wanted of the rows of a span and some of the keys that they see, counted from 0:    \

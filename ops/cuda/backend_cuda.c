@@ -32,6 +32,7 @@ static const struct ops_table table = {
     .matrix_read = cuda_matrix_read,
     .matrix_write = cuda_matrix_write,
     .round_bf16 = cuda_round_bf16,
+    .round_stochastic = cuda_round_stochastic,
     .matmul = cuda_matmul,
     .matmul_backward_input = cuda_matmul_backward_input,
     .matmul_backward_weight = cuda_matmul_backward_weight,

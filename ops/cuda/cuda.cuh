@@ -94,6 +94,15 @@ static __device__ __forceinline__ float widen_bf16(uint16_t bits)
     return __uint_as_float((unsigned)bits << 16);
 }
 
+/* splitmix64() of ops/backend.h */
+static __device__ __forceinline__ uint64_t splitmix64_at(uint64_t seed, uint64_t n)
+{
+    uint64_t z = seed + 0x9e3779b97f4a7c15u * (n + 1);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return z ^ z >> 31;
+}
+
 /* The sum of the 32 lanes in one tree, in every lane. */
 template <typename T> static __device__ __forceinline__ T warp_sum(T value)
 {

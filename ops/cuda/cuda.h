@@ -45,6 +45,7 @@ void cuda_matrix_read(void *context, struct tensor *rows, const struct matrix *m
 void cuda_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,
                        int64_t first);
 void cuda_round_bf16(void *context, struct tensor *out, const struct tensor *in);
+void cuda_round_stochastic(void *context, struct tensor *x, uint64_t noise, int64_t first);
 void cuda_matmul(void *context, struct tensor *out, const struct tensor *in,
                  const struct matrix *weight, const struct tensor *bias);
 void cuda_matmul_backward_input(void *context, struct tensor *d_in, const struct tensor *d_out,

@@ -45,6 +45,17 @@ static __global__ void round_each(float *out, const float *in, int64_t count)
         out[i] = round_bf16(in[i]);
 }
 
+static __global__ void round_some(float *x, uint64_t noise, int64_t first, int64_t count)
+{
+    FOR_EACH(i, count)
+    {
+        unsigned bits = __float_as_uint(x[i]);
+        unsigned above = (unsigned)(splitmix64_at(noise, (uint64_t)(first + i)) >> 48);
+        bits = isnan(x[i]) ? bits | 0x007fffffu : bits + above;
+        x[i] = __uint_as_float(bits & 0xffff0000u);
+    }
+}
+
 void cuda_matrix_read(void *context, struct tensor *rows, const struct matrix *matrix,
                       int64_t first)
 {
@@ -90,5 +101,15 @@ void cuda_round_bf16(void *context, struct tensor *out, const struct tensor *in)
 
     if (count)
         RUN(cuda, round_each, loop_blocks(count, THREADS), THREADS, tensor_f32(out), tensor_f32(in),
+            count);
+}
+
+void cuda_round_stochastic(void *context, struct tensor *x, uint64_t noise, int64_t first)
+{
+    struct cuda *cuda = (struct cuda *)context;
+    int64_t count = tensor_count(x);
+
+    if (count)
+        RUN(cuda, round_some, loop_blocks(count, THREADS), THREADS, tensor_f32(x), noise, first,
             count);
 }

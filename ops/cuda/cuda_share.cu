@@ -89,12 +89,8 @@ static __global__ void __launch_bounds__(ROW_THREADS)
     FOR_EACH(i, count)
     {
         UNROLL
-        for (int j = 0; j < 4; j++) {
-            uint64_t z = words[i] + 0x9e3779b97f4a7c15u * (4 * (uint64_t)i + (uint64_t)j + 1);
-            z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-            z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-            sums[j] += z ^ z >> 31;
-        }
+        for (int j = 0; j < 4; j++)
+            sums[j] += splitmix64_at(words[i], 4 * (uint64_t)i + (uint64_t)j);
     }
     for (int j = 0; j < 4; j++) {
         uint64_t sum = block_sum<ROW_THREADS>(sums[j], room);

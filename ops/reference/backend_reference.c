@@ -47,6 +47,7 @@ const struct ops_table ops_table_reference = {
     .matrix_read = reference_matrix_read,
     .matrix_write = reference_matrix_write,
     .round_bf16 = reference_round_bf16,
+    .round_stochastic = reference_round_stochastic,
     .matmul = reference_matmul,
     .matmul_backward_input = reference_matmul_backward_input,
     .matmul_backward_weight = reference_matmul_backward_weight,

@@ -20,6 +20,7 @@ void reference_matrix_read(void *context, struct tensor *rows, const struct matr
 void reference_matrix_write(void *context, struct matrix *matrix, const struct tensor *rows,
                             int64_t first);
 void reference_round_bf16(void *context, struct tensor *out, const struct tensor *in);
+void reference_round_stochastic(void *context, struct tensor *x, uint64_t noise, int64_t first);
 void reference_matmul(void *context, struct tensor *out, const struct tensor *in,
                       const struct matrix *weight, const struct tensor *bias);
 void reference_matmul_backward_input(void *context, struct tensor *d_in,

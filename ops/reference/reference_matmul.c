@@ -77,6 +77,21 @@ void reference_round_bf16(void *context, struct tensor *out, const struct tensor
         tensor_f32(out)[i] = round_bf16(tensor_f32(in)[i]);
 }
 
+void reference_round_stochastic(void *context, struct tensor *x, uint64_t noise, int64_t first)
+{
+    (void)context;
+    for (int64_t i = 0; i < tensor_count(x); i++) {
+        uint32_t bits, mantissa = 0x007fffffu;
+        memcpy(&bits, &tensor_f32(x)[i], sizeof(bits));
+        if (isnan(tensor_f32(x)[i]))
+            bits |= mantissa;
+        else
+            bits += (uint32_t)(splitmix64(noise, (uint64_t)(first + i)) >> 48);
+        bits &= 0xffff0000u;
+        memcpy(&tensor_f32(x)[i], &bits, sizeof(bits));
+    }
+}
+
 /* What is multiplied with a matrix of bfloat16 is rounded to it too. */
 static float seen(enum dtype dtype, float value)
 {

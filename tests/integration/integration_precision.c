@@ -5,11 +5,14 @@
 
 static struct place place;
 
-/* zero trains adapters, rl adapters on rounded weights against a reference, align rounded ones. */
+/* zero trains adapters, rl adapters on rounded weights against a reference; coldstart trains
+ * rounded weights, align rounded ones without masters. */
 #define PRECISION                                                                                  \
-    "--set", "zero:lora.r=4", "--set", "zero:grpo.tasks_per_step=32", "--set", "rl:lora.r=2",      \
-        "--set", "rl:lora.target_modules=q_proj,down_proj", "--set", "rl:optimizer.bf16=true",     \
-        "--set", "rl:grpo.beta=0.01", "--set", "align:optimizer.bf16=true"
+    "--set", "zero:lora.r=4", "--set", "zero:grpo.tasks_per_step=32", "--set",                     \
+        "coldstart:optimizer.bf16=true", "--set", "rl:lora.r=2", "--set",                          \
+        "rl:lora.target_modules=q_proj,down_proj", "--set", "rl:optimizer.bf16=true", "--set",     \
+        "rl:grpo.beta=0.01", "--set", "align:optimizer.bf16=true", "--set",                        \
+        "align:optimizer.stochastic_rounding=true"
 
 static int make_place(void **state)
 {
@@ -45,20 +48,53 @@ static void rollout_and_learner_agree_to_the_bit(void **state)
     }
 }
 
+/* The file of a stage's last checkpoint. */
+static void read_last(const char *stage, const char *name, struct text *out)
+{
+    char sql[256];
+
+    snprintf(sql, sizeof(sql), "SELECT c.path FROM checkpoint c JOIN stage s ON s.id = c.stage_id "
+             "WHERE s.name = '%s' ORDER BY c.step DESC LIMIT 1", stage);
+    char *path = ask(&place, "run/quiet", sql);
+    path[strcspn(path, "\n")] = '\0';
+    assert_int_equal(file_read(in_place(&place, "run/quiet/%s/%s", path, name), 1 << 24, out), 0);
+    mem_free(path);
+}
+
 /* Readers of its checkpoint are told to round; the stage after it reads masters. */
 static void a_bf16_checkpoint_says_so(void **state)
 {
-    struct text config = {0};
-    char *path = ask(&place, "run/quiet", "SELECT c.path FROM checkpoint c JOIN stage s ON s.id = "
-                     "c.stage_id WHERE s.name = 'align' ORDER BY c.step DESC LIMIT 1");
+    static const char *const stages[] = {"coldstart", "align"};
 
     (void)state;
-    path[strcspn(path, "\n")] = '\0';
-    assert_int_equal(file_read(in_place(&place, "run/quiet/%s/config.json", path), 1 << 16,
-                               &config), 0);
-    assert_non_null(strstr(config.data, "\"torch_dtype\": \"bfloat16\""));
-    text_release(&config);
-    mem_free(path);
+    for (int i = 0; i < 2; i++) {
+        struct text config = {0};
+        read_last(stages[i], "config.json", &config);
+        assert_non_null(strstr(config.data, "\"torch_dtype\": \"bfloat16\""));
+        text_release(&config);
+    }
+}
+
+/* Numbers of a checkpoint's weights that bfloat16 does not have. */
+static size_t count_finer(const char *stage)
+{
+    struct text file = {0};
+    uint64_t header;
+    size_t n = 0;
+
+    read_last(stage, "model.safetensors", &file);
+    memcpy(&header, file.data, sizeof(header));
+    for (size_t at = sizeof(header) + header; at < file.length; at += 4)
+        n += file.data[at] || file.data[at + 1];
+    text_release(&file);
+    return n;
+}
+
+static void weights_without_masters_are_bfloat16(void **state)
+{
+    (void)state;
+    assert_true(count_finer("coldstart") > 1000);
+    assert_int_equal(count_finer("align"), 0);
 }
 
 /* Killed in stages with adapters and gone on with; activations computed again on the way. */
@@ -67,7 +103,7 @@ static void a_killed_run_ends_with_the_same_bytes(void **state)
     static const struct {
         const char *stage;
         long step;
-    } kills[] = {{"zero", 1}, {"zero", 3}, {"rl", 2}, {"align", 1}};
+    } kills[] = {{"zero", 1}, {"zero", 3}, {"rl", 2}, {"align", 1}, {"align", 3}};
     struct program program;
 
     (void)state;
@@ -121,14 +157,28 @@ static void a_new_model_with_adapters_is_refused(void **state)
     assert_ends(&program, 2, "did you mean \"q_proj\"");
 }
 
+static void rounding_of_what_is_not_rounded_is_refused(void **state)
+{
+    struct program program;
+
+    (void)state;
+    HONE(&program, &place, "plan", RECIPE, "--set", "align:optimizer.stochastic_rounding=true");
+    assert_ends(&program, 2, "set optimizer.bf16=true");
+    HONE(&program, &place, "plan", RECIPE, "--set", "rl:optimizer.bf16=true", "--set",
+         "rl:optimizer.stochastic_rounding=true", "--set", "rl:lora.r=2");
+    assert_ends(&program, 2, "adapters stay float32");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rollout_and_learner_agree_to_the_bit),
         cmocka_unit_test(a_bf16_checkpoint_says_so),
+        cmocka_unit_test(weights_without_masters_are_bfloat16),
         cmocka_unit_test(a_killed_run_ends_with_the_same_bytes),
         cmocka_unit_test(adapters_are_exported_as_a_peft_folder),
         cmocka_unit_test(a_new_model_with_adapters_is_refused),
+        cmocka_unit_test(rounding_of_what_is_not_rounded_is_refused),
     };
 
     return cmocka_run_group_tests(tests, make_place, remove_place);

@@ -137,6 +137,23 @@ static void gradients_that_travel_as_bfloat16_train_nearly_the_same(void **state
     mem_free(other);
 }
 
+/* Their sums of gradients differ in the last bits, the random bits do not; others would make every
+ * second weight another one. */
+static void ranks_round_at_random_as_one_does(void **state)
+{
+    static const char *const counts[] = {"1", "2", "3"}, *const runs[] = {"run/r1", "run/r2",
+                                                                          "run/r3"};
+    struct program program;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        RUN_RANKS(&program, counts[i], RANKS, "--run", runs[i], "--stage", "base", "--set",
+                  "base:optimizer.bf16=true", "--set", "base:optimizer.stochastic_rounding=true");
+        assert_ends(&program, 0, "stage base is done");
+        assert_true(share_of_different(&place, runs[0], runs[i], "base") < 0.05);
+    }
+}
+
 /* ---- What goes wrong. */
 
 static void a_killed_rank_is_named_and_the_run_goes_on_to_the_same_bytes(void **state)
@@ -203,6 +220,7 @@ int main(void)
         cmocka_unit_test_setup(three_ranks_train_what_one_does_and_the_same_bytes_every_time,
                                needs_mpi),
         cmocka_unit_test_setup(one_rank_under_mpirun_trains_the_bytes_of_hone_run, needs_mpi),
+        cmocka_unit_test_setup(ranks_round_at_random_as_one_does, needs_mpi),
         cmocka_unit_test_setup(gradients_that_travel_as_bfloat16_train_nearly_the_same, needs_mpi),
         cmocka_unit_test_setup(a_killed_rank_is_named_and_the_run_goes_on_to_the_same_bytes,
                                needs_mpi),

@@ -148,6 +148,24 @@ void assert_close(const struct place *place, const char *run, const char *other,
     text_release(&two);
 }
 
+double share_of_different(const struct place *place, const char *run, const char *other,
+                          const char *stage)
+{
+    struct text one = {0}, two = {0};
+    size_t n = 0, different = 0;
+    uint64_t n_header;
+
+    read_newest(place, run, stage, &one);
+    read_newest(place, other, stage, &two);
+    assert_int_equal(one.length, two.length);
+    memcpy(&n_header, one.data, sizeof(n_header));
+    for (size_t at = n_header + 8; at < one.length; at += sizeof(float), n++)
+        different += memcmp(one.data + at, two.data + at, sizeof(float)) != 0;
+    text_release(&one);
+    text_release(&two);
+    return (double)different / (double)n;
+}
+
 static int is_rank(pid_t pid, const char *rank)
 {
     char path[64], text[65536], variable[64];

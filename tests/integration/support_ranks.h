@@ -29,5 +29,8 @@ pid_t find_rank(const struct place *place, const char *rank);
 /* The newest weights of a stage in two runs are equal up to `tolerance`. */
 void assert_close(const struct place *place, const char *run, const char *other, const char *stage,
                   double tolerance);
+/* How many of those weights, as a share, are not the same bits. */
+double share_of_different(const struct place *place, const char *run, const char *other,
+                          const char *stage);
 
 #endif
