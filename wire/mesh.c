@@ -169,6 +169,13 @@ int wire_mesh_receive(struct wire_mesh *mesh, int *from, const void **bytes, siz
     static const char twice[] = "another process of that number has come";
     int kind;
 
+    if (mesh->is_held) {
+        mesh->is_held = 0;
+        *from = mesh->held_from;
+        *bytes = (const unsigned char *)zmq_msg_data(&mesh->message) + 1;
+        *n = zmq_msg_size(&mesh->message) - 1;
+        return 1;
+    }
     while ((kind = mesh_receive(mesh, from, bytes, n)))
         if (kind == MESH_DATA)
             return 1;

@@ -58,7 +58,8 @@ struct wire_mesh {
     int index, count, next;          /* next: whose socket is looked at first */
     int has_keys, has_roster, has_go;
     struct mesh_peer *peers;         /* [count] */
-    zmq_msg_t message;               /* the one that was received last */
+    zmq_msg_t message;               /* the one that was received last; */
+    int is_held, held_from;          /* it came early, and is still to be given to the caller */
     int64_t asked_ms, looked_ms;
     struct wire_loss end;            /* somebody said MESH_END */
     int has_end;

@@ -426,6 +426,11 @@ int mesh_meet(struct wire_mesh *mesh)
         const void *bytes;
         size_t n;
         int from, kind = mesh_receive(mesh, &from, &bytes, &n);
+        if (kind == MESH_DATA) {   /* its sender had its GO sooner */
+            mesh->is_held = mesh->has_go = 1;
+            mesh->held_from = from;
+            break;
+        }
         if (kind)
             TRY(mesh->index ? take_other(mesh, kind, from, bytes, n)
                             : take_first(mesh, kind, from, bytes, n));
