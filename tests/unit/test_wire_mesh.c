@@ -277,6 +277,59 @@ static void two_processes_of_one_number_are_refused(void **state)
         several_start(several, i, come_twice);
     several_wait(several);
     assert_answer(several, 0, STATUS_CONFIG, "two processes are rank 1");
+    assert_answer(several, 1, STATUS_CLOSED, "two processes are rank 1");
+    assert_answer(several, 2, STATUS_CLOSED, "two processes are rank 1");
+}
+
+static void wait_for_file(const struct several *several, const char *name, char path[128])
+{
+    int64_t end_ms = clock_ms() + LONG_MS;
+
+    snprintf(path, 128, "%s/%s", several->directory, name);
+    while (access(path, F_OK) && clock_ms() < end_ms)
+        zmq_poll(NULL, 0, 1);
+}
+
+static int come_late(struct several *several, int index)
+{
+    struct several job = *several;
+    struct wire_loss loss;
+    const void *bytes;
+    char path[128];
+    size_t n;
+    int from;
+
+    job.n = 2;
+    if (index == 2) {
+        wait_for_file(several, "met", path);
+        return open_mesh(&job, 1, LONG_MS);
+    }
+    TRY(open_mesh(&job, index, LONG_MS));
+    snprintf(path, sizeof(path), "%s/met", several->directory);
+    TRY(file_write_atomic(path, "", 0));
+    snprintf(path, sizeof(path), "%s/over", several->directory);
+    while (access(path, F_OK))
+        if (wire_mesh_receive(mesh, &from, &bytes, &n) || wire_mesh_find_loss(mesh, &loss))
+            return status_fail(STATUS_FAILED, "it was disturbed");
+    wire_mesh_close(&mesh, LONG_MS);
+    return STATUS_OK;
+}
+
+static void a_late_one_is_turned_away_and_disturbs_nobody(void **state)
+{
+    struct several *several = *state;
+    char path[128];
+
+    several->n = 3;
+    for (int i = 0; i < 3; i++)
+        several_start(several, i, come_late);
+    several_wait_for(several, 2);
+    snprintf(path, sizeof(path), "%s/over", several->directory);
+    assert_int_equal(file_write_atomic(path, "", 0), STATUS_OK);
+    several_wait(several);
+    assert_answer(several, 2, STATUS_CLOSED, "another job runs there");
+    assert_answer(several, 0, STATUS_OK, NULL);
+    assert_answer(several, 1, STATUS_OK, NULL);
 }
 
 static int come_otherwise(struct several *several, int index)
@@ -391,6 +444,7 @@ int main(void)
         MESH_TEST(plain_does_not_get_in),
         MESH_TEST(a_workers_key_opens_no_rank_but_the_first),
         MESH_TEST(two_processes_of_one_number_are_refused),
+        MESH_TEST(a_late_one_is_turned_away_and_disturbs_nobody),
         MESH_TEST(another_count_is_refused_by_all),
         MESH_TEST(another_version_is_refused_by_all),
         MESH_TEST(one_that_is_killed_is_missed_by_all),
