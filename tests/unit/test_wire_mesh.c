@@ -306,7 +306,8 @@ static int come_late(struct several *several, int index)
     }
     TRY(open_mesh(&job, index, LONG_MS));
     snprintf(path, sizeof(path), "%s/met", several->directory);
-    TRY(file_write_atomic(path, "", 0));
+    if (index)
+        TRY(file_write_atomic(path, "", 0));
     snprintf(path, sizeof(path), "%s/over", several->directory);
     while (access(path, F_OK))
         if (wire_mesh_receive(mesh, &from, &bytes, &n) || wire_mesh_find_loss(mesh, &loss))
