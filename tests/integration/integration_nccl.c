@@ -107,7 +107,7 @@ static void a_gpu_that_does_not_come_is_named_when_its_time_is_over(void **state
     WAIT_UNTIL(steps_of(&place, "run/stuck", "base") >= 1 || !is_running(&job.ranks[0]));
     assert_int_equal(kill(job.ranks[1].pid, SIGSTOP), 0);
     assert_ends(&job.ranks[0], 6, "rank 1 (");
-    assert_ends(&job.ranks[2], 6, NULL);
+    assert_ends(&job.ranks[2], 6, " for 3000 ms (");   /* as rank 0 said, and long before its own */
     kill(job.ranks[1].pid, SIGKILL);
     wait_for_exit(&job.ranks[1]);
     char *why = ask(&place, "run/stuck", "SELECT reason FROM stage WHERE state = 'failed'");
