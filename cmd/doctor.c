@@ -96,6 +96,8 @@ static void examine_processor(struct findings *findings)
     note(findings, "nccl", text);
     doctor_find_mpi(text, sizeof(text));
     note(findings, "mpi", text);
+    doctor_find_ranks(text, sizeof(text));
+    note(findings, "ranks", text);
 }
 
 /* What a container may use; 0 when there is no limit. */

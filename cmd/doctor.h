@@ -7,5 +7,6 @@
 void doctor_find_toolkit(char *out, size_t n_out);
 void doctor_find_nccl(char *out, size_t n_out);
 void doctor_find_mpi(char *out, size_t n_out);
+void doctor_find_ranks(char *out, size_t n_out);
 
 #endif

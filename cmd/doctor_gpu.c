@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/status.h"
 #include "ranks/ranks.h"
 
 /* The first nvcc of PATH, into out; 0 when there is none. */
@@ -58,5 +59,31 @@ void doctor_find_mpi(char *out, size_t n_out)
         snprintf(out, n_out, "%s: `mpirun -n N hone run` trains with N ranks (docs/cluster.md)",
                  what);
     else
-        snprintf(out, n_out, "%s; one process trains without it", what);
+        snprintf(out, n_out, "%s; without it ranks use ZeroMQ", what);
+}
+
+static const char *name_of(enum ranks_transport transport)
+{
+    return transport == RANKS_MPI ? "MPI" : "ZeroMQ";
+}
+
+/* What run.rank_transport: auto would be, here or behind mpirun. */
+void doctor_find_ranks(char *out, size_t n_out)
+{
+    struct ranks_world world;
+    char why[160];
+
+    if (ranks_find_world(&world) < 0) {
+        snprintf(out, n_out, "%s", status_reason());
+        return;
+    }
+    int count = world.count;
+    if (count == 1)
+        world = (struct ranks_world){.count = 2, .has_mpi = 1, .launcher = "mpirun"};
+    const char *name = name_of(ranks_choose(&world, RANKS_AUTO, why, sizeof(why)));
+    if (count > 1)
+        snprintf(out, n_out, "this is rank %d of %d, over %s: %s", world.index, count, name, why);
+    else
+        snprintf(out, n_out, "this is one process; over %s when %s; over ZeroMQ when RANK and "
+                 "WORLD_SIZE are set, or by srun without MPI", name, why);
 }

@@ -27,6 +27,7 @@ struct pipeline_options {
     struct ranks *ranks;             /* of which this is rank 0; NULL: alone */
     const char *rank_key;            /* text of a worker's key; NULL: in the folder of keys */
     int is_replay;                   /* nothing may be written into the run */
+    int n_ranks;                     /* of pipeline_plan(): so many learners */
 };
 /* What the environment says of ranks, and the others found; *ranks stays NULL when this process is
  * alone. Before pipeline_run() or pipeline_replay(), which rank 0 calls; ranks_close() in any

@@ -190,7 +190,10 @@ static void print_memory(struct text *out, const struct stage_plan *plan)
 
     if (!plan->has_shape)
         return;
-    text_print(out, "  memory    learner ");
+    text_print(out, "  memory    ");
+    if (plan->n_ranks > 1)
+        text_print(out, "%d x ", plan->n_ranks);
+    text_print(out, "learner ");
     print_parts(out, &plan->learner);
     if (plan->n_rollout) {
         text_print(out, "            %d x rollout ", plan->n_rollout);
@@ -270,6 +273,9 @@ static void print_machine(struct text *out, const struct recipe *recipe,
                    fits ? "." : ": TOO LITTLE for all its processes at once. Each of these helps:");
         if (!fits)
             plan_print_advice(out, &recipe->stages[most], &plans[most]);
+        if (plans[most].n_ranks > 1)
+            text_print(out, "That is with all %d ranks on one machine; each alone takes %s.\n",
+                       plans[most].n_ranks, plan_bytes(need, plans[most].learner.total));
     }
     if (n_unknown)
         text_print(out, "Stages whose memory is not known, since their models are not here: %d.\n",
@@ -337,7 +343,7 @@ static void print_stage_json(struct text *out, const struct stage *stage,
     print_count_json(out, "trained_tokens", plan->trained_tokens);
     print_count_json(out, "eval_tokens_at_most", plan->eval_tokens);
     if (plan->has_shape) {
-        print_memory_json(out, "learner", 1, &plan->learner);
+        print_memory_json(out, "learner", plan->n_ranks, &plan->learner);
         print_memory_json(out, "rollout", plan->n_rollout, &plan->rollout);
         text_print(out, ",\"total_bytes\":%.0f", plan->total_bytes);
     }
@@ -384,7 +390,7 @@ int pipeline_plan(struct text *out, const struct pipeline_options *options, int 
     if (options->only)
         TRY_OUT(locate_stage(&recipe, options->only, &only));
     TRY_OUT(look_for(missing, &recipe, options->only));
-    struct stage_plan *plans = plan_sizes(&recipe, options->run);
+    struct stage_plan *plans = plan_sizes(&recipe, options->run, options->n_ranks);
     if (as_json)
         print_json(out, &recipe, plans, missing, options->only);
     else

@@ -17,6 +17,7 @@ enum {
     PART_CACHE,          /* keys and values */
     PART_TRANSIT,        /* weights that wait in queues, or for who reads them */
     PART_GROUPS,         /* samples of one step */
+    PART_BUCKETS,        /* gradients under way between ranks */
     N_PARTS
 };
 extern const char *const plan_part_names[N_PARTS], *const plan_part_keys[N_PARTS];
@@ -32,6 +33,7 @@ struct stage_plan {
     char why_unknown[PLAN_WHY_BYTES];   /* of the shape, when it is not known */
     int64_t parameters;
     int n_rollout, n_reward;            /* processes */
+    int n_ranks, learns_on_card;        /* learners */
     struct plan_memory learner, rollout;   /* of one process */
     double reward_bytes;                /* of one process, with its program running */
     double total_bytes;                 /* of all processes */
@@ -41,7 +43,7 @@ struct stage_plan {
 };
 
 /* Plans of all stages, in order; `run` may be a directory that does not exist. The caller frees. */
-struct stage_plan *plan_sizes(const struct recipe *recipe, const char *run);
+struct stage_plan *plan_sizes(const struct recipe *recipe, const char *run, int n_ranks);
 /* Fills the memory of a stage whose shape is known. */
 void plan_size_memory(const struct stage *stage, struct stage_plan *plan);
 double plan_machine_bytes(void);   /* memory of this machine */

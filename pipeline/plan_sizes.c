@@ -16,13 +16,15 @@
 #define SAMPLE_BYTES 512.0    /* of a sample beside its tokens */
 #define TOKEN_BYTES 20.0      /* of a sampled token: id, log-probability, version, text twice */
 #define REWARD_BYTES (64.0 * (1 << 20))
+#define BUCKET_BYTES (16.0 * (1 << 20))   /* of gradients, and an eighth of them at most */
+#define BUCKETS_UNDER_WAY 4
 
 const char *const plan_part_names[N_PARTS] = {
     "weights", "gradients", "moments", "activations", "reference",
-    "KV cache", "in transit", "samples"};
+    "KV cache", "in transit", "samples", "buckets"};
 const char *const plan_part_keys[N_PARTS] = {
     "weights", "gradients", "moments", "activations", "reference",
-    "kv_cache", "in_transit", "samples"};
+    "kv_cache", "in_transit", "samples", "buckets"};
 
 /* ---- The shape: of the model section, of a folder, or of the parent. */
 
@@ -153,6 +155,20 @@ static double size_transit(const struct stage *stage, const struct stage_plan *p
     return 2 * (double)bytes.weights;
 }
 
+/* Each rank has its share of the moments; weights and gradients are whole on all. */
+static void size_rank(const struct stage *stage, const struct stage_plan *plan, double *parts)
+{
+    double gradients = parts[PART_GRADIENTS];
+
+    if (plan->n_ranks <= 1)
+        return;
+    parts[PART_MOMENTS] /= plan->n_ranks;
+    if (!plan->learns_on_card)
+        parts[PART_BUCKETS] = BUCKETS_UNDER_WAY * fmin(BUCKET_BYTES, gradients / 8);
+    else if (stage->settings.optimizer.bf16_gradients)
+        parts[PART_BUCKETS] = gradients / 2;   /* NCCL sums in place but for these */
+}
+
 static void size_learner(const struct stage *stage, struct stage_plan *plan)
 {
     const struct stage_settings *settings = &stage->settings;
@@ -173,6 +189,7 @@ static void size_learner(const struct stage *stage, struct stage_plan *plan)
     parts[PART_MOMENTS] = (double)bytes.moments;
     parts[PART_ACTIVATIONS] = (double)bytes.activations;
     parts[PART_REFERENCE] = (double)bytes.reference;
+    size_rank(stage, plan, parts);
     if (plan->n_rollout)
         parts[PART_TRANSIT] = size_transit(stage, plan, &options);
     if (is_rl)
@@ -232,7 +249,8 @@ void plan_size_memory(const struct stage *stage, struct stage_plan *plan)
     size_learner(stage, plan);
     if (plan->n_rollout)
         size_rollout(stage, plan);
-    plan->total_bytes = plan->learner.total + plan->n_rollout * plan->rollout.total +
+    plan->total_bytes = plan->n_ranks * plan->learner.total +
+                        plan->n_rollout * plan->rollout.total +
                         plan->n_reward * plan->reward_bytes;
 }
 
@@ -353,12 +371,14 @@ static void count_eval(const struct stage *stage, struct stage_plan *plan)
                         (double)stage->settings.rollout.max_completion_length;
 }
 
-struct stage_plan *plan_sizes(const struct recipe *recipe, const char *run)
+struct stage_plan *plan_sizes(const struct recipe *recipe, const char *run, int n_ranks)
 {
     struct stage_plan *plans = mem_alloc(recipe->n_stages, sizeof(*plans));
 
     for (size_t i = 0; i < recipe->n_stages; i++) {
         const struct stage *stage = &recipe->stages[i];
+        plans[i].n_ranks = n_ranks > 1 ? n_ranks : 1;
+        plans[i].learns_on_card = strncmp(rollout_devices[recipe->run.device], "cuda", 4) == 0;
         find_shape(recipe, i, run, plans);
         plan_size_memory(stage, &plans[i]);
         if (stage->kind->flags & STAGE_IS_RL)

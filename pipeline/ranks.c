@@ -52,6 +52,8 @@ static int find_endpoint(const struct pipeline_options *options, const struct ru
                  port && *port ? port : DEFAULT_PORT);
         return STATUS_OK;
     }
+    if (!options->is_replay)
+        TRY(file_make_directories(options->run));
     return setup_endpoint(options->run, "ranks.sock", out);
 }
 
@@ -129,11 +131,9 @@ static int join(const struct pipeline_options *options, const struct ranks_world
     };
 
     if (ranks.transport == RANKS_ZMQ) {
-        if (!options->is_replay) {
-            TRY(trust_check_directory(options->run, "run"));
-            if (world->index == 0 || !run->rank_endpoint[0])
-                TRY(file_make_directories(options->run));
-        }
+        TRY(trust_check_directory(options->run, "run"));
+        if (world->index == 0 && !options->is_replay)
+            TRY(file_make_directories(options->run));
         TRY(find_endpoint(options, run, endpoint));
         TRY(find_keys(options, run, world->index, endpoint, &keys));
         if (world->index == 0)

@@ -28,12 +28,10 @@ static int send_part(void *socket, zmq_msg_t *message, int flags)
     return n < 0 ? -1 : 0;
 }
 
-static int send_name(struct wire_mesh *mesh, int to)
+static int send_name(struct wire_mesh *mesh, const char *name)
 {
-    char name[WIRE_NAME_BYTES];
     zmq_msg_t part;
 
-    snprintf(name, sizeof(name), "rank-%d", to);
     if (zmq_msg_init_size(&part, strlen(name)))
         return -1;
     memcpy(zmq_msg_data(&part), name, strlen(name));
@@ -48,7 +46,7 @@ void mesh_send(struct wire_mesh *mesh, int to, enum mesh_kind kind, const void *
     struct mesh_peer *peer = &mesh->peers[to];
     zmq_msg_t message;
 
-    if (peer->gone_ms || (!peer->socket && !mesh->listener))
+    if (peer->gone_ms || (!peer->socket && !peer->name[0]))
         return;
     if (zmq_msg_init_size(&message, 1 + n_head + n)) {
         log_warning("a message of %zu bytes to rank %d: %s", n, to, zmq_strerror(errno));
@@ -60,12 +58,26 @@ void mesh_send(struct wire_mesh *mesh, int to, enum mesh_kind kind, const void *
         memcpy(at + 1, head, n_head);
     if (n)
         memcpy(at + 1 + n_head, bytes, n);
-    int failed = !peer->socket && send_name(mesh, to);
+    int failed = !peer->socket && send_name(mesh, peer->name);
     if (!failed)
         failed = send_part(peer->socket ? peer->socket : mesh->listener, &message, 0);
     /* Only the listener knows whether somebody of that name is connected. */
     if (failed && errno == EHOSTUNREACH && peer->is_here)
         peer->gone_ms = clock_ms();
+    zmq_msg_close(&message);
+}
+
+void mesh_turn_away(struct wire_mesh *mesh, const char *reason)
+{
+    zmq_msg_t message;
+
+    if (zmq_msg_init_size(&message, 1 + strlen(reason)))
+        return;
+    unsigned char *at = zmq_msg_data(&message);
+    *at = MESH_END;
+    memcpy(at + 1, reason, strlen(reason));
+    if (send_name(mesh, mesh->sender) == 0)
+        send_part(mesh->listener, &message, 0);
     zmq_msg_close(&message);
 }
 
@@ -82,18 +94,28 @@ static int next_part(struct wire_mesh *mesh, void *socket, int flags)
     return n;
 }
 
-/* "rank-12": one who may come here, or -1. */
-static int read_name(const struct wire_mesh *mesh, zmq_msg_t *part)
+/* "rank-12-4f0c...": the number of one who may come here, or -1. */
+static int read_name(struct wire_mesh *mesh, zmq_msg_t *part)
 {
-    char name[WIRE_NAME_BYTES] = "", again[WIRE_NAME_BYTES];
     size_t n = zmq_msg_size(part);
 
-    if (n >= sizeof(name) || n < 6)
+    if (n >= sizeof(mesh->sender) || n < 6 || memcmp(zmq_msg_data(part), "rank-", 5) != 0)
         return -1;
-    memcpy(name, zmq_msg_data(part), n);
-    long index = strtol(name + 5, NULL, 10);
-    snprintf(again, sizeof(again), "rank-%ld", index);
-    return strcmp(name, again) == 0 && index > mesh->index && index < mesh->count ? (int)index : -1;
+    memcpy(mesh->sender, zmq_msg_data(part), n);
+    mesh->sender[n] = '\0';
+    long index = strtol(mesh->sender + 5, NULL, 10);
+    return index > mesh->index && index < mesh->count ? (int)index : -1;
+}
+
+/* The first one of a number is that number; of another one, only that it has come is heard. */
+static int is_heard(struct wire_mesh *mesh, int from)
+{
+    struct mesh_peer *peer = &mesh->peers[from];
+    int kind = *(const unsigned char *)zmq_msg_data(&mesh->message);
+
+    if (!peer->name[0] && (kind == MESH_HELLO || kind == MESH_HERE))
+        memcpy(peer->name, mesh->sender, sizeof(peer->name));
+    return strcmp(peer->name, mesh->sender) == 0 || kind == MESH_HELLO;
 }
 
 /* 1: a message is there, of `from`; 0: none; what strangers send is dropped. */
@@ -106,7 +128,7 @@ static int take_from_listener(struct wire_mesh *mesh, int *from)
                   next_part(mesh, mesh->listener, 0) >= 1 && !zmq_msg_more(&mesh->message);
         while (zmq_msg_more(&mesh->message) && next_part(mesh, mesh->listener, 0) >= 0)
             continue;
-        if (is_good)
+        if (is_good && is_heard(mesh, *from))
             return 1;
         log_debug("endpoint %s: dropped a message that no rank sends", mesh->bound);
     }
@@ -166,14 +188,20 @@ void wire_mesh_send(struct wire_mesh *mesh, int to, const void *head, size_t n_h
 
 int wire_mesh_receive(struct wire_mesh *mesh, int *from, const void **bytes, size_t *n)
 {
-    static const char twice[] = "another process of that number has come";
     int kind;
 
+    if (mesh->is_held) {
+        mesh->is_held = 0;
+        *from = mesh->held_from;
+        *bytes = (const unsigned char *)zmq_msg_data(&mesh->message) + 1;
+        *n = zmq_msg_size(&mesh->message) - 1;
+        return 1;
+    }
     while ((kind = mesh_receive(mesh, from, bytes, n)))
         if (kind == MESH_DATA)
             return 1;
-        else if (kind == MESH_HELLO)   /* the number is taken: who had it is gone, or not alone */
-            note_end(mesh, *from, twice, sizeof(twice) - 1);
+        else if (kind == MESH_HELLO)
+            mesh_turn_away(mesh, "another job runs there, and has all its ranks");
     return 0;
 }
 

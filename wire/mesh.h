@@ -27,7 +27,6 @@ enum mesh_kind {
 struct mesh_hello {
     char magic[8];
     int32_t index, count;
-    uint64_t process;                /* another one for every process */
     char version[64], host[MESH_HOST_BYTES];
 };
 
@@ -40,9 +39,9 @@ struct mesh_place {
 };
 
 struct mesh_peer {
-    void *socket, *monitor;          /* to a lower number; a higher one comes to the listener */
+    void *socket, *monitor;          /* to a lower number; a higher one comes to the listener, */
+    char name[WIRE_NAME_BYTES];      /* by this name, another one for every process */
     struct mesh_place place;
-    uint64_t process;
     uint64_t n_connections, n_greeted;
     int is_refused, is_broken_off;   /* the last handshake, and why */
     int has_place, is_here, is_ready, has_parted;
@@ -55,10 +54,13 @@ struct wire_mesh {
     char bound[MESH_ENDPOINT_BYTES];
     const struct wire_mesh_config *config;   /* while it opens */
     struct wire_keys job;            /* the pair of this mesh; insecure where there is none */
+    uint64_t process;                /* another one for every process */
     int index, count, next;          /* next: whose socket is looked at first */
+    char sender[WIRE_NAME_BYTES];    /* who sent the message, where the listener got it */
     int has_keys, has_roster, has_go;
     struct mesh_peer *peers;         /* [count] */
-    zmq_msg_t message;               /* the one that was received last */
+    zmq_msg_t message;               /* the one that was received last; */
+    int is_held, held_from;          /* it came early, and is still to be given to the caller */
     int64_t asked_ms, looked_ms;
     struct wire_loss end;            /* somebody said MESH_END */
     int has_end;
@@ -70,6 +72,8 @@ void mesh_send(struct wire_mesh *mesh, int to, enum mesh_kind kind, const void *
 /* The kind of the next message, its bytes behind it; 0: none is there. MESH_PART and MESH_END are
  * taken note of. */
 int mesh_receive(struct wire_mesh *mesh, int *from, const void **bytes, size_t *n);
+/* To the one who sent the last message to the listener, whoever that is. */
+void mesh_turn_away(struct wire_mesh *mesh, const char *reason);
 void mesh_read_events(struct mesh_peer *peer);
 void mesh_release(struct wire_mesh **mesh);
 

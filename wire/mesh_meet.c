@@ -65,7 +65,8 @@ static int connect_to(struct wire_mesh *mesh, int index, const struct wire_keys 
     char name[WIRE_NAME_BYTES], monitor[64];
     int linger = 0;
 
-    snprintf(name, sizeof(name), "rank-%d", mesh->index);
+    snprintf(name, sizeof(name), "rank-%d-%016llx", mesh->index,
+             (unsigned long long)mesh->process);
     snprintf(monitor, sizeof(monitor), "inproc://mesh-%d", index);
     peer->socket = zmq_socket(mesh->context, ZMQ_DEALER);
     peer->monitor = zmq_socket(mesh->context, ZMQ_PAIR);
@@ -182,9 +183,11 @@ static int take_hello(struct wire_mesh *mesh, int from, const void *bytes, size_
         return status_fail(STATUS_VERSION, "rank %d is another hone: all must be the same program",
                            from);
     if (strcmp(hello.version, mesh->config->version) != 0 || hello.count != mesh->count ||
-        hello.index != from || (peer->process && peer->process != hello.process))
-        return refuse_hello(mesh, from, &hello);
-    peer->process = hello.process;
+        hello.index != from || strcmp(peer->name, mesh->sender) != 0) {
+        int status = refuse_hello(mesh, from, &hello);
+        mesh_turn_away(mesh, status_reason());
+        return status;
+    }
     peer->is_here = 1;
     memcpy(peer->place.host, hello.host, sizeof(hello.host));
     memcpy(pair.public_key, mesh->job.public_key, sizeof(pair.public_key));
@@ -238,7 +241,6 @@ static void say_hello(struct wire_mesh *mesh)
 {
     struct mesh_hello hello = {.magic = MAGIC, .index = mesh->index, .count = mesh->count};
 
-    hello.process = mesh->peers[mesh->index].process;
     snprintf(hello.version, sizeof(hello.version), "%s", mesh->config->version);
     memcpy(hello.host, mesh->peers[mesh->index].place.host, sizeof(hello.host));
     mesh_send(mesh, 0, MESH_HELLO, &hello, sizeof(hello), NULL, 0);
@@ -403,7 +405,7 @@ static int begin(struct wire_mesh *mesh)
     struct mesh_peer *own = &mesh->peers[mesh->index];
     char endpoint[MESH_ENDPOINT_BYTES];
 
-    own->process = random_mix((uint64_t)clock_unix_ms(), (uint64_t)getpid()) | 1;
+    mesh->process = random_mix((uint64_t)clock_unix_ms(), (uint64_t)getpid()) | 1;
     name_host(own->place.host);
     if (strlen(config->endpoint) >= MESH_ENDPOINT_BYTES - 8)
         return status_fail(STATUS_CONFIG, "endpoint %s is too long", config->endpoint);
@@ -426,6 +428,11 @@ int mesh_meet(struct wire_mesh *mesh)
         const void *bytes;
         size_t n;
         int from, kind = mesh_receive(mesh, &from, &bytes, &n);
+        if (kind == MESH_DATA) {   /* its sender had its GO sooner */
+            mesh->is_held = mesh->has_go = 1;
+            mesh->held_from = from;
+            break;
+        }
         if (kind)
             TRY(mesh->index ? take_other(mesh, kind, from, bytes, n)
                             : take_first(mesh, kind, from, bytes, n));

@@ -1,5 +1,6 @@
 /* Several ranks on emulated GPUs: ranks/lane_nccl.c against tests/shim/nccl.c, a libnccl.so.2 that
- * works between the processes of one machine. What NCCL itself does on cards is not shown here. */
+ * works between the processes of one machine. They find each other over ZeroMQ; once over MPI. What
+ * NCCL itself does on cards is not shown here. */
 #include <math.h>
 #include <signal.h>
 #include <unistd.h>
@@ -9,7 +10,6 @@
 #define LAST "stage zero is done"
 
 static struct place place;
-static int has_mpi;
 
 static const char recipe[] =
     "run: {name: nccl, seed: 1, save_steps: 1, logging_steps: 1, device: cuda}\n"
@@ -29,84 +29,87 @@ static const char recipe[] =
     "  - {name: base, stage: base}\n"
     "  - {name: zero, stage: zero, from: base}\n";
 
-#define RUN_RANKS(program, n, ...)                                                                 \
-    start_ranks((program), &place, (n), "tests/hone_emulated",                                     \
-                (const char *const[]){"run", __VA_ARGS__, NULL})
+#define HONE_EMULATED "tests/hone_emulated"
+#define START_JOB(job, n, ...)                                                                     \
+    start_job((job), &place, "tcp", (n), HONE_EMULATED,                                            \
+              (const char *const[]){"run", __VA_ARGS__, NULL})
 
 static int make_place(void **state)
 {
     struct program program;
+    struct job job;
 
     (void)state;
-    has_mpi = find_mpi();
-    if (!has_mpi)
-        return 0;
     place_make(&place);
     place_write(&place, "nccl.yaml", recipe);
     place_write(&place, "lib/here", "");
     assert_int_equal(symlink(built("shim/nccl.so"), in_place(&place, "lib/libnccl.so.2")), 0);
     start_command(&program, &place,
-                  (const char *const[]){built("tests/hone_emulated"), "run", "nccl.yaml", "--run",
+                  (const char *const[]){built(HONE_EMULATED), "run", "nccl.yaml", "--run",
                                         "run/one", NULL});
     assert_ends(&program, 0, LAST);
     setenv("LD_LIBRARY_PATH", in_place(&place, "lib"), 1);
-    RUN_RANKS(&program, "2", "nccl.yaml", "--run", "run/2");
-    assert_ends(&program, 0, LAST);
-    assert_true(SAYS(&program, "NCCL 2.18.5"));
+    START_JOB(&job, 2, "nccl.yaml", "--run", "run/2");
+    assert_job_ends(&job, 0, LAST);
+    assert_true(SAYS(&job.ranks[0], "NCCL 2.18.5"));
     return 0;
 }
 
 static int remove_place(void **state)
 {
     (void)state;
-    if (has_mpi)
-        place_remove(&place);
+    place_remove(&place);
     return 0;
 }
 
-static int needs_mpi(void **state)
+static void gpus_train_what_one_does(void **state)
 {
-    (void)state;
-    if (!has_mpi)
-        skip();
-    return 0;
-}
-
-static void gpus_train_what_one_does_and_the_same_bytes_every_time(void **state)
-{
-    struct program program;
-
     (void)state;
     assert_close(&place, "run/one", "run/2", "base", 1e-5);
     assert_close(&place, "run/one", "run/2", "zero", 1e-5);
-    RUN_RANKS(&program, "2", "nccl.yaml", "--run", "run/again");
-    assert_ends(&program, 0, LAST);
+}
+
+static void gpus_train_the_same_bytes_every_time_and_over_mpi(void **state)
+{
+    const char *const arguments[] = {"run", "nccl.yaml", "--run", "run/again", NULL};
+    struct program program;
+    struct job job;
+
+    (void)state;
+    if (find_mpi()) {
+        start_ranks(&program, &place, "2", HONE_EMULATED, arguments);
+        assert_ends(&program, 0, LAST);
+    } else {
+        start_job(&job, &place, "ipc", 2, HONE_EMULATED, arguments);
+        assert_job_ends(&job, 0, LAST);
+    }
     assert_same_runs(&place, "run/2", "run/again");
 }
 
 static void gradients_may_travel_as_bfloat16(void **state)
 {
-    struct program program;
+    struct job job;
 
     (void)state;
-    RUN_RANKS(&program, "3", "nccl.yaml", "--run", "run/bf16", "--stage", "base", "--set",
+    START_JOB(&job, 3, "nccl.yaml", "--run", "run/bf16", "--stage", "base", "--set",
               "optimizer.bf16_gradients=true");
-    assert_ends(&program, 0, "stage base is done");
+    assert_job_ends(&job, 0, "stage base is done");
     assert_close(&place, "run/one", "run/bf16", "base", 5e-4);
 }
 
 static void a_gpu_that_does_not_come_is_named_when_its_time_is_over(void **state)
 {
-    struct program program;
+    struct job job;
 
     (void)state;
-    RUN_RANKS(&program, "3", "nccl.yaml", "--run", "run/stuck", "--set",
-              "run.rank_timeout_ms=3000", "--set", "base:sft.max_steps=200");
-    WAIT_UNTIL(steps_of(&place, "run/stuck", "base") >= 1 || !is_running(&program));
-    pid_t rank = find_rank(&place, "1");
-    assert_int_equal(kill(rank, SIGSTOP), 0);
-    assert_int_equal(wait_for_exit(&program), 6);
-    kill(rank, SIGKILL);
+    START_JOB(&job, 3, "nccl.yaml", "--run", "run/stuck", "--set", "run.rank_timeout_ms=3000",
+              "--set", "base:sft.max_steps=200");
+    WAIT_UNTIL(steps_of(&place, "run/stuck", "base") >= 1 || !is_running(&job.ranks[0]));
+    assert_int_equal(kill(job.ranks[1].pid, SIGSTOP), 0);
+    assert_ends(&job.ranks[0], 6, "rank 1 (");
+    assert_ends(&job.ranks[2], 6, " for 3000 ms (");   /* as rank 0 said, and long before its own */
+    kill(job.ranks[1].pid, SIGKILL);
+    wait_for_exit(&job.ranks[1]);
     char *why = ask(&place, "run/stuck", "SELECT reason FROM stage WHERE state = 'failed'");
     assert_int_equal(strncmp(why, "rank 1 (", 8), 0);
     mem_free(why);
@@ -115,22 +118,23 @@ static void a_gpu_that_does_not_come_is_named_when_its_time_is_over(void **state
 
 static void without_nccl_several_gpus_are_refused(void **state)
 {
-    struct program program;
+    struct job job;
 
     (void)state;
     place_write(&place, "none/libnccl.so.2", "no library");
     setenv("LD_LIBRARY_PATH", in_place(&place, "none"), 1);
-    RUN_RANKS(&program, "2", "nccl.yaml", "--run", "run/none");
-    assert_ends(&program, 7, "install libnccl2");
+    START_JOB(&job, 2, "nccl.yaml", "--run", "run/none");
+    assert_job_ends(&job, 7, "install libnccl2");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(gpus_train_what_one_does_and_the_same_bytes_every_time, needs_mpi),
-        cmocka_unit_test_setup(gradients_may_travel_as_bfloat16, needs_mpi),
-        cmocka_unit_test_setup(a_gpu_that_does_not_come_is_named_when_its_time_is_over, needs_mpi),
-        cmocka_unit_test_setup(without_nccl_several_gpus_are_refused, needs_mpi),
+        cmocka_unit_test(gpus_train_what_one_does),
+        cmocka_unit_test(gpus_train_the_same_bytes_every_time_and_over_mpi),
+        cmocka_unit_test(gradients_may_travel_as_bfloat16),
+        cmocka_unit_test(a_gpu_that_does_not_come_is_named_when_its_time_is_over),
+        cmocka_unit_test(without_nccl_several_gpus_are_refused),
     };
 
     return cmocka_run_group_tests_name("integration_nccl", tests, make_place, remove_place);

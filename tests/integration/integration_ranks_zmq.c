@@ -101,6 +101,33 @@ static void mpirun_may_start_them_all_the_same(void **state)
     assert_true(SAYS(&program, "2 ranks: ZeroMQ "));
 }
 
+/* Neither recipe nor run directory: a key and the settings of its command line. */
+static void a_rank_needs_no_file_but_a_key(void **state)
+{
+    const char *const first[] = {"run", RANKS, "--run", "run/apart", "--stage", "base", "--set",
+                                 "run.keys=keys", NULL};
+    const char *const second[] = {"run", "nowhere.yaml", "--run", "run/elsewhere", NULL};
+    struct job job = {.n = 2};
+    struct program program;
+    struct text key = {0};
+
+    (void)state;
+    HONE(&program, &place, "keys", "keys", "--add", "away");
+    assert_ends(&program, 0, NULL);
+    assert_int_equal(file_read(in_place(&place, "keys/away.key"), 4096, &key), STATUS_OK);
+    set_meeting_place();
+    setenv("HONE_WORKER_KEY", key.data, 1);
+    start_rank(&job, &place, "hone", 1, second);
+    unsetenv("HONE_WORKER_KEY");
+    start_rank(&job, &place, "hone", 0, first);
+    unsetenv("MASTER_ADDR");
+    unsetenv("MASTER_PORT");
+    assert_job_ends(&job, 0, "stage base is done");
+    assert_true(SAYS(&job.ranks[0], "2 ranks: ZeroMQ "));
+    assert_false(file_exists(in_place(&place, "run/elsewhere")));
+    text_release(&key);
+}
+
 /* ---- What goes wrong. */
 
 static char *reason_of(const char *run)
@@ -234,6 +261,7 @@ int main(void)
         cmocka_unit_test(ranks_over_a_socket_train_what_ranks_over_a_port_do),
         cmocka_unit_test(two_and_three_ranks_train_the_bytes_of_as_many_over_mpi),
         cmocka_unit_test(mpirun_may_start_them_all_the_same),
+        cmocka_unit_test(a_rank_needs_no_file_but_a_key),
         cmocka_unit_test(a_killed_rank_is_named_and_the_run_goes_on_to_the_same_bytes),
         cmocka_unit_test(a_rank_that_sends_nothing_is_named_to_all_when_its_time_is_over),
         cmocka_unit_test(a_rank_that_never_comes_is_named),

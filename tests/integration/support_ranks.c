@@ -80,14 +80,18 @@ void start_rank(struct job *job, const struct place *place, const char *hone, in
     unsetenv("WORLD_SIZE");
 }
 
+void set_meeting_place(void)
+{
+    setenv("MASTER_ADDR", "127.0.0.1", 1);
+    set_number("MASTER_PORT", free_port());
+}
+
 void start_job(struct job *job, const struct place *place, const char *over, int n,
                const char *hone, const char *const *arguments)
 {
     job->n = n;
-    if (strcmp(over, "tcp") == 0) {
-        setenv("MASTER_ADDR", "127.0.0.1", 1);
-        set_number("MASTER_PORT", free_port());
-    }
+    if (strcmp(over, "tcp") == 0)
+        set_meeting_place();
     for (int r = n - 1; r >= 0; r--)
         start_rank(job, place, hone, r, arguments);
     unsetenv("MASTER_ADDR");

@@ -18,6 +18,7 @@ struct job {
 /* `over` is "ipc": a socket in the run directory, or "tcp": MASTER_ADDR and MASTER_PORT are set. */
 void start_job(struct job *job, const struct place *place, const char *over, int n,
                const char *hone, const char *const *arguments);
+void set_meeting_place(void);   /* MASTER_ADDR and MASTER_PORT; start_job() takes them away */
 void start_rank(struct job *job, const struct place *place, const char *hone, int rank,
                 const char *const *arguments);
 /* Rank 0 as assert_ends() has it; with code 0 or 3 the others end with 0, else with a failure. */

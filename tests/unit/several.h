@@ -113,18 +113,23 @@ static inline void several_start(struct several *several, int index,
     several->pids[index] = pid;
 }
 
+static inline void several_wait_for(struct several *several, int i)
+{
+    struct answer *answer = &several->answers[i];
+
+    if (several->ends[i] < 0)
+        return;
+    if (read(several->ends[i], answer, sizeof(*answer)) != sizeof(*answer))
+        *answer = (struct answer){.status = STATUS_CLOSED};
+    close(several->ends[i]);
+    several->ends[i] = -1;
+    waitpid(several->pids[i], NULL, 0);
+}
+
 static inline void several_wait(struct several *several)
 {
-    for (int i = 0; i < MOST_SEVERAL; i++) {
-        struct answer *answer = &several->answers[i];
-        if (several->ends[i] < 0)
-            continue;
-        if (read(several->ends[i], answer, sizeof(*answer)) != sizeof(*answer))
-            *answer = (struct answer){.status = STATUS_CLOSED};
-        close(several->ends[i]);
-        several->ends[i] = -1;
-        waitpid(several->pids[i], NULL, 0);
-    }
+    for (int i = 0; i < MOST_SEVERAL; i++)
+        several_wait_for(several, i);
 }
 
 /* Numbers 0 to n - 1 at the same work. */

@@ -230,7 +230,7 @@ static void sizes_follow_from_the_shape(void **state)
     write_world();
     assert_int_equal(file_write_atomic(path, recipe_yaml, strlen(recipe_yaml)), STATUS_OK);
     assert_int_equal(recipe_open(&recipe, path, NULL), STATUS_OK);
-    struct stage_plan *plans = plan_sizes(&recipe, NULL);
+    struct stage_plan *plans = plan_sizes(&recipe, NULL, 1);
     const struct stage_plan *zero = &plans[1], *cold = &plans[2];
     double weights = 4.0 * (double)zero->parameters;
     assert_int_equal(zero->parameters, model_shape_parameters(&zero->shape));
@@ -247,6 +247,35 @@ static void sizes_follow_from_the_shape(void **state)
     assert_true(cold->n_rows == 50 * 2 / 0.5);
     assert_true(plans[0].trained_tokens > 500);
     mem_free(plans);
+    recipe_release(&recipe);
+}
+
+static void ranks_share_the_moments_and_nothing_else(void **state)
+{
+    const char *const bf16[] = {"optimizer.bf16_gradients=true", "run.device=cuda", NULL};
+    struct recipe recipe;
+
+    (void)state;
+    write_world();
+    assert_int_equal(file_write_atomic(path, recipe_yaml, strlen(recipe_yaml)), STATUS_OK);
+    assert_int_equal(recipe_open(&recipe, path, NULL), STATUS_OK);
+    struct stage_plan *one = plan_sizes(&recipe, NULL, 1), *four = plan_sizes(&recipe, NULL, 4);
+    const double *alone = one[0].learner.parts, *parts = four[0].learner.parts;
+    assert_true(parts[PART_MOMENTS] == alone[PART_MOMENTS] / 4);
+    assert_true(alone[PART_BUCKETS] == 0);
+    assert_true(parts[PART_BUCKETS] == 4 * alone[PART_GRADIENTS] / 8);
+    for (int i = PART_WEIGHTS; i < PART_BUCKETS; i++)
+        assert_true(i == PART_MOMENTS || parts[i] == alone[i]);
+    assert_true(four[0].total_bytes == 4 * four[0].learner.total +
+                four[0].n_rollout * four[0].rollout.total +
+                four[0].n_reward * four[0].reward_bytes);
+    mem_free(one);
+    mem_free(four);
+    recipe_release(&recipe);
+    assert_int_equal(recipe_open(&recipe, path, bf16), STATUS_OK);
+    four = plan_sizes(&recipe, NULL, 4);
+    assert_true(four[0].learner.parts[PART_BUCKETS] == four[0].learner.parts[PART_GRADIENTS] / 2);
+    mem_free(four);
     recipe_release(&recipe);
 }
 
@@ -302,6 +331,7 @@ int main(void)
         TEST(mistakes_in_a_recipe_are_errors),
         TEST(a_verifier_that_is_not_there_is_an_error),
         TEST(sizes_follow_from_the_shape),
+        TEST(ranks_share_the_moments_and_nothing_else),
         TEST(numbers_are_short),
         TEST(the_presets_can_be_planned),
     };

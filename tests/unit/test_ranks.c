@@ -3,6 +3,8 @@
 #include "ranks/internal.h"
 #include "tests/unit/several.h"
 
+#include <sched.h>
+
 #define LONG_MS 60000
 #define MANY ((size_t)70 << 20)       /* more than a window, and than one message */
 
@@ -79,6 +81,52 @@ static void more_than_a_window_gets_through_both_ways(void **state)
 
     snprintf(several->endpoint, sizeof(several->endpoint), "ipc://%s/s", several->directory);
     several_run(several, 2, move_much);
+    for (int i = 0; i < 2; i++)
+        assert_answer(several, i, STATUS_OK, NULL);
+}
+
+/* What nobody takes waits where it was, but for a window of it. */
+static int send_to_the_busy(const struct several *several, int index)
+{
+    const size_t n = (size_t)130 << 20;
+    char *bytes = mem_alloc(n, 1), path[128];
+    struct post post = {.n = 0};
+    int status = STATUS_OK;
+
+    snprintf(path, sizeof(path), "%s/seen", several->directory);
+    if (index == 0) {
+        TRY_OUT(post_send(ranks, &post, 1, TAG_SUM, bytes, n));
+        for (size_t i = 0; i < 1000; i++) {
+            int is_done;
+            TRY_OUT(ranks->mail->test(&post.list[post.n - 1].request, &is_done));
+            if (is_done)
+                TRY_OUT(status_fail(STATUS_FAILED, "all of it is sent"));
+        }
+        TRY_OUT(file_write_atomic(path, "", 0));
+    } else {
+        while (!file_exists(path))
+            sched_yield();
+        TRY_OUT(post_receive(ranks, &post, 0, TAG_SUM, bytes, n));
+    }
+    status = post_wait(ranks, &post, "all of it", LONG_MS);
+out:
+    post_release(&post);
+    mem_free(bytes);
+    return status;
+}
+
+static int keep_one_busy(struct several *several, int index)
+{
+    TRY(open_ranks(several, index, LONG_MS));
+    return end_ranks(send_to_the_busy(several, index));
+}
+
+static void no_more_than_a_window_waits_at_one_who_is_busy(void **state)
+{
+    struct several *several = *state;
+
+    snprintf(several->endpoint, sizeof(several->endpoint), "ipc://%s/s", several->directory);
+    several_run(several, 2, keep_one_busy);
     for (int i = 0; i < 2; i++)
         assert_answer(several, i, STATUS_OK, NULL);
 }
@@ -295,6 +343,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RANKS_TEST(more_than_a_window_gets_through_both_ways),
+        RANKS_TEST(no_more_than_a_window_waits_at_one_who_is_busy),
         RANKS_TEST(what_nobody_waits_for_yet_does_not_stop_what_is_waited_for),
         RANKS_TEST(sums_are_made_in_rank_order),
         RANKS_TEST(one_that_sends_nothing_is_named_to_all),

@@ -17,7 +17,7 @@ static int open_with(struct several *several, int index, const struct wire_keys 
         .version = "1",
         .index = index,
         .count = several->n,
-        .timeout_ms = index ? 4 * timeout_ms : timeout_ms,
+        .timeout_ms = timeout_ms,
     };
 
     return wire_mesh_open(&mesh, &config);
@@ -104,11 +104,44 @@ static void sockets_in_a_folder_do_as_well_and_are_gone_afterwards(void **state)
     assert_int_not_equal(access(several->endpoint + 6, F_OK), 0);
 }
 
+/* The others may have heard that all are there before this one has. */
+static int meet_again_and_again(struct several *several, int index)
+{
+    struct several other = *several;
+
+    for (int i = 0; i < 20; i++) {
+        int from, n_left = several->n - 1;
+        const void *bytes;
+        size_t n;
+        snprintf(other.endpoint, sizeof(other.endpoint), "ipc://%s/%d", several->directory, i);
+        TRY(open_mesh(&other, index, LONG_MS));
+        for (int to = 0; to < several->n; to++)
+            if (to != index)
+                wire_mesh_send(mesh, to, &i, sizeof(i), NULL, 0);
+        for (int64_t end_ms = clock_ms() + 10 * SHORT_MS; n_left;) {
+            n_left -= wire_mesh_receive(mesh, &from, &bytes, &n);
+            if (clock_ms() > end_ms)
+                return status_fail(STATUS_TIMEOUT, "round %d: %d messages are missing", i, n_left);
+        }
+        wire_mesh_close(&mesh, LONG_MS);
+    }
+    return STATUS_OK;
+}
+
+static void what_comes_early_is_not_lost(void **state)
+{
+    struct several *several = *state;
+
+    several_run(several, 4, meet_again_and_again);
+    for (int i = 0; i < 4; i++)
+        assert_answer(several, i, STATUS_OK, NULL);
+}
+
 /* ---- Who does not come, or not in. */
 
 static int meet_briefly(struct several *several, int index)
 {
-    return open_mesh(several, index, SHORT_MS);
+    return open_mesh(several, index, index ? LONG_MS : SHORT_MS);
 }
 
 static void one_that_does_not_come_is_named_to_all(void **state)
@@ -123,12 +156,17 @@ static void one_that_does_not_come_is_named_to_all(void **state)
     assert_answer(several, 1, STATUS_CLOSED, "rank 2: has not come");
 }
 
+static int miss_the_first(struct several *several, int index)
+{
+    return open_mesh(several, index, 200);
+}
+
 static void without_the_first_the_others_say_where_it_should_be(void **state)
 {
     struct several *several = *state;
 
     several->n = 2;
-    several_start(several, 1, meet_briefly);
+    several_start(several, 1, miss_the_first);
     several_wait(several);
     assert_answer(several, 1, STATUS_TIMEOUT, several->endpoint);
 }
@@ -139,7 +177,7 @@ static int come_unknown(struct several *several, int index)
     struct wire_keys keys;
 
     if (index == 0)
-        return open_mesh(several, index, 2 * SHORT_MS);
+        return open_mesh(several, index, SHORT_MS);
     TRY(wire_keys_add(several->keys, "former", path));
     TRY(wire_keys_read(&keys, path));
     TRY(wire_keys_remove(several->keys, "former"));
@@ -161,7 +199,7 @@ static int come_from_elsewhere(struct several *several, int index)
     struct wire_keys keys;
 
     if (index == 0)
-        return open_mesh(several, index, 2 * SHORT_MS);
+        return open_mesh(several, index, SHORT_MS);
     snprintf(directory, sizeof(directory), "%s/other", several->directory);
     TRY(wire_keys_make(directory));
     TRY(file_join(path, directory, WIRE_WORKER_KEY));
@@ -183,7 +221,7 @@ static int come_plain(struct several *several, int index)
     const struct wire_keys plain = {.insecure = 1};
 
     return index ? open_with(several, index, &plain, SHORT_MS)
-                 : open_mesh(several, index, 2 * SHORT_MS);
+                 : open_mesh(several, index, SHORT_MS);
 }
 
 static void plain_does_not_get_in(void **state)
@@ -239,6 +277,60 @@ static void two_processes_of_one_number_are_refused(void **state)
         several_start(several, i, come_twice);
     several_wait(several);
     assert_answer(several, 0, STATUS_CONFIG, "two processes are rank 1");
+    assert_answer(several, 1, STATUS_CLOSED, "two processes are rank 1");
+    assert_answer(several, 2, STATUS_CLOSED, "two processes are rank 1");
+}
+
+static void wait_for_file(const struct several *several, const char *name, char path[128])
+{
+    int64_t end_ms = clock_ms() + LONG_MS;
+
+    snprintf(path, 128, "%s/%s", several->directory, name);
+    while (access(path, F_OK) && clock_ms() < end_ms)
+        zmq_poll(NULL, 0, 1);
+}
+
+static int come_late(struct several *several, int index)
+{
+    struct several job = *several;
+    struct wire_loss loss;
+    const void *bytes;
+    char path[128];
+    size_t n;
+    int from;
+
+    job.n = 2;
+    if (index == 2) {
+        wait_for_file(several, "met", path);
+        return open_mesh(&job, 1, LONG_MS);
+    }
+    TRY(open_mesh(&job, index, LONG_MS));
+    snprintf(path, sizeof(path), "%s/met", several->directory);
+    if (index)
+        TRY(file_write_atomic(path, "", 0));
+    snprintf(path, sizeof(path), "%s/over", several->directory);
+    while (access(path, F_OK))
+        if (wire_mesh_receive(mesh, &from, &bytes, &n) || wire_mesh_find_loss(mesh, &loss))
+            return status_fail(STATUS_FAILED, "it was disturbed");
+    wire_mesh_close(&mesh, LONG_MS);
+    return STATUS_OK;
+}
+
+static void a_late_one_is_turned_away_and_disturbs_nobody(void **state)
+{
+    struct several *several = *state;
+    char path[128];
+
+    several->n = 3;
+    for (int i = 0; i < 3; i++)
+        several_start(several, i, come_late);
+    several_wait_for(several, 2);
+    snprintf(path, sizeof(path), "%s/over", several->directory);
+    assert_int_equal(file_write_atomic(path, "", 0), STATUS_OK);
+    several_wait(several);
+    assert_answer(several, 2, STATUS_CLOSED, "another job runs there");
+    assert_answer(several, 0, STATUS_OK, NULL);
+    assert_answer(several, 1, STATUS_OK, NULL);
 }
 
 static int come_otherwise(struct several *several, int index)
@@ -345,6 +437,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         MESH_TEST(all_hear_all_in_order),
         MESH_TEST(sockets_in_a_folder_do_as_well_and_are_gone_afterwards),
+        MESH_TEST(what_comes_early_is_not_lost),
         MESH_TEST(one_that_does_not_come_is_named_to_all),
         MESH_TEST(without_the_first_the_others_say_where_it_should_be),
         MESH_TEST(a_key_that_is_not_on_the_list_does_not_get_in),
@@ -352,6 +445,7 @@ int main(void)
         MESH_TEST(plain_does_not_get_in),
         MESH_TEST(a_workers_key_opens_no_rank_but_the_first),
         MESH_TEST(two_processes_of_one_number_are_refused),
+        MESH_TEST(a_late_one_is_turned_away_and_disturbs_nobody),
         MESH_TEST(another_count_is_refused_by_all),
         MESH_TEST(another_version_is_refused_by_all),
         MESH_TEST(one_that_is_killed_is_missed_by_all),
