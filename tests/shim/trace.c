@@ -53,10 +53,9 @@ __attribute__((constructor)) static void begin(void)
 /* The absolute path when it lies below the root, "" for the root itself; else NULL. */
 static const char *below_root(const char *path, char out[PATH_BYTES])
 {
-    size_t n = strlen(root);
-
-    if (log_file < 0)
+    if (log_file < 0)   /* maybe so early that a sanitizer's strlen() is not there yet */
         return NULL;
+    size_t n = strlen(root);
     if (path[0] == '/') {
         snprintf(out, PATH_BYTES, "%s", path);
     } else {
