@@ -28,7 +28,7 @@
 #define OWN_FRAMES 2          /* the handler, and what the kernel returns to */
 
 struct thread_stack {
-    pid_t id;
+    _Atomic pid_t id;         /* is there before n is -1 */
     void *frames[MAX_FRAMES];
     atomic_int n;             /* -1: no answer yet */
 };
@@ -53,7 +53,7 @@ static void note_own_stack(int number)
 
     (void)number;
     for (int i = 0; i < MAX_THREADS; i++)
-        if (stacks[i].id == self && stacks[i].n < 0)
+        if (stacks[i].n < 0 && stacks[i].id == self)
             stacks[i].n = backtrace(stacks[i].frames, MAX_FRAMES);
     errno = error;
 }
@@ -81,8 +81,8 @@ static int list_threads(void)
             const struct dirent64 *entry = (const void *)(entries + at);
             pid_t id = (pid_t)strtol(entry->d_name, NULL, 10);
             if (id > 0 && id != (pid_t)syscall(SYS_gettid)) {
-                stacks[n].n = -1;
-                stacks[n++].id = id;
+                stacks[n].id = id;
+                stacks[n++].n = -1;
             }
             at += entry->d_reclen;
         }

@@ -274,12 +274,17 @@ static void end_all(struct cell_life *life, pid_t program)
     }
 }
 
+/* Where it is linked, each process writes down its calls in the thread's own memory, which two that
+ * share it spoil: one of them sleeps. */
+void __tsan_init(void) __attribute__((weak));
+
 /* Shares this memory until it executes; a copy of it when it never will. Meanwhile init waits for
  * the end of a run with calls that do not fail, so that errno stays the program's; of a compilation
  * it asks for processes that are not there, and so sleeps until then. */
 static pid_t start_program(struct cell_life *life, int *pidfd)
 {
-    int flags = CLONE_VM | CLONE_PIDFD | SIGCHLD | (life->kind == CELL_COMPILE ? CLONE_VFORK : 0);
+    int sleeps = life->kind == CELL_COMPILE || __tsan_init;
+    int flags = CLONE_VM | CLONE_PIDFD | SIGCHLD | (sleeps ? CLONE_VFORK : 0);
     pid_t pid;
 
     if (life->kind == CELL_PYTHON_SERVER || life->plan.probe) {

@@ -1,9 +1,11 @@
 # reports.sh - for run_tests and run_tiny: what sanitizers and valgrind report goes to files, also of
 # processes that others restart. With VALGRIND=1, $under is what programs are started with. Frames
-# stay on their stacks, which the emulated GPU's fibers and the sandbox's clones change.
+# stay on their stacks, which the emulated GPU's fibers and the sandbox's clones change. A library of
+# tests/shim/ may be put before the sanitizer's: it takes memory from whichever is next.
 found=$(mktemp -d)
 common="log_path=$found/report"
-export ASAN_OPTIONS="$common:detect_stack_use_after_return=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+export ASAN_OPTIONS="$common:detect_stack_use_after_return=0:verify_asan_link_order=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0${LSAN_OPTIONS:+:$LSAN_OPTIONS}"
 export UBSAN_OPTIONS="$common:print_stacktrace=1${UBSAN_OPTIONS:+:$UBSAN_OPTIONS}"
 export TSAN_OPTIONS="$common:suppressions=$PWD/tests/tsan.supp${TSAN_OPTIONS:+:$TSAN_OPTIONS}"
 under=

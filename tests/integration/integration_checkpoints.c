@@ -215,8 +215,6 @@ static void the_window_of_the_guard_goes_on_where_it_stopped(void **state)
     struct program program;
 
     (void)state;
-    if (!shims_work())
-        skip();
 #define GUARDED(run)                                                                               \
     "run", MICRO, "--run", (run), "--stage", "base", "--set", "sft.max_steps=30", "--set",         \
     "guard.z_score=1", "--set", "guard.window=10"

@@ -54,8 +54,6 @@ static void a_coordinator_that_hangs_ends_with_its_stacks_and_the_run_goes_on(vo
     struct program program;
 
     (void)state;
-    if (!shims_work())
-        skip();
     for (size_t i = 0; i < sizeof(hangs) / sizeof(hangs[0]); i++) {
         begin_hang("hone", hangs[i].call, hangs[i].n);
         START(&program, &place, "run", MICRO, "--run", "run/hung", "--set",
@@ -92,8 +90,6 @@ static void a_rollout_worker_that_hangs_ends_with_its_stacks_and_another_takes_i
     struct program run, worker;
 
     (void)state;
-    if (!shims_work())
-        skip();
     snprintf(endpoint, sizeof(endpoint), "ipc://%s", in_place(&place, "hub.sock"));
     snprintf(setting, sizeof(setting), "run.endpoint=%s", endpoint);
     START(&run, &place, "run", MICRO, "--run", "run/far", "--set", setting, "--set",

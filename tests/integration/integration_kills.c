@@ -134,16 +134,12 @@ static void kill_again_and_again(int by_time)
 static void runs_killed_at_random_instants_end_with_the_same_bytes(void **state)
 {
     (void)state;
-    if (!shims_work())
-        skip();
     kill_again_and_again(1);
 }
 
 static void runs_killed_at_calls_that_make_things_durable_end_with_the_same_bytes(void **state)
 {
     (void)state;
-    if (!shims_work())
-        skip();
     kill_again_and_again(0);
 }
 

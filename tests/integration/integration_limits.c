@@ -29,8 +29,6 @@ static void open_page(void)
 static int make_place(void **state)
 {
     (void)state;
-    if (!shims_work())
-        return 0;
     place_make(&place);
     open_page();
     assert_int_equal(mkfifo(in_place(&place, "jobs"), 0600), 0);
@@ -46,8 +44,6 @@ static int make_place(void **state)
 static int remove_place(void **state)
 {
     (void)state;
-    if (!page)
-        return 0;
     close(jobs);
     assert_ends(&hone, 0, NULL);
     munmap(page, sizeof(*page));
@@ -78,8 +74,6 @@ static void need_sandbox(void)
 {
     static int is_known, works;
 
-    if (!page)
-        skip();
     works = is_known ? works : judges("right", 0);
     is_known = 1;
     if (!works) {

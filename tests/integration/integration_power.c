@@ -21,8 +21,6 @@ static int make_place(void **state)
 
     (void)state;
     micro_make(&place);
-    if (!shims_work())
-        return 0;
     snprintf(before, sizeof(before), "%s", shim_path("trace"));
     snprintf(root, sizeof(root), "%s", in_place(&place, "run/traced"));
     snprintf(path, sizeof(path), "%s", in_place(&place, "trace"));
@@ -61,8 +59,6 @@ static void assert_newest_checkpoints_are_there(const char *run)
 static void no_checkpoint_is_removed_before_a_newer_one_is_durable(void **state)
 {
     (void)state;
-    if (!shims_work())
-        skip();
     for (size_t n = 0; n <= trace.n; n += 20) {
         assert_int_equal(file_remove_tree(in_place(&place, "run/names")), STATUS_OK);
         crash_write(&trace, n, CRASH_NAMES, 0, in_place(&place, "run/names"));
@@ -87,8 +83,6 @@ static void go_on_after(size_t n, enum crash_kind kind, uint64_t crash_seed)
 static void a_trace_tells_the_whole_run(void **state)
 {
     (void)state;
-    if (!shims_work())
-        skip();
     assert_true(trace.n > 500);
     crash_write(&trace, trace.n, CRASH_KILL, 0, in_place(&place, "run/whole"));
     assert_same_databases(&place, "run/quiet", "run/whole");
@@ -102,8 +96,6 @@ static void a_run_goes_on_after_a_power_cut_at_any_point(void **state)
     struct random_stream random = {.seed = seed};
 
     (void)state;
-    if (!shims_work())
-        skip();
     for (long i = 0; i < n_crashes; i++) {
         size_t n = (size_t)random_below(&random, trace.n + 1);
         go_on_after(n, (enum crash_kind)(i % N_CRASH_KINDS), random_next(&random));

@@ -18,6 +18,15 @@ void yield_briefly(void)
     nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
 }
 
+int is_sanitized(void)
+{
+    char self[FILE_PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    self[n > 0 ? n : 0] = '\0';
+    return strstr(self, "/asan/") || strstr(self, "/tsan/");
+}
+
 /* ---- Places. */
 
 /* Tests are build/<mode>/tests/<name>, the program is build/<mode>/hone. */

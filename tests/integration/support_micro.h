@@ -17,7 +17,5 @@ void micro_make(struct place *place);
 
 /* A library of tests/shim/ for LD_PRELOAD: "faults" -> absolute path. */
 const char *shim_path(const char *name);
-/* Whether a library can be put before this build (sanitizers want to be the first). */
-int shims_work(void);
 
 #endif

@@ -225,29 +225,24 @@ static int is_file(int fd)
         return result_;                                                                            \
     } while (0)
 
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *memory, size_t n);
-void *__libc_memalign(size_t align, size_t n);
-
 void *malloc(size_t n)
 {
-    STRIKE(ALLOC, 1, ENOMEM, NULL, __libc_malloc(n));
+    STRIKE(ALLOC, 1, ENOMEM, NULL, TRUE_CALL(malloc)(n));
 }
 
 void *calloc(size_t count, size_t size)
 {
-    STRIKE(ALLOC, 1, ENOMEM, NULL, __libc_calloc(count, size));
+    STRIKE(ALLOC, 1, ENOMEM, NULL, TRUE_CALL(calloc)(count, size));
 }
 
 void *realloc(void *memory, size_t n)
 {
-    STRIKE(ALLOC, 1, ENOMEM, NULL, __libc_realloc(memory, n));
+    STRIKE(ALLOC, 1, ENOMEM, NULL, TRUE_CALL(realloc)(memory, n));
 }
 
 void *aligned_alloc(size_t align, size_t n)
 {
-    STRIKE(ALLOC, 1, ENOMEM, NULL, __libc_memalign(align, n));
+    STRIKE(ALLOC, 1, ENOMEM, NULL, TRUE_CALL(aligned_alloc)(align, n));
 }
 
 static void *true_mmap(void *at, size_t n, int protection, int flags, int fd, off_t offset)

@@ -53,10 +53,9 @@ __attribute__((constructor)) static void begin(void)
 /* The absolute path when it lies below the root, "" for the root itself; else NULL. */
 static const char *below_root(const char *path, char out[PATH_BYTES])
 {
-    size_t n = strlen(root);
-
-    if (log_file < 0)
+    if (log_file < 0)   /* maybe so early that a sanitizer's calls are not there yet */
         return NULL;
+    size_t n = strlen(root);
     if (path[0] == '/') {
         snprintf(out, PATH_BYTES, "%s", path);
     } else {
@@ -212,10 +211,12 @@ int mkdir(const char *path, mode_t mode)
     char whole[PATH_BYTES];
     const char *below = below_root(path, whole);
 
+    if (!below)
+        return (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
     pthread_mutex_lock(&lock);
     int result = (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
     int error = errno;
-    if (result == 0 && below && *below)
+    if (result == 0 && *below)
         put_path(TRACE_MKDIR, 0, below);
     pthread_mutex_unlock(&lock);
     errno = error;
