@@ -171,8 +171,8 @@ static int check_piece(const struct image *image, uint32_t piece, uint64_t offse
                        image->version, n, (unsigned long long)offset);
 }
 
-/* Of a tensor that differs in one piece all will be read. The header always is: one that is damaged,
- * and says other ends, is found before they count. */
+/* Of a tensor that differs in one piece all will be read. The header always is, so that one that is
+ * damaged, and says other ends, is found before they count. */
 static void find_due(struct image *image, const uint64_t *ends, size_t n_ends)
 {
     const struct wire_pieces *pieces = &image->pieces;
