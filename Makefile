@@ -127,6 +127,7 @@ TESTS    := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_
 TESTS    += $(patsubst tests/parity/%.c,$(OUT)/tests/%,$(wildcard tests/parity/parity_*.c))
 TESTS    += $(OUT)/tests/parity_emulation
 TESTS    += $(patsubst tests/integration/%.c,$(OUT)/tests/%,$(wildcard tests/integration/integration_*.c))
+TESTS    += $(patsubst tests/fuzz/fuzz_%.c,$(OUT)/tests/corpus_%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCHES  := $(patsubst bench/%.c,$(OUT)/bench/%,$(filter-out bench/bench_gpu.c,$(wildcard bench/bench_*.c)))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 PLUGINS  := $(patsubst tests/plugin/%.c,$(OUT)/plugin/%.so,$(wildcard tests/plugin/*.c))
@@ -358,6 +359,10 @@ $(OUT)/bench/bench_%: bench/bench_%.c $(OUT)/bench/bench.o $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS)
+$(OUT)/tests/corpus_%: tests/fuzz/fuzz_%.c tests/fuzz/corpus.c $(OUT)/libhone.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(filter %.c,$^) $(filter %.a,$^) -o $@ $(shell pkg-config --cflags --libs cmocka) $(LDLIBS)
 $(OUT)/fuzz/%: tests/fuzz/%.c $(OUT)/libhone.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

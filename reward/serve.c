@@ -102,7 +102,19 @@ static int judge(struct server *server)
     return wire_link_send(server->link, &server->reply, SEND_MS);
 }
 
-/* 1: the hub says stop. A reply that could not be sent is lost; the hub leases it again. */
+/* A reply that a full queue did not take is lost, and leased again when its time is up. Any other
+ * failure ends the worker: that is noticed at once. */
+static int answer_lease(struct server *server)
+{
+    int status = judge(server);
+
+    if (status != STATUS_TIMEOUT && status != STATUS_INTERRUPTED)
+        return status;
+    log_warning("a reply is lost: %s", status_reason());
+    return STATUS_OK;
+}
+
+/* 1: the hub says stop. */
 static int handle_frame(struct server *server)
 {
     enum wire_kind kind;
@@ -116,9 +128,7 @@ static int handle_frame(struct server *server)
     case WIRE_STOP:
         return 1;
     case WIRE_JUDGE:
-        if (judge(server) < 0)
-            log_warning("a reply is lost: %s", status_reason());
-        return 0;
+        return answer_lease(server);
     case WIRE_HEARTBEAT:
         return 0;
     default:
@@ -134,10 +144,13 @@ static int watch_hub(struct server *server)
     uint64_t n_connections = wire_link_connections(server->link);
     if (wire_link_lost_ms(server->link) || n_connections == server->n_greeted)
         return STATUS_OK;
-    server->n_greeted = n_connections;
-    if (send_hello(server) < 0)
+    int status = send_hello(server);
+    if (status == STATUS_TIMEOUT || status == STATUS_INTERRUPTED) {
         log_warning("hello: %s", status_reason());
-    return STATUS_OK;
+        return STATUS_OK;   /* once more, the next time */
+    }
+    server->n_greeted = n_connections;
+    return status;
 }
 
 static int serve(struct server *server, const _Atomic int *stop)
@@ -153,8 +166,9 @@ static int serve(struct server *server, const _Atomic int *stop)
         if (status == STATUS_TIMEOUT)
             continue;
         if (status == STATUS_OK) {
-            if (handle_frame(server))
-                return STATUS_OK;
+            int handled = handle_frame(server);
+            if (handled)
+                return handled < 0 ? handled : STATUS_OK;
         } else if (status != STATUS_FORMAT) {
             return status;
         } else {

@@ -10,15 +10,6 @@
 
 static const struct digest no_digest;
 
-static uint64_t load_u64(const unsigned char bytes[8])
-{
-    uint64_t value = 0;
-
-    for (int i = 7; i >= 0; i--)
-        value = value << 8 | bytes[i];
-    return value;
-}
-
 void image_init(struct image *image)
 {
     *image = (struct image){.spool.fd = -1};
@@ -76,8 +67,7 @@ int image_has_changed(const void *context, uint64_t from, uint64_t to)
     return 0;
 }
 
-/* The header says where each tensor lies: with another one no piece means what it did. The header
- * itself is known to be right. */
+/* The header says where each tensor lies: with another one no piece means what it did. */
 static void compare(struct image *image, const uint64_t *ends)
 {
     image->is_change = wire_pieces_are_alike(&image->had, &image->pieces);
@@ -181,20 +171,8 @@ static int check_piece(const struct image *image, uint32_t piece, uint64_t offse
                        image->version, n, (unsigned long long)offset);
 }
 
-/* From the first piece up to the end of the header, which its first 8 bytes tell. */
-static int check_header(const struct image *image)
-{
-    const struct wire_pieces *pieces = &image->pieces;
-    uint64_t at = 0, end = 1;
-
-    for (uint32_t i = 0; i < pieces->n && at < end; at += pieces->bytes[i++]) {
-        TRY(check_piece(image, i, at));
-        end = i ? end : 8 + load_u64(image->map.bytes);
-    }
-    return STATUS_OK;
-}
-
-/* Of a tensor that differs in one piece all will be read. */
+/* Of a tensor that differs in one piece all will be read. The header always is, so that one that is
+ * damaged, and says other ends, is found before they count. */
 static void find_due(struct image *image, const uint64_t *ends, size_t n_ends)
 {
     const struct wire_pieces *pieces = &image->pieces;
@@ -208,24 +186,21 @@ static void find_due(struct image *image, const uint64_t *ends, size_t n_ends)
     }
 }
 
-static int choose_due(struct image *image)
+static void choose_due(struct image *image)
 {
     uint64_t *ends;
     size_t n_ends;
 
     memset(image->is_due, 1, image->pieces.n);
-    if (!wire_pieces_are_alike(&image->had, &image->pieces) || image->pieces.bytes[0] < 8)
-        return STATUS_OK;
-    TRY(check_header(image));
-    if (safetensors_ends(image->map.bytes, image->map.n, "weights", &ends, &n_ends) < 0)
-        return STATUS_OK;   /* all of it is for the policy to refuse */
+    if (!wire_pieces_are_alike(&image->had, &image->pieces) ||
+        safetensors_ends(image->map.bytes, image->map.n, "weights", &ends, &n_ends) < 0)
+        return;   /* what is no safetensors file is for the policy to refuse */
     compare(image, ends);
     if (image->is_change) {
         memset(image->is_due, 0, image->pieces.n);
         find_due(image, ends, n_ends);
     }
     mem_free(ends);
-    return STATUS_OK;
 }
 
 static int begin_file(struct image *image, const struct wire_image *message)
@@ -240,7 +215,7 @@ static int begin_file(struct image *image, const struct wire_image *message)
     TRY(open_file(image, message));
     mem_free(image->is_due);
     image->is_due = mem_alloc(pieces->n, sizeof(*image->is_due));
-    TRY(choose_due(image));
+    choose_due(image);
     image->state = IMAGE_IS_CHECKED;
     return STATUS_OK;
 }

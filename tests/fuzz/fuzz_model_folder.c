@@ -74,7 +74,8 @@ static void check_copy(struct ops *ops, const struct model *model)
     struct file_map before, after;
     struct model *again;
 
-    if (model_convert(folder, copy, DTYPE_F32) < 0 || model_load(&again, ops, copy, 0) < 0)
+    if (model_convert(folder, copy, DTYPE_F32) < 0 ||
+        model_load(&again, ops, copy, &model_frozen) < 0)
         abort();
     if (model_map_weights(model, &before) < 0 || model_map_weights(again, &after) < 0 ||
         before.n != after.n || memcmp(before.bytes, after.bytes, after.n) != 0)
@@ -99,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     write_files(data, n);
     if (model_notes_read(&notes, folder) == STATUS_OK)
         model_notes_release(&notes);
-    if (model_load(&model, ops, folder, 0) < 0)
+    if (model_load(&model, ops, folder, &model_frozen) < 0)
         return 0;
     if (model_folder_dtype(folder, &dtype) < 0)
         abort();

@@ -11,14 +11,14 @@
 #include "tests/integration/support_micro.h"
 
 #define N_WHO 3
-#define N_CALLS 9
+#define N_CALLS 10
 
 static struct place place;
 static long share = 400;
 static uint64_t seed = 1;
 static const char *const who[N_WHO] = {"hone", "rollout-0", "reward-0"};
-static const char *const calls[N_CALLS] = {"alloc", "map",  "open",  "read",  "write",
-                                           "sync",  "name", "spawn", "thread"};
+static const char *const calls[N_CALLS] = {"alloc", "map",  "open",  "read",   "write",
+                                           "sync",  "name", "spawn", "thread", "send"};
 static long counts[N_WHO][N_CALLS];
 
 /* How often a quiet run makes each call. */

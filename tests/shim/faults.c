@@ -4,7 +4,7 @@
  *
  *   FAULT_WHO=hone|rollout-0|reward-0   the coordinator, or the worker of that name
  *   FAULT_ONCE=PATH                     made by the process that is struck; no other is struck then
- *   FAULT_CALL=alloc|map|open|read|write|sync|name|spawn|thread    kinds of calls
+ *   FAULT_CALL=alloc|map|open|read|write|sync|name|spawn|thread|send    kinds of calls
  *   FAULT_N=n                           the n-th of them, from 1
  *   FAULT_DO=fail|kill|kill-after|hang  an error, SIGKILL before or behind the call, or no return
  *   FAULT_KILL_US=n                     SIGKILL so many microseconds after the start
@@ -29,14 +29,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum kind { ALLOC, MAP, OPEN, READ, WRITE, SYNC, NAME, SPAWN, THREAD, N_KINDS };
-static const char *const kind_names[] = {"alloc", "map",  "open",  "read",  "write",
-                                         "sync",  "name", "spawn", "thread"};
+enum kind { ALLOC, MAP, OPEN, READ, WRITE, SYNC, NAME, SPAWN, THREAD, SEND, N_KINDS };
+static const char *const kind_names[] = {"alloc", "map",  "open",  "read",   "write",
+                                         "sync",  "name", "spawn", "thread", "send"};
 
 static struct {
     int is_ready, is_struck_process;
@@ -359,6 +360,23 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 {
     STRIKE(THREAD, 1, EAGAIN, EAGAIN,
            TRUE_CALL(pthread_create)(thread, attributes, start, argument));
+}
+
+/* libzmq's: no memory for the message, also of a part behind the first. */
+int zmq_send(void *socket, const void *bytes, size_t n, int flags);
+int zmq_send(void *socket, const void *bytes, size_t n, int flags)
+{
+    STRIKE(SEND, 1, ENOMEM, -1, TRUE_CALL(zmq_send)(socket, bytes, n, flags));
+}
+
+ssize_t send(int fd, const void *bytes, size_t n, int flags)
+{
+    STRIKE(SEND, 1, ENOBUFS, -1, TRUE_CALL(send)(fd, bytes, n, flags));
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    STRIKE(SEND, 1, ENOBUFS, -1, TRUE_CALL(sendmsg)(fd, message, flags));
 }
 
 int clock_gettime(clockid_t id, struct timespec *now)

@@ -295,16 +295,12 @@ static void a_tensor_that_changed_in_one_piece_is_checked_whole(void **state)
 }
 
 /* All bytes keep their places, but k_proj is v_proj now: each piece of theirs is the same. */
-static void behind_another_header_every_tensor_is_read(void **state)
+static void exchange_names(struct fixture *f)
 {
     static const char *const names[] = {"layers.0.self_attn.k_proj.weight",
                                         "layers.0.self_attn.v_proj.weight"};
-    struct fixture *f = *state;
-    struct source source;
-    struct text wanted = {0};
     size_t n = strlen(names[0]), at[2];
 
-    begin_with(f, 1);
     for (int i = 0; i < 2; i++) {
         char *found = memmem(f->weights.data, f->ends[0], names[i], n);
         assert_non_null(found);
@@ -312,6 +308,31 @@ static void behind_another_header_every_tensor_is_read(void **state)
     }
     memcpy(f->next.data + at[0], names[1], n);
     memcpy(f->next.data + at[1], names[0], n);
+}
+
+static void a_damaged_header_is_found_also_when_it_can_be_read(void **state)
+{
+    struct fixture *f = *state;
+    struct source source;
+
+    begin_with(f, 1);
+    publish(f, &source, &f->weights, 1);
+    exchange_names(f);
+    assert_int_equal(pwrite(source.map.descriptor, f->next.data, f->ends[0], 0), f->ends[0]);
+    assert_int_equal(take(f, &source), STATUS_FORMAT);
+    assert_non_null(strstr(status_reason(), "were damaged"));
+    assert_policy_is(f, &f->weights);
+    unpublish(&source);
+}
+
+static void behind_another_header_every_tensor_is_read(void **state)
+{
+    struct fixture *f = *state;
+    struct source source;
+    struct text wanted = {0};
+
+    begin_with(f, 1);
+    exchange_names(f);
     publish(f, &source, &f->next, 1);
     REQUIRE_OK(take(f, &source));
     /* The model writes its tensors in its own order: those two have changed places. */
@@ -364,6 +385,25 @@ static void digests_that_do_not_make_the_image_are_refused(void **state)
     source.pieces.sums[7].high ^= 1;
     assert_int_equal(take(f, &source), STATUS_FORMAT);
     assert_non_null(strstr(status_reason(), "were damaged"));
+    unpublish(&source);
+}
+
+/* It may have been put there by somebody who cannot write the coordinator's. */
+static void a_file_of_another_user_is_not_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct source source;
+
+    announce(f);
+    publish(f, &source, &f->weights, 1);
+    if (fchown(source.map.descriptor, 12345, (gid_t)-1)) {
+        print_message("skipped: only root gives a file to another user\n");
+    } else {
+        assert_int_equal(take(f, &source), STATUS_IO);
+        assert_non_null(strstr(status_reason(), "belongs to another user"));
+        assert_int_equal(f->policy.image.wants_bytes, 1);
+        assert_null(f->policy.model);
+    }
     unpublish(&source);
 }
 
@@ -422,9 +462,11 @@ int main(void)
         TEST(damage_between_publication_and_mapping_is_found_wherever_it_is),
         TEST(tensors_that_have_not_changed_are_neither_checked_nor_read),
         TEST(a_tensor_that_changed_in_one_piece_is_checked_whole),
+        TEST(a_damaged_header_is_found_also_when_it_can_be_read),
         TEST(behind_another_header_every_tensor_is_read),
         TEST(a_model_that_is_built_anew_is_read_whole),
         TEST(digests_that_do_not_make_the_image_are_refused),
+        TEST(a_file_of_another_user_is_not_taken),
         TEST(after_a_refusal_everything_is_right_again),
         TEST(whatever_changes_the_policy_is_the_image),
     };

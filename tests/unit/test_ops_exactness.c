@@ -543,7 +543,7 @@ static void draws_do_not_depend_on_each_other(void **state)
 {
     enum { WIDE = 40000, DRAWS = 24 };
     float *logits_data = random_floats(3 * WIDE, 70), together[DRAWS], alone, learned;
-    int32_t tokens[DRAWS], token;
+    int32_t tokens[DRAWS], token = -1;
     struct draw draws[DRAWS];
 
     for (int i = 0; i < DRAWS; i++)
