@@ -115,16 +115,16 @@ static struct score judge(struct reward *reward, const char *verifier, const cha
 
 static void the_plugin_compiles_and_judges(void **state)
 {
-    const char *compiler = getenv("CC") ? getenv("CC") : "cc";
     const char *source = write_block("c", "my.c");
     char object[256];
 
     (void)state;
     snprintf(object, sizeof(object), "%s/my.so", folder);
-    const char *const command[] = {compiler, "-shared", "-fPIC", "-fvisibility=hidden", "-Wall",
-                                   "-Wextra", "-Werror", "-I.", "-o", object, source, NULL};
+    const char *const command[] = {   /* CC may be several words */
+        "sh", "-c", "${CC:-cc} -shared -fPIC -fvisibility=hidden -Wall -Wextra -Werror -I. "
+        "-o \"$0\" \"$1\"", object, source, NULL};
     if (run_program(command) != 0)
-        fail_msg("%s does not take the plugin", compiler);
+        fail_msg("the compiler does not take the plugin");
     struct reward *reward = make_reward("plugins", object, "contains.miss=0.25");
     assert_int_equal(judge(reward, "contains", "moon", "to the moon").outcome, OUTCOME_RIGHT);
     struct score miss = judge(reward, "contains", "sun", "to the moon");
