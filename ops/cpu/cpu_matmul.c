@@ -14,7 +14,7 @@
 #define TURNED_PANELS_FLOATS ((int64_t)1 << 15)
 #define INLINE_CYCLES 8000.0
 #define TASK_CYCLES 20000.0             /* of the smallest tasks, where each thread has one */
-#define FOREIGN_CYCLES 64.0             /* a vector of outputs that another core had or will have */
+#define FOREIGN_CYCLES 32.0             /* a vector of outputs that another core had or will have */
 
 enum source { PANELS_READY, PANELS_OF_OUTPUTS, PANELS_OF_INPUTS };
 
@@ -207,7 +207,7 @@ static void run_task(void *argument, int64_t i, int thread)
 static double task_cycles(const struct dispatch *dispatch, int64_t n_rows, int64_t n_panels)
 {
     const struct part *part = &dispatch->jobs[0].parts[0];
-    double load = part->source == PANELS_READY ? 6 : 10;
+    double load = part->source == PANELS_READY ? 8 : 10;
     double pack = dispatch->turned ? 0.6 : part->pairs ? 0.5 : 0;
     double outputs = (double)n_rows * (double)n_panels;
     double foreign = !dispatch->turned && n_panels < dispatch->n_panels ? FOREIGN_CYCLES : 0;
