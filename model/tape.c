@@ -35,7 +35,7 @@ struct layout {
 
 /* Logits exist for so many rows at a time, in about so many bytes. */
 #define HEAD_BYTES ((int64_t)64 << 20)
-#define HEAD_ROWS_MOST 512
+#define HEAD_ROWS_MOST 1024
 #define HEAD_ROWS_LEAST 64
 
 static int64_t head_rows(const struct layout *layout)

@@ -14,7 +14,7 @@
 #define TURNED_PANELS_FLOATS ((int64_t)1 << 15)
 #define INLINE_CYCLES 8000.0
 #define TASK_CYCLES 20000.0             /* of the smallest tasks, where each thread has one */
-#define FOREIGN_CYCLES 64.0             /* a vector of outputs that another core had or will have */
+#define FOREIGN_CYCLES 32.0             /* a vector of outputs that another core had or will have */
 
 enum source { PANELS_READY, PANELS_OF_OUTPUTS, PANELS_OF_INPUTS };
 
@@ -207,11 +207,16 @@ static void run_task(void *argument, int64_t i, int thread)
 static double task_cycles(const struct dispatch *dispatch, int64_t n_rows, int64_t n_panels)
 {
     const struct part *part = &dispatch->jobs[0].parts[0];
-    double load = part->source == PANELS_READY ? 6 : 10;
+    double load = part->source == PANELS_READY ? 8 : 10;
     double pack = dispatch->turned ? 0.6 : part->pairs ? 0.5 : 0;
     double outputs = (double)n_rows * (double)n_panels;
-    double foreign = !dispatch->turned && n_panels < dispatch->n_panels ? FOREIGN_CYCLES : 0;
+    double foreign = 0;
 
+    /* What comes before and after is cut by rows. */
+    if (!dispatch->turned && n_panels < dispatch->n_panels) {
+        foreign = FOREIGN_CYCLES;
+        pack += 0.5;
+    }
     return (double)dispatch->n_steps *
                (outputs + (double)n_panels * load + (double)n_rows * pack) +
            foreign * outputs;
@@ -268,7 +273,7 @@ static int choose_cuts(struct dispatch *dispatch, int n_threads)
                 continue;
             /* Until all are done, with some for a thread that is late. */
             double time = set_cuts(dispatch, rows, n_cuts / rows);
-            time *= (double)divide_up(dispatch->n_tasks, n_threads) + 0.1;
+            time *= (double)divide_up(dispatch->n_tasks, n_threads) + 0.25;
             if (best > 0 && time >= best)
                 continue;
             best = time;
