@@ -51,8 +51,17 @@ int print_text(const struct text *text);
 extern _Atomic int stop_requested;
 void stop_on_signals(void);
 
-/* Takes a worker's key out of the environment; before anything else is started. */
+/* Takes a worker's key out of the environment; before anything else is started. Its text is ""
+ * where there was none, and after it was forgotten. */
 void worker_take_environment(void);
+const char *worker_environment_key(void);
+void worker_forget_key(void);
+
+/* With the other ranks, if there are any: rank 0 does lead(), the others work for it. */
+struct pipeline_options;
+int run_in_ranks(struct pipeline_options *pipeline,
+                 int (*lead)(const struct pipeline_options *pipeline, void *context),
+                 void *context);
 
 /* The path of this executable. */
 const char *program_path(void);

@@ -13,40 +13,53 @@ static const struct option_row options[] = {
     {0},
 };
 
+struct steps {
+    long long first, last;
+};
+
+static int lead(const struct pipeline_options *pipeline, void *context)
+{
+    const struct steps *steps = context;
+    struct text text = {0};
+
+    int status = pipeline_replay(&text, pipeline, steps->first, steps->last);
+    int printed = print_text(&text);
+    text_release(&text);
+    return status < 0 ? status : printed;
+}
+
 static int run(const struct command *command, const struct arguments *arguments)
 {
-    const char **overrides;
     const char *stage = argument_get(arguments, "stage");
-    struct text text = {0};
-    long long first, last;
+    struct steps steps;
 
     (void)command;
-    TRY(argument_int(arguments, "step", 0, 1, 100000000, &first));
-    TRY(argument_int(arguments, "to", first, 1, 100000000, &last));
-    if (!arguments->n_positionals || !stage || !first || last < first)
+    TRY(argument_int(arguments, "step", 0, 1, 100000000, &steps.first));
+    TRY(argument_int(arguments, "to", steps.first, 1, 100000000, &steps.last));
+    if (!arguments->n_positionals || !stage || !steps.first || steps.last < steps.first)
         return status_fail(STATUS_CONFIG, "say what is replayed: hone replay RUN --stage NAME "
                            "--step N [--to M], with M not before N");
     if (argument_get(arguments, "quiet"))
         log_set_level(LOG_WARNING);
     stop_on_signals();
-    overrides = argument_all(arguments, "set");
-    const struct pipeline_options pipeline = {
+    const char **overrides = argument_all(arguments, "set");
+    struct pipeline_options pipeline = {
         .run = arguments->positionals[0],
         .overrides = overrides,
         .only = stage,
         .program = program_path(),
         .stop = &stop_requested,
+        .is_replay = 1,
     };
-    int status = pipeline_replay(&text, &pipeline, first, last);
-    int printed = print_text(&text);
-    text_release(&text);
+    int status = run_in_ranks(&pipeline, lead, &steps);
     mem_free(overrides);
-    return status < 0 ? status : printed;
+    return status;
 }
 
 const struct command command_replay = {
     "replay", "RUN", 1, "run a recorded step again and compare every byte; the run stays untouched",
     "Begins with the newest checkpoint before the step, or with the stage, in a directory of its\n"
     "own below TMPDIR. Compares samples (tokens, log-probabilities, rewards, advantages), scores,\n"
-    "metrics but those by a clock, and weights and moments where both have a checkpoint.",
+    "metrics but those by a clock, and weights and moments where both have a checkpoint. Steps of\n"
+    "several ranks want as many: mpirun -n N hone replay ...",
     options, run};

@@ -5,9 +5,7 @@
 #include "cmd/cmd.h"
 #include "common/log.h"
 #include "common/status.h"
-#include "learner/learner.h"
 #include "pipeline/pipeline.h"
-#include "ranks/ranks.h"
 
 static const struct option_row options[] = {
     {"run", "DIR", "the run directory; made when absent, gone on with when there (default: run)"},
@@ -26,15 +24,21 @@ static void say_how_to_go_on(const char *run)
     log_info("go on with: hone run --run %s", run);
 }
 
-/* One of several ranks that is not the first: it works for that one. */
-static int follow(struct ranks *ranks)
+static int lead(const struct pipeline_options *pipeline, void *context)
 {
-    log_set_name(ranks_name(ranks));
-    log_set_level(LOG_WARNING);
-    return learner_follow(ranks);
+    struct text table = {0};
+
+    (void)context;
+    int status = pipeline_run(pipeline);
+    if (status == STATUS_INTERRUPTED)
+        say_how_to_go_on(pipeline->run);
+    if (status == STATUS_OK && report_table(&table, pipeline->run) == STATUS_OK)
+        status = print_text(&table);
+    text_release(&table);
+    return status;
 }
 
-static int lead(const struct arguments *arguments, const char *kind, struct ranks *ranks)
+static int run_pipeline(const struct arguments *arguments, const char *kind)
 {
     const char **overrides = argument_all(arguments, "set");
     struct pipeline_options pipeline = {
@@ -47,32 +51,14 @@ static int lead(const struct arguments *arguments, const char *kind, struct rank
         .accept_changes = argument_get(arguments, "accept-changes") != NULL,
         .skip_damaged = argument_get(arguments, "skip-damaged") != NULL,
         .stop = &stop_requested,
-        .ranks = ranks,
     };
-    struct text table = {0};
-
-    int status = pipeline_run(&pipeline);
-    if (status == STATUS_INTERRUPTED)
-        say_how_to_go_on(pipeline.run);
-    if (status == STATUS_OK && report_table(&table, pipeline.run) == STATUS_OK)
-        status = print_text(&table);
-    text_release(&table);
-    mem_free(overrides);
-    return status;
-}
-
-static int run_pipeline(const struct arguments *arguments, const char *kind)
-{
-    struct ranks *ranks;
 
     log_set_json(argument_get(arguments, "json") != NULL);
     if (argument_get(arguments, "quiet"))
         log_set_level(LOG_WARNING);
     stop_on_signals();
-    int status = ranks_open(&ranks);
-    if (status == STATUS_OK)
-        status = ranks_index(ranks) ? follow(ranks) : lead(arguments, kind, ranks);
-    ranks_close(&ranks, status);
+    int status = run_in_ranks(&pipeline, lead, NULL);
+    mem_free(overrides);
     return status;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "common/cores.h"
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status.h"
@@ -56,6 +57,16 @@ void worker_take_environment(void)
     unsetenv(KEY_VARIABLE);
 }
 
+const char *worker_environment_key(void)
+{
+    return key_of_environment;
+}
+
+void worker_forget_key(void)
+{
+    explicit_bzero(key_of_environment, sizeof(key_of_environment));
+}
+
 static int read_key(const struct arguments *arguments, const char *endpoint, int insecure,
                     struct wire_keys *keys)
 {
@@ -72,7 +83,7 @@ static int read_key(const struct arguments *arguments, const char *endpoint, int
         status = wire_keys_read(keys, file);
     else if (key_of_environment[0])
         status = wire_keys_parse(keys, key_of_environment, KEY_VARIABLE);
-    explicit_bzero(key_of_environment, sizeof(key_of_environment));
+    worker_forget_key();
     return status;
 }
 
@@ -92,6 +103,14 @@ static int start_watchdog(const char *config, const char *name, const struct run
     return watchdog_start(watchdog, &dog);
 }
 
+/* The workers of a run share the machine; what another machine has is divided likewise. */
+static int rollout_threads(const struct rollout_config *config)
+{
+    int share = cores_usable() / (config->workers > 1 ? (int)config->workers : 1);
+
+    return config->threads ? (int)config->threads : share > 1 ? share : 1;
+}
+
 static int serve_rollout(const char *endpoint, const char *name, const struct wire_keys *keys,
                          const struct stage_settings *settings, int lost_ms)
 {
@@ -99,7 +118,7 @@ static int serve_rollout(const char *endpoint, const char *name, const struct wi
         .endpoint = endpoint,
         .name = name,
         .device = rollout_devices[settings->rollout.device],
-        .threads = (int)settings->rollout.threads,
+        .threads = rollout_threads(&settings->rollout),
         .limits = rollout_limits_of(&settings->rollout),
         .lost_ms = lost_ms,
         .keys = keys,

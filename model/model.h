@@ -119,6 +119,11 @@ void model_weights_changed(struct model *model);
 int model_save_weights(const struct model *model, const char *path);
 int model_map_weights(const struct model *model, struct file_map *image);   /* without a name */
 int model_read_map(struct model *model, const struct file_map *image, const char *where);
+/* The same of an image that differs from the one before where has_changed() says so: tensors in
+ * which nothing did are left as they are, and their bytes are not looked at. */
+int model_read_changes(struct model *model, const struct file_map *image, const char *where,
+                       int (*has_changed)(const void *context, uint64_t from, uint64_t to),
+                       const void *context);
 
 /* ---- Weights as a device holds them, for another process on it (share.c). A frozen model of one
  * dtype has the same bytes wherever it lies: its regions are copied whole. */

@@ -133,8 +133,8 @@ int recorded_run(struct model_cache *cache, const struct decode_pass *pass)
         int status = ops_record_end(ops, &it->recording);
         if (status < 0) {
             log_warning("decoding goes on without CUDA graphs: %s", status_reason());
+            decode_run(cache, pass);   /* its draws are the recordings' */
             recordings_destroy(cache);
-            decode_run(cache, pass);
             return STATUS_OK;
         }
     }

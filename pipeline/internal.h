@@ -100,7 +100,7 @@ int stage_keep_short_prompts(const struct stage_run *run, struct task_set *set, 
 /* After preparing: number of steps into run.db, one log line. */
 int stage_announce(struct stage_run *run);
 /* Stores a step with its metrics and groups, writes TensorBoard, logs a line when due. */
-int stage_record_step(struct stage_run *run, double wall_seconds, const struct metric_list *metrics,
+int stage_record_step(struct stage_run *run, double wall_seconds, struct metric_list *metrics,
                       const struct sample_group *groups, size_t n_groups);
 /* Counts the step; saves a checkpoint, then evaluates, when due and at the end. */
 int stage_end_of_step(struct stage_run *run);

@@ -10,6 +10,7 @@ const struct metric_row metric_rows[] = {
     {"grad_norm", "", "L2 norm of the whole gradient before clipping"},
     {"skipped_updates", "updates", "outliers that the guard left out in this step (guard.z_score)"},
     {"epoch", "", "passes over the stage's data so far"},
+    {"ranks", "", "learner ranks that shared this step; not there: one alone"},
     {"num_tokens", "tokens", "prompt and completion tokens learnt from since the stage began"},
 
     {"reward", "", "mean over samples of the weighted sum of their scores; masked ones left out"},

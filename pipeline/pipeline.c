@@ -120,7 +120,7 @@ static int open_exchange(struct pipeline *pipeline)
     if (run->endpoint[0])
         snprintf(endpoint, sizeof(endpoint), "%s", run->endpoint);
     else
-        TRY(setup_endpoint(pipeline->options.run, endpoint));
+        TRY(setup_endpoint(pipeline->options.run, "wire.sock", endpoint));
     TRY(setup_keys(run, pipeline->options.run, endpoint, &keys, worker_key));
     const struct exchange_config settings = {
         .endpoint = endpoint,

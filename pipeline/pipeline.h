@@ -25,7 +25,13 @@ struct pipeline_options {
     int64_t until_step;              /* stop behind this step of the stage; 0: at its end */
     _Atomic int *stop;              /* set by a signal handler */
     struct ranks *ranks;             /* of which this is rank 0; NULL: alone */
+    const char *rank_key;            /* text of a worker's key; NULL: in the folder of keys */
+    int is_replay;                   /* nothing may be written into the run */
 };
+/* What the environment says of ranks, and the others found; *ranks stays NULL when this process is
+ * alone. Before pipeline_run() or pipeline_replay(), which rank 0 calls; ranks_close() in any
+ * case. */
+int pipeline_join_ranks(const struct pipeline_options *options, struct ranks **ranks);
 int pipeline_run(const struct pipeline_options *options);
 
 /* The graph with settings, sizes and memory, before anything runs; checks files and models. */
@@ -38,7 +44,8 @@ int pipeline_eval(struct text *out, const struct pipeline_options *options, cons
 
 /* `hone replay`: runs steps first..last of the stage options->only again, from the checkpoint
  * before them and beside the run, and appends a line for each thing compared. STATUS_FAILED names
- * the first difference. Nothing in the run directory changes; no other hone may work in it. */
+ * the first difference. Nothing in the run directory changes; no other hone may work in it. As many
+ * ranks as recorded it; options->ranks end with this. */
 int pipeline_replay(struct text *out, const struct pipeline_options *options, int64_t first,
                     int64_t last);
 

@@ -46,6 +46,8 @@ struct run_config {                  /* section "run" */
     int64_t stuck_ms;                   /* something must come by then */
     int64_t max_lease_tries;
     int64_t rank_timeout_ms;            /* another rank must bring its part by then */
+    int rank_transport;                 /* enum ranks_transport */
+    char rank_endpoint[CONFIG_TEXT_BYTES];   /* of rank 0; empty: MASTER_ADDR, or ipc */
     int sample_texts;                   /* store the training samples in run.db */
 };
 

@@ -127,6 +127,35 @@ static int find_from(struct replay *replay)
     return STATUS_OK;
 }
 
+/* Sums of N parts are rounded otherwise than those of another number: only as many ranks as there
+ * were give the same bytes. */
+static int check_ranks(struct replay *replay, int n_ranks)
+{
+    sqlite3_stmt *row;
+    int more;
+
+    TRY(sql_ask(&replay->recorded, &row,
+                "SELECT min(n), max(n) FROM (SELECT coalesce(m.value, 1) AS n FROM step s"
+                " LEFT JOIN metric m ON m.stage_id = s.stage_id AND m.step = s.step"
+                " AND m.name = 'ranks' WHERE s.stage_id = ? AND s.step > ? AND s.step <= ?)",
+                SQL_VALUES(sql_int(replay->stage_id), sql_int(replay->from),
+                           sql_int(replay->last))));
+    TRY(sql_next(&replay->recorded, row, &more));
+    int least = sqlite3_column_int(row, 0), most = sqlite3_column_int(row, 1);
+    sql_finish(row);
+    if (least == n_ranks && most == n_ranks)
+        return STATUS_OK;
+    if (least != most)
+        return status_fail(STATUS_CONFIG, "steps %lld to %lld of stage \"%s\" were trained by %d "
+                           "to %d ranks: a replay from their checkpoint has one number",
+                           (long long)replay->from + 1, (long long)replay->last, replay->stage,
+                           least, most);
+    return status_fail(STATUS_CONFIG, "steps %lld to %lld of stage \"%s\" were trained by %d "
+                       "rank%s, this is %d: start as many, as in `mpirun -n %d hone replay ...`",
+                       (long long)replay->from + 1, (long long)replay->last, replay->stage, least,
+                       least == 1 ? "" : "s", n_ranks, least);
+}
+
 /* ---- The directory in which it runs. */
 
 static int write_config(struct replay *replay)
@@ -242,6 +271,7 @@ static int run_again(struct replay *replay, const struct pipeline_options *given
     options.run = replay->replayed_run;
     options.until_step = replay->last;
     int status = check_settings(replay, list);
+    replay->has_begun = status == STATUS_OK;
     if (status == STATUS_OK)
         status = pipeline_run(&options);
     mem_free(list);
@@ -263,6 +293,7 @@ static int replay_all(struct replay *replay, struct scratch *scratch, struct tex
     TRY(find_stage(replay));
     TRY(check_steps(replay));
     TRY(find_from(replay));
+    TRY(check_ranks(replay, ranks_count(options->ranks)));
     TRY(make_run(replay, scratch));
     TRY(run_again(replay, options));
     return replay_compare(replay, out);
@@ -280,6 +311,8 @@ int pipeline_replay(struct text *out, const struct pipeline_options *options, in
     scratch->lock = -1;
     int status = replay_all(replay, scratch, out, options);
     snprintf(why, sizeof(why), "%s", status_reason());
+    if (!replay->has_begun)
+        learner_lead_end(options->ranks);
     sql_close(&replay->recorded);
     sql_close(&replay->replayed);
     if (scratch->directory[0] && file_remove_tree(scratch->directory) < 0)

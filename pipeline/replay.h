@@ -12,6 +12,7 @@ struct replay {
     int64_t stage_id;                    /* the same in both */
     int64_t from;                        /* the checkpoint that it began with; 0: the stage */
     int64_t first, last;
+    int has_begun;                       /* pipeline_run() was called */
     int n_compared, n_different;
     char first_difference[512];
 };

@@ -50,6 +50,12 @@ static const struct config_field run_fields[] = {
     RUN(rank_timeout_ms, CONFIG_INT, "300000", 100, 86400000, NULL,
         "milliseconds that a rank of several waits for what another one is to send, before it "
         "names that one and ends the run; longer than one rank's share of a step"),
+    RUN(rank_transport, CONFIG_ENUM, "auto", 0, 0, ranks_transports,
+        "how learner ranks reach each other; auto: MPI when mpirun or srun brings one, else "
+        "ZeroMQ. Ranks that cannot read the recipe take this and the next from --set"),
+    RUN(rank_endpoint, CONFIG_STRING, "", 0, 0, NULL,
+        "where rank 0 listens for the others over ZeroMQ, tcp://host:port or ipc:///path; empty: "
+        "MASTER_ADDR and MASTER_PORT of the environment, else a socket in the run directory"),
     RUN(sample_texts, CONFIG_BOOL, "true", 0, 0, NULL,
         "keep every training sample (text, tokens, scores) in run.db"),
     {0},

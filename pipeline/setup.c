@@ -75,20 +75,20 @@ int setup_hash_templates(const struct recipe *recipe, char hex[DIGEST_HEX_BYTES]
     return status;
 }
 
-int setup_endpoint(const char *run, char out[FILE_PATH_MAX])
+int setup_endpoint(const char *run, const char *name, char out[FILE_PATH_MAX])
 {
     struct digest digest;
     char hex[DIGEST_HEX_BYTES], real[FILE_PATH_MAX];
 
-    if (strlen(run) + sizeof("/wire.sock") <= SOCKET_PATH_MAX) {
-        snprintf(out, FILE_PATH_MAX, "ipc://%s/wire.sock", run);
+    if (strlen(run) + 1 + strlen(name) < SOCKET_PATH_MAX) {
+        snprintf(out, FILE_PATH_MAX, "ipc://%s/%s", run, name);
         return STATUS_OK;
     }
     if (!realpath(run, real))
         return status_fail(STATUS_IO, "cannot resolve %s", run);
     digest_of(&digest, real, strlen(real));
     digest_hex(&digest, hex);
-    snprintf(out, FILE_PATH_MAX, "ipc:///tmp/hone-%ld-%.16s.sock", (long)getuid(), hex);
+    snprintf(out, FILE_PATH_MAX, "ipc:///tmp/hone-%ld-%.16s-%s", (long)getuid(), hex, name);
     return STATUS_OK;
 }
 

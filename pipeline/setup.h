@@ -8,8 +8,9 @@
 int setup_hash_data(const struct recipe *recipe, char hex[DIGEST_HEX_BYTES]);
 int setup_hash_templates(const struct recipe *recipe, char hex[DIGEST_HEX_BYTES]);
 
-/* An ipc:// endpoint in the run directory, or in /tmp when the path is too long for a socket. */
-int setup_endpoint(const char *run, char out[FILE_PATH_MAX]);
+/* An ipc:// endpoint `name` in the run directory, or in /tmp when the path is too long for a
+ * socket. */
+int setup_endpoint(const char *run, const char *name, char out[FILE_PATH_MAX]);
 
 /* The keys of a tcp:// endpoint, made when they are missing, and the file of the one that local
  * workers take; both are empty for ipc://. */

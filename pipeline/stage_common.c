@@ -243,17 +243,20 @@ int stage_announce(struct stage_run *run)
 
 static void log_step(const struct stage_run *run, const struct metric_list *metrics, int64_t step)
 {
-    double reward = metric_get(metrics, "reward");
+    double reward = metric_get(metrics, "reward"), entropy = metric_get(metrics, "entropy");
+    char shown[32] = "-";   /* of a step whose groups all agree, which teaches nothing */
 
+    if (!isnan(entropy))
+        snprintf(shown, sizeof(shown), "%.3f", entropy);
     if (isnan(reward))
         log_info("%s step=%lld loss=%.4f grad_norm=%.3f lr=%.2e", run->stage->name, (long long)step,
                  metric_get(metrics, "loss"), metric_get(metrics, "grad_norm"),
                  metric_get(metrics, "learning_rate"));
     else
-        log_info("%s step=%lld reward=%.3f zero_std=%.2f length=%.1f entropy=%.3f grad_norm=%.3f "
+        log_info("%s step=%lld reward=%.3f zero_std=%.2f length=%.1f entropy=%s grad_norm=%.3f "
                  "time=%.2fs", run->stage->name, (long long)step, reward,
                  metric_get(metrics, "frac_reward_zero_std"),
-                 metric_get(metrics, "completions/mean_length"), metric_get(metrics, "entropy"),
+                 metric_get(metrics, "completions/mean_length"), shown,
                  metric_get(metrics, "grad_norm"), metric_get(metrics, "step_time"));
 }
 
@@ -265,14 +268,17 @@ static int64_t log_every(const struct stage_run *run)
     return share > every ? share - share % every : every;
 }
 
-int stage_record_step(struct stage_run *run, double wall_seconds, const struct metric_list *metrics,
+int stage_record_step(struct stage_run *run, double wall_seconds, struct metric_list *metrics,
                       const struct sample_group *groups, size_t n_groups)
 {
     const struct run_config *config = &run->pipeline->recipe.run;
     double reward = metric_get(metrics, "reward");
     int64_t step = run->step + 1;
+    int n_ranks = ranks_count(run->pipeline->options.ranks);
 
     pulse("stores a step");
+    if (n_ranks > 1)
+        metric_add(metrics, n_ranks, "ranks");   /* other numbers give other bytes */
     run->last_figure = isnan(reward) ? metric_get(metrics, "loss") : reward;
     if (step % log_every(run) == 0 || step == 1 || step == run->n_steps)
         log_step(run, metrics, step);

@@ -2,6 +2,7 @@
 #ifndef HONE_RANKS_INTERNAL_H
 #define HONE_RANKS_INTERNAL_H
 
+#include "common/files.h"
 #include "common/version.h"
 #include "ranks/mail.h"
 #include "ranks/ranks.h"
@@ -33,10 +34,15 @@ struct lane_table {
     int (*spread)(struct ranks *ranks, float *data, const size_t *cuts);
     int (*spread_end)(struct ranks *ranks);
     void (*close)(struct ranks *ranks);
-    void (*abort)(struct ranks *ranks);
+    void (*abort)(struct ranks *ranks);     /* memory stays: messages may still arrive in it */
+    void (*release)(struct ranks *ranks);   /* after abort(), when nothing can arrive any more */
 };
 int lane_host_open(struct ranks *ranks);   /* over mail */
 int lane_nccl_open(struct ranks *ranks, struct ops *ops);
+
+extern const struct mail_table mail_zmq;
+/* Where libhone_mpi.so is, or would be; 1: it is there. */
+int ranks_locate_library(char path[FILE_PATH_MAX]);
 
 struct rank_info {
     char host[HOST_BYTES], version[HOST_BYTES];
@@ -57,7 +63,7 @@ struct ranks {
     int has_agreed;                          /* all know that it failed; rank 0 ends them */
     int is_in_order;                         /* an order was begun, and not all know its end */
     struct post host;
-    const struct lane_table *lane;
+    const struct lane_table *lane, *aborted_lane;
     void *lane_context;
     struct ops *lane_ops;
 };

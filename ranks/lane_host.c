@@ -180,8 +180,8 @@ static void abort_lane(struct ranks *ranks)
     (void)ranks;   /* messages may still arrive in its memory */
 }
 
-static const struct lane_table table = {begin_sum,  end_sums,   begin_spread,
-                                        end_spread, close_lane, abort_lane};
+static const struct lane_table table = {begin_sum,  end_sums,   begin_spread, end_spread,
+                                        close_lane, abort_lane, close_lane};
 
 int lane_host_open(struct ranks *ranks)
 {

@@ -84,7 +84,7 @@ static int hear(struct ranks *ranks)
     return STATUS_OK;
 }
 
-/* Eight bytes are copied by any MPI before they are sent; the ring outlives them all the same. */
+/* Eight bytes are copied before they are sent; the ring outlives them all the same. */
 static int beat(struct ranks *ranks, uint64_t n_calls)
 {
     struct lane *lane = ranks->lane_context;
@@ -366,12 +366,17 @@ static int end_spread(struct ranks *ranks)
     return wait_idle(ranks, "the weights");
 }
 
+static void free_buffers(struct lane *lane)
+{
+    for (size_t i = 0; i < lane->most_packed; i++)
+        ops_free(lane->ops, lane->packed[i].buffer);
+    lane->n_packed = lane->most_packed = 0;
+}
+
 static void release(struct ranks *ranks)
 {
     struct lane *lane = ranks->lane_context;
 
-    for (size_t i = 0; i < lane->most_packed; i++)
-        ops_free(lane->ops, lane->packed[i].buffer);
     mem_free(lane->packed);
     mem_free(lane->calls);
     mem_free(lane->beats);
@@ -412,6 +417,7 @@ static void close_lane(struct ranks *ranks)
         lane->nccl.CommDestroy(lane->comm);
     else if (lane->comm)
         lane->nccl.CommAbort(lane->comm);
+    free_buffers(lane);
     release(ranks);
 }
 
@@ -422,10 +428,11 @@ static void abort_lane(struct ranks *ranks)
     if (lane->comm)
         lane->nccl.CommAbort(lane->comm);
     lane->comm = NULL;
+    free_buffers(lane);
 }
 
-static const struct lane_table table = {begin_sum,  end_sums,   begin_spread,
-                                        end_spread, close_lane, abort_lane};
+static const struct lane_table table = {begin_sum,  end_sums,   begin_spread, end_spread,
+                                        close_lane, abort_lane, release};
 
 /* Rank 0's id comes to all by mail; then they meet. */
 static int connect(struct ranks *ranks)
@@ -472,7 +479,9 @@ int lane_nccl_open(struct ranks *ranks, struct ops *ops)
         ranks->lane = &table;
     else if (!lane->comm)
         release(ranks);
-    else
+    else {
         abort_lane(ranks);
+        ranks->aborted_lane = &table;
+    }
     return status;
 }

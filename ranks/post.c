@@ -35,6 +35,18 @@ int ranks_break(struct ranks *ranks, int status)
     return status;
 }
 
+/* What rank `rank` said when it ended all, or that it did not. */
+static int fail_lost(struct ranks *ranks, int rank, const char *reason)
+{
+    char name[sizeof(ranks->name)];
+
+    ranks_print_name(ranks, rank, name, sizeof(name));
+    if (reason[0])
+        return ranks_break(ranks, status_fail(STATUS_CLOSED, "%s (said by %s)", reason, name));
+    return ranks_break(ranks, status_fail(STATUS_CLOSED, "%s is gone: it was killed, or has said "
+                                          "why", name));
+}
+
 static int refuse(struct ranks *ranks, int peer)
 {
     char name[sizeof(ranks->name)];
@@ -124,8 +136,10 @@ static int name_missing(struct ranks *ranks, const struct post *post, const char
 int ranks_look_for_dead(struct ranks *ranks)
 {
     const struct rank_info *infos = ranks->infos, *me = infos + ranks->place.rank;
-    char name[sizeof(ranks->name)];
+    struct mail_loss loss;
 
+    if (ranks->mail->find_loss && ranks->mail->find_loss(&loss))
+        return fail_lost(ranks, loss.rank, loss.reason);
     if (!infos || !me->pid_space || clock_ms() - ranks->looked_ms < LOOK_MS)
         return STATUS_OK;
     ranks->looked_ms = clock_ms();
@@ -133,9 +147,7 @@ int ranks_look_for_dead(struct ranks *ranks)
         if (infos[r].pid_space != me->pid_space || strcmp(infos[r].host, me->host) != 0 ||
             kill((pid_t)infos[r].pid, 0) == 0 || errno != ESRCH)
             continue;
-        ranks_print_name(ranks, r, name, sizeof(name));
-        return ranks_break(ranks, status_fail(STATUS_CLOSED, "%s is gone: it was killed, or has "
-                                              "said why", name));
+        return fail_lost(ranks, r, "");
     }
     return STATUS_OK;
 }

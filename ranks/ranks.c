@@ -2,24 +2,22 @@
 #include "ranks/ranks.h"
 
 #include <dlfcn.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/cores.h"
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status.h"
 #include "ranks/internal.h"
 
-#define FIRST_TIMEOUT_MS 60000   /* until rank 0 says run.rank_timeout_ms */
-
 /* ---- The library. */
 
 /* Beside the program, above it (tests), or where `make install` puts it. */
-static void *open_library(char *path)
+int ranks_locate_library(char path[FILE_PATH_MAX])
 {
     static const char *const places[] = {"", "../", "../lib/hone/"};
     char self[FILE_PATH_MAX - 64];
@@ -32,22 +30,23 @@ static void *open_library(char *path)
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         snprintf(path, FILE_PATH_MAX, "%s%s%s", self, places[i], MAIL_LIBRARY);
         if (file_exists(path))
-            /* Global: Open MPI's own plugins look for its symbols. */
-            return dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+            return 1;
     }
     snprintf(path, FILE_PATH_MAX, "%s%s", self, MAIL_LIBRARY);
-    return NULL;
+    return 0;
 }
 
 static int load(void **library, const struct mail_table **mail)
 {
     char path[FILE_PATH_MAX];
 
-    *library = open_library(path);
+    if (!ranks_locate_library(path))
+        return status_fail(STATUS_UNSUPPORTED, "%s: not built; install libopenmpi-dev and make "
+                           "again", path);
+    /* Global: Open MPI's own plugins look for its symbols. */
+    *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
     if (!*library)
-        return status_fail(STATUS_UNSUPPORTED, "%s: %s", path,
-                           file_exists(path) ? dlerror()
-                                             : "not built; install libopenmpi-dev and make again");
+        return status_fail(STATUS_UNSUPPORTED, "%s: %s", path, dlerror());
     *mail = dlsym(*library, MAIL_SYMBOL);
     if (*mail && (*mail)->abi == MAIL_ABI)
         return STATUS_OK;
@@ -70,19 +69,6 @@ int ranks_find_mpi(char *out, size_t n_out)
 }
 
 /* ---- Who is there. */
-
-/* How many were started, as mpirun, srun's PMI, and srun itself say it; 1 without any. */
-static int count_started(void)
-{
-    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        const char *value = getenv(names[i]);
-        if (value && strtol(value, NULL, 10) > 1)
-            return (int)strtol(value, NULL, 10);
-    }
-    return 1;
-}
 
 void ranks_print_name(const struct ranks *ranks, int rank, char *out, size_t n_out)
 {
@@ -122,35 +108,63 @@ static int introduce(struct ranks *ranks)
     return STATUS_OK;
 }
 
-static int join(struct ranks *ranks, int n_started)
+static int join_mpi(struct ranks *ranks, const struct ranks_world *world)
 {
     TRY(load(&ranks->library, &ranks->mail));
-    if (ranks->mail->open(&ranks->place))
+    if (ranks->mail->open(&ranks->place, NULL))
         return status_fail(STATUS_UNSUPPORTED, "MPI does not start: %s", ranks->mail->reason());
-    if (ranks->place.count != n_started)
+    if (ranks->place.count != world->count)
         return status_fail(STATUS_CONFIG, "%d processes were started, but MPI knows of %d: with "
-                           "srun, give --mpi=pmix (or pmi2), as this MPI was built", n_started,
+                           "srun, give --mpi=pmix (or pmi2), as this MPI was built", world->count,
                            ranks->place.count);
-    if (n_started > RANKS_MAX)
-        return status_fail(STATUS_CONFIG, "%d ranks; there can be %d", n_started, RANKS_MAX);
-    ranks->timeout_ms = FIRST_TIMEOUT_MS;
+    return STATUS_OK;
+}
+
+static int join(struct ranks *ranks, const struct ranks_world *world,
+                const struct ranks_options *options)
+{
+    const struct mail_meeting meeting = {
+        .endpoint = options->endpoint,
+        .keys = options->keys,
+        .version = hone_version,
+        .timeout_ms = options->timeout_ms * (world->index ? 2 : 1),
+        .stop = options->stop,
+    };
+
+    if (options->transport == RANKS_MPI) {
+        TRY(join_mpi(ranks, world));
+    } else {
+        ranks->mail = &mail_zmq;
+        ranks->place = (struct mail_place){.rank = world->index, .count = world->count};
+        TRY(ranks->mail->open(&ranks->place, &meeting));
+    }
+    ranks_set_timeout(ranks, options->timeout_ms);
     snprintf(ranks->name, sizeof(ranks->name), "rank %d", ranks->place.rank);
     snprintf(ranks->description, sizeof(ranks->description), "%s", ranks->mail->version());
     return introduce(ranks);
 }
 
-int ranks_open(struct ranks **out)
+int ranks_open(struct ranks **out, const struct ranks_world *world,
+               const struct ranks_options *options)
 {
-    int n_started = count_started();
-
     *out = NULL;
-    if (n_started == 1)
+    if (world->count == 1)
         return STATUS_OK;
     *out = mem_alloc(1, sizeof(**out));
-    int status = join(*out, n_started);
+    int status = join(*out, world, options);
     if (status < 0 && (*out)->place.count)
         ranks_break(*out, status);
     return status;
+}
+
+static void end_all(struct ranks *ranks, int status)
+{
+    char why[1024];
+
+    snprintf(why, sizeof(why), "%s", status < 0 ? status_reason() : "a rank left an order");
+    if (ranks->mail->abort_ends_process)
+        log_error("%s", why);
+    ranks->mail->abort(status < 0 ? status_exit_code(status) : 1, why);
 }
 
 void ranks_close(struct ranks **out, int status)
@@ -161,12 +175,12 @@ void ranks_close(struct ranks **out, int status)
     if (!ranks)
         return;
     ranks_leave_device(ranks);
-    if (ranks->is_broken || ranks->is_in_order) {
-        log_error("%s", status_reason());
-        ranks->mail->abort(status < 0 ? status_exit_code(status) : 1);
-    }
-    if (ranks->place.count)
-        ranks->mail->close();
+    if (ranks->is_broken || ranks->is_in_order)
+        end_all(ranks, status);
+    else if (ranks->place.count)
+        ranks->mail->close(ranks->timeout_ms);
+    if (ranks->aborted_lane)
+        ranks->aborted_lane->release(ranks);
     post_release(&ranks->host);
     mem_free(ranks->infos);
     mem_free(ranks);   /* the library stays: MPI cannot be unloaded */
@@ -212,10 +226,8 @@ const char *ranks_describe(const struct ranks *ranks)
 /* Cores that this process may use, less what the other ranks here take of them. */
 static int share_of_cores(const struct ranks *ranks)
 {
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+    int n = cores_usable() / ranks_local_count(ranks);
 
-    n /= ranks_local_count(ranks);
     return n > 1 ? n : 1;
 }
 
@@ -262,9 +274,11 @@ void ranks_leave_device(struct ranks *ranks)
 {
     if (!ranks || !ranks->lane)
         return;
-    if (ranks->is_broken || ranks->is_in_order)
+    if (ranks->is_broken || ranks->is_in_order) {
         ranks->lane->abort(ranks);
-    else
+        ranks->aborted_lane = ranks->lane;
+    } else {
         ranks->lane->close(ranks);
+    }
     ranks->lane = NULL;
 }

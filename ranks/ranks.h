@@ -1,7 +1,8 @@
 /*
  * ranks/ranks.h - the processes that train one policy together, each on its share of a batch.
  *
- * `mpirun -n N hone run` starts N ranks. Rank 0 is the coordinator; the others do what it orders.
+ * Whatever starts `hone run` N times, and says to each which one it is, starts N ranks. Rank 0 is
+ * the coordinator; the others do what it orders.
  * Every function here but ranks_order_*() is collective: all ranks call it, in the same order, with
  * equal sizes. Sums are made in rank order, so that a run gives the same bytes every time.
  *
@@ -22,11 +23,33 @@
 
 struct ranks;
 
-/* What mpirun or srun says of this process in its environment; *out stays NULL when it was started
- * by neither, or as the only one. */
-int ranks_open(struct ranks **out);
-/* With STATUS_OK all ranks part; with a failure, or after a broken call, all are ended: then this
- * does not return where MPI has a way to end them. Rank 0 has sent its last order before. */
+/* What mpirun, srun, or RANK and WORLD_SIZE say of this process in its environment. */
+struct ranks_world {
+    int index, count;            /* count 1: it is alone */
+    int has_mpi;                 /* what started it has brought MPI up */
+    const char *launcher;
+};
+int ranks_find_world(struct ranks_world *world);
+enum ranks_transport { RANKS_AUTO, RANKS_MPI, RANKS_ZMQ };
+extern const char *const ranks_transports[];   /* "auto", ...; NULL-ended */
+/* MPI or ZeroMQ, and why. */
+enum ranks_transport ranks_choose(const struct ranks_world *world, enum ranks_transport wanted,
+                                  char *why, size_t n_why);
+
+struct wire_keys;
+struct ranks_options {
+    enum ranks_transport transport;   /* not RANKS_AUTO */
+    int64_t timeout_ms;               /* until all are there; see ranks_set_timeout() */
+    /* Of RANKS_ZMQ: as in struct wire_mesh_config. */
+    const char *endpoint;
+    const struct wire_keys *keys;
+    const _Atomic int *stop;
+};
+/* *out stays NULL when the process is alone. After a failure it is to be closed all the same. */
+int ranks_open(struct ranks **out, const struct ranks_world *world,
+               const struct ranks_options *options);
+/* With STATUS_OK all ranks part; with a failure, or after a broken call, all are ended: over MPI
+ * this does not return then. Rank 0 has sent its last order before. */
 void ranks_close(struct ranks **ranks, int status);
 
 int ranks_index(const struct ranks *ranks);      /* 0 .. count - 1 */
@@ -36,7 +59,7 @@ int ranks_local_index(const struct ranks *ranks);
 int ranks_local_count(const struct ranks *ranks);
 const char *ranks_name(const struct ranks *ranks);   /* "rank 1 (host, pid 123)" */
 void ranks_set_timeout(struct ranks *ranks, int64_t timeout_ms);
-/* "Open MPI v4.1.4". */
+/* "Open MPI v4.1.4", "ZeroMQ 4.3.4 with CURVE". */
 const char *ranks_describe(const struct ranks *ranks);
 
 /* The device of this rank: "cuda" is the GPU of its number among the ranks of this machine; with 0

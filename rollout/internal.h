@@ -92,16 +92,20 @@ void places_free_group(struct rollout *rollout, struct running_group *group);
 
 /* ---- image.c: weights on their way in. What came over the connection is kept in a file without a
  * name, so that of the next image only the pieces that differ must come. A coordinator of this host
- * has such a file itself, which is then mapped and hashed; nothing is kept of it. */
+ * has such a file itself, which is then mapped and checked; nothing is kept of it. What the policy
+ * has already of either is not read again. */
 struct image {
-    enum { IMAGE_NONE, IMAGE_ARRIVES, IMAGE_IS_HASHED, IMAGE_COMPLETE } state;
+    enum { IMAGE_NONE, IMAGE_ARRIVES, IMAGE_IS_CHECKED, IMAGE_COMPLETE } state;
     uint32_t version;
     struct digest digest;          /* that it must have */
     struct wire_pieces pieces;     /* of the file */
+    struct wire_pieces had;        /* of the image that the policy is; n 0: none, or not known */
+    int is_change;                 /* cut as `had`: tensors whose pieces are the same stay */
+    unsigned char *is_due;         /* [pieces.n] of a coordinator's file: will be read */
     struct file_sink spool;        /* what came; fd -1: none */
     struct digest held;            /* of what the spool holds whole; zeros: nothing */
     struct file_map map;           /* once complete; the coordinator's file earlier */
-    uint32_t next;                 /* piece: what came before it is hashed */
+    uint32_t next;                 /* piece: what came before it is hashed or checked */
     uint64_t offset;               /* of that piece */
     uint32_t n_follow;             /* parts that are missing */
     uint64_t bytes_taken;          /* of parts of this image */
@@ -113,7 +117,11 @@ void image_close(struct image *image);
 /* A failure is the refusal of the image; what follows of it is ignored. */
 int image_begin(struct image *image, const struct wire_image *message);
 int image_add(struct image *image, const struct wire_weights_part *part);
-int image_hash_some(struct image *image);    /* of IMAGE_IS_HASHED */
+int image_check_some(struct image *image);   /* of IMAGE_IS_CHECKED */
+/* Of a complete one: whether these bytes differ from what the policy was read from. */
+int image_has_changed(const void *image, uint64_t from, uint64_t to);
+void image_was_taken(struct image *image);   /* the policy is this one now */
+void image_forget_policy(struct image *image);   /* ... is another one, or will be built anew */
 void image_end(struct image *image);         /* it was used, or gives way; what came is kept */
 
 /* ---- The policy of a worker, and the image of the next one. */

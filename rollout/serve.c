@@ -164,10 +164,10 @@ static int apply_weights(struct server *server)
     struct image *image = &server->policy.image;
     uint32_t version = image->version;
 
-    if (image->state == IMAGE_IS_HASHED) {
-        int hashed = image_hash_some(image);
-        if (hashed < 0)
-            return send_weights_state(server, version, hashed);
+    if (image->state == IMAGE_IS_CHECKED) {
+        int checked = image_check_some(image);
+        if (checked < 0)
+            return send_weights_state(server, version, checked);
     }
     if (image->state != IMAGE_COMPLETE || server->n_running)
         return STATUS_OK;
@@ -278,7 +278,7 @@ static int take_frame(struct server *server)
 /* All frames that wait; blocks for the first one only, and only when nothing runs. */
 static int take_frames(struct server *server)
 {
-    int is_busy = server->n_running || server->policy.image.state == IMAGE_IS_HASHED ||
+    int is_busy = server->n_running || server->policy.image.state == IMAGE_IS_CHECKED ||
                   server->policy.image.state == IMAGE_COMPLETE;
     int wait_ms = is_busy ? 0 : IDLE_WAIT_MS;
 

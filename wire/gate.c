@@ -37,7 +37,8 @@
 struct gate {
     void *zap, *monitor;              /* of the thread, once it runs */
     char endpoint[256];
-    char allowed[FILE_PATH_MAX];
+    char allowed[FILE_PATH_MAX];      /* or "": */
+    char own[WIRE_KEY_BYTES];         /* this key alone */
     int pending[MAX_PENDING];         /* descriptors, the oldest first */
     int n_pending;
     int n_let_in, n_denied;           /* of the pending: those with a verdict (events without a
@@ -86,8 +87,10 @@ static int is_let_in(const struct gate *gate, char parts[ZAP_PARTS][ZAP_PART_BYT
 
     if (n != 7 || sizes[5] != 5 || memcmp(parts[5], "CURVE", 5) || sizes[6] != 32)
         return 0;
-    return zmq_z85_encode(key, (const uint8_t *)parts[6], 32) &&
-           keys_are_allowed(gate->allowed, key) == 1;
+    if (!zmq_z85_encode(key, (const uint8_t *)parts[6], 32))
+        return 0;
+    return gate->allowed[0] ? keys_are_allowed(gate->allowed, key) == 1
+                            : strcmp(gate->own, key) == 0;
 }
 
 static void answer_request(struct gate *gate)
@@ -261,6 +264,7 @@ int gate_open(struct gate **out, void *context, void *socket, const char *endpoi
     *out = gate;
     strncpy(gate->endpoint, endpoint, sizeof(gate->endpoint) - 1);
     memcpy(gate->allowed, keys->allowed, sizeof(gate->allowed));
+    memcpy(gate->own, keys->public_key, sizeof(gate->own));
     pthread_mutex_init(&gate->mutex, NULL);
     TRY(open_sockets(gate, context, socket));
     return start_thread(gate);

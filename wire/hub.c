@@ -26,7 +26,7 @@ static int fail_in_use(const char *endpoint)
 {
     return status_fail(STATUS_IO,
                        "endpoint %s is in use by another process; choose another with --set "
-                       "run.endpoint=...",
+                       "run.endpoint=... (of ranks: run.rank_endpoint)",
                        endpoint);
 }
 
@@ -52,9 +52,27 @@ static int check_ipc_free(const char *endpoint)
     return alive ? fail_in_use(endpoint) : STATUS_OK;
 }
 
+int socket_bind(void *socket, const char *endpoint, char *bound, size_t n_bound)
+{
+    int is_ipc = !strncmp(endpoint, "ipc://", 6);
+
+    if (is_ipc && strcmp(endpoint, "ipc://*"))
+        TRY(check_ipc_free(endpoint));
+    if (zmq_bind(socket, endpoint)) {
+        if (errno == EADDRINUSE)
+            return fail_in_use(endpoint);
+        return status_fail(STATUS_IO, "endpoint %s: cannot listen: %s", endpoint,
+                           zmq_strerror(errno));
+    }
+    if (zmq_getsockopt(socket, ZMQ_LAST_ENDPOINT, bound, &n_bound))
+        return status_fail(STATUS_IO, "endpoint %s: %s", endpoint, zmq_strerror(errno));
+    if (is_ipc && chmod(bound + 6, S_IRUSR | S_IWUSR))
+        return status_fail(STATUS_IO, "endpoint %s: chmod: %s", endpoint, strerror(errno));
+    return STATUS_OK;
+}
+
 static int bind_hub(struct wire_hub *hub, const char *endpoint, const struct wire_keys *keys)
 {
-    size_t n = sizeof(hub->endpoint);
     int on = 1;
 
     TRY(socket_set_options(hub->socket, endpoint));
@@ -64,20 +82,7 @@ static int bind_hub(struct wire_hub *hub, const char *endpoint, const struct wir
     if (zmq_setsockopt(hub->socket, ZMQ_ROUTER_MANDATORY, &on, sizeof(on)) ||
         zmq_setsockopt(hub->socket, ZMQ_ROUTER_HANDOVER, &on, sizeof(on)))
         return status_fail(STATUS_IO, "endpoint %s: %s", endpoint, zmq_strerror(errno));
-    int is_ipc = !strncmp(endpoint, "ipc://", 6);
-    if (is_ipc && strcmp(endpoint, "ipc://*"))
-        TRY(check_ipc_free(endpoint));
-    if (zmq_bind(hub->socket, endpoint)) {
-        if (errno == EADDRINUSE)
-            return fail_in_use(endpoint);
-        return status_fail(STATUS_IO, "endpoint %s: cannot listen: %s", endpoint,
-                           zmq_strerror(errno));
-    }
-    if (zmq_getsockopt(hub->socket, ZMQ_LAST_ENDPOINT, hub->endpoint, &n))
-        return status_fail(STATUS_IO, "endpoint %s: %s", endpoint, zmq_strerror(errno));
-    if (is_ipc && chmod(hub->endpoint + 6, S_IRUSR | S_IWUSR))
-        return status_fail(STATUS_IO, "endpoint %s: chmod: %s", endpoint, strerror(errno));
-    return STATUS_OK;
+    return socket_bind(hub->socket, endpoint, hub->endpoint, sizeof(hub->endpoint));
 }
 
 int wire_hub_open(struct wire_hub **out, const char *endpoint, const struct wire_keys *keys)

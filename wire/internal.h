@@ -70,14 +70,18 @@ void reader_fail(struct reader *reader, const char *what);
 /* ---- keys.c: 1 when the list has the key, 0 when not, or a failure to read it. */
 int keys_are_allowed(const char *path, const char key[WIRE_KEY_BYTES]);
 
-/* ---- gate.c: who is let in to a hub on tcp://. Opened before the socket is bound. The context
- * ends its thread; a failed gate_open() leaves one that must be closed and destroyed, too. */
+/* ---- gate.c: who is let in to a hub on tcp://: those on the list, or, where the keys name none,
+ * who has the hub's own pair. Opened before the socket is bound. The context ends its thread; a
+ * failed gate_open() leaves one that must be closed and destroyed, too. */
 struct gate;
 int gate_open(struct gate **out, void *context, void *socket, const char *endpoint,
               const struct wire_keys *keys);
 void gate_close_sockets(struct gate *gate);   /* when no thread has them; before the context ends */
 void gate_destroy(struct gate **gate);        /* after the context has ended */
 void gate_refusals(struct gate *gate, struct wire_refusals *refusals);
+
+/* ---- hub.c: listens; `bound` is the endpoint as it became. */
+int socket_bind(void *socket, const char *endpoint, char *bound, size_t n_bound);
 
 /* ---- socket.c */
 /* STATUS_CONFIG for tcp:// without keys. */

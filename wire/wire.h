@@ -17,7 +17,7 @@
 #include "common/files.h"
 #include "common/memory.h"
 
-#define WIRE_VERSION 5
+#define WIRE_VERSION 6
 #define WIRE_NAME_BYTES 32
 #define WIRE_DETAIL_BYTES 96
 #define WIRE_MAX_FRAME ((size_t)64 << 20)   /* larger things travel in parts */
@@ -137,6 +137,11 @@ struct wire_model {                  /* what a rollout worker must become */
     int32_t *stop_ids;               /* [n_stops]: a completion ends with any of them */
 };
 
+/* Of a piece that the reader has beside the writer, in the same file: see wire_pieces_check(). */
+struct wire_sum {
+    uint64_t low, high;
+};
+
 /* Weights to come: a file's bytes, cut into pieces. */
 struct wire_image {
     uint32_t version;
@@ -148,6 +153,8 @@ struct wire_image {
     uint32_t *piece_bytes;           /* [n_pieces], 1 to WIRE_PIECE_BYTES each */
     struct wire_text path;           /* not "": nothing follows, it is this file of this host */
     uint64_t device, inode;          /* which file that is */
+    struct digest *digests;          /* [n_pieces] and */
+    struct wire_sum *sums;           /* [n_pieces] with a path, else NULL */
 };
 
 struct wire_weights_part {           /* one piece; they come in their order */
@@ -233,17 +240,28 @@ struct wire_pieces {
     uint32_t n;
     uint32_t *bytes;                 /* [n] */
     struct digest *digests;          /* [n] */
+    struct wire_sum *sums;           /* [n], of a file */
     uint64_t total;
 };
 /* Room for n pieces of the lengths `bytes`, copied; STATUS_FORMAT when one is out of bounds. */
 int wire_pieces_begin(struct wire_pieces *pieces, const uint32_t *bytes, uint32_t n);
 void wire_pieces_release(struct wire_pieces *pieces);
+void wire_pieces_copy(struct wire_pieces *to, const struct wire_pieces *from);
+/* Whether both are cut at the same places. */
+int wire_pieces_are_alike(const struct wire_pieces *one, const struct wire_pieces *other);
 /* SHA-256 over { u32 bytes, SHA-256 } of each piece. */
 void wire_pieces_digest(const struct wire_pieces *pieces, struct digest *digest);
 /* The piece's bytes, hashed into its digest. */
 void wire_pieces_hash(struct wire_pieces *pieces, uint32_t piece, const void *bytes);
-/* All of a map that has them, by several threads; what was read is forgotten. */
-void wire_pieces_hash_map(struct wire_pieces *pieces, const struct file_map *map);
+/* All of a map that has them, sums too, by several threads; what was read is forgotten. A piece
+ * with the sum that it has in `before`, which is cut alike or NULL, has that one's digest. */
+void wire_pieces_hash_map(struct wire_pieces *pieces, const struct file_map *map,
+                          const struct wire_pieces *before);
+/* Whether the bytes are those of the piece's sum, at the speed of memory. With w[i] the 64-bit
+ * words, zeros behind the end, and k[i] = (i + 1) G, G = 0x9e3779b97f4a7c15, it is the sum of
+ * (w[2i] + k[2i]) (w[2i+1] + k[2i+1]) modulo 2^128: NH of UMAC (Black et al. 1999) with keys that
+ * are known. It finds damage, not forgery. */
+int wire_pieces_check(const struct wire_pieces *pieces, uint32_t piece, const void *bytes);
 /* What workers that see the same files have in common; "" when it is not known. */
 const char *wire_host_id(char out[WIRE_NAME_BYTES * 2]);
 
@@ -315,5 +333,39 @@ int wire_link_check(struct wire_link *link, int64_t lost_ms);
 int64_t wire_link_lost_ms(struct wire_link *link);
 /* How often the connection came up: after each, the hub wants a HELLO. */
 uint64_t wire_link_connections(struct wire_link *link);
+
+/* ---- A mesh: processes 0 to count - 1, each connected with every other one, until they part.
+ * Number 0 listens at `endpoint`; the others find it there with the keys of workers, and have from
+ * it a pair of keys of this mesh alone, for what they connect among each other. A connection that
+ * breaks is a process that is gone. open() and close() wait, the others do not; one thread. */
+struct wire_mesh;
+struct wire_mesh_config {
+    const char *endpoint;            /* of number 0, as the others reach it; one with a name for a
+                                      * host listens on all addresses. ipc: theirs lie beside it */
+    const struct wire_keys *keys;    /* number 0: of a hub; others: a worker's */
+    const char *version;             /* of the program: one for all */
+    int index, count;
+    int64_t timeout_ms;              /* until all are connected */
+    const _Atomic int *stop;         /* ends the wait for them; may be NULL */
+};
+int wire_mesh_open(struct wire_mesh **out, const struct wire_mesh_config *config);
+/* When all say so; false alarms are over then: nobody is missed any more. */
+void wire_mesh_close(struct wire_mesh **mesh, int64_t timeout_ms);
+/* Tells all that it ends here, and why. */
+void wire_mesh_end(struct wire_mesh **mesh, const char *reason);
+/* Of all, those on the host of this one: its number among them, and how many. */
+void wire_mesh_neighbours(const struct wire_mesh *mesh, int *index, int *count);
+int wire_mesh_is_secured(const struct wire_mesh *mesh);
+/* One message, copied; queues have no bound: the callers agree on one. What is sent to a process
+ * that is gone is lost. */
+void wire_mesh_send(struct wire_mesh *mesh, int to, const void *head, size_t n_head,
+                    const void *bytes, size_t n);
+/* 1: the next message, as it lies until the next call; 0: none is there. */
+int wire_mesh_receive(struct wire_mesh *mesh, int *from, const void **bytes, size_t *n);
+struct wire_loss {
+    int index;                       /* who is gone, or has ended all */
+    char reason[1024];               /* of the second, as it said; else "" */
+};
+int wire_mesh_find_loss(struct wire_mesh *mesh, struct wire_loss *loss);   /* 1: there is one */
 
 #endif

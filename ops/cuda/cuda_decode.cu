@@ -78,8 +78,8 @@ struct paged_keys {
 template <int D_PAD, int TERMS, typename T>
 static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
 {
-    SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK * D_PAD]);
-    SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK * D_PAD]);
+    SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK<D_PAD> * D_PAD]);
+    SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK<D_PAD> * D_PAD]);
     int64_t group = job.H / job.K, row = blockIdx.x;
     int rows = rows_together(job, row);
     const int32_t *run = job.runs + 4 * row;
@@ -90,7 +90,8 @@ static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
 
     if (!rows)
         return;
-    int64_t first_query = (int64_t)blockIdx.z * BLOCK_QUERIES +
+    constexpr unsigned PARTS = columns<D_PAD, TERMS>::PARTS;
+    int64_t first_query = (int64_t)(blockIdx.z / PARTS) * BLOCK_QUERIES +
                           threadIdx.x / WARP_SIZE * ATTEND_ROWS + threadIdx.x % WARP_SIZE / 4;
     for (int half = 0; half < 2; half++) {
         int64_t query = first_query + 8 * half, n = query / group;
@@ -99,7 +100,7 @@ static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
         out[half] = n < rows ? job.out + at : nullptr;
         n_keys[half] = n < rows ? (int64_t)run[4 * n + 1] + run[4 * n + 3] : 0;
     }
-    state.start(q, job.D);
+    state.start(q, job.D, (int)(blockIdx.z % PARTS));
     int64_t n_first = run[1];
     for (int n = 1; n < rows; n++)
         n_first = run[4 * n + 1] > n_first ? run[4 * n + 1] : n_first;
@@ -107,7 +108,7 @@ static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
                                     n_first + run[3],   job.K * job.D,      job.page_bits};
     const T *k = (const T *)job.keys + blockIdx.y * job.D;
     const T *v = (const T *)job.values + blockIdx.y * job.D;
-    for (int64_t first = 0; first < keys.n; first += KEY_BLOCK) {
+    for (int64_t first = 0; first < keys.n; first += KEY_BLOCK<D_PAD>) {
         __syncthreads();
         key_tile<D_PAD, TERMS>::load_rows(
             key_terms, [&](int64_t j) { return k + keys.at(j); }, keys.n, first, job.D,
@@ -134,13 +135,15 @@ bool cuda_head_fits(struct cuda *cuda, int64_t D)
 template <int D_PAD, typename T>
 static void run_decode(struct cuda *cuda, const struct decode_job *job)
 {
-    dim3 grid((unsigned)job->N, (unsigned)job->K,
-              (unsigned)divide_up(job->H / job->K, BLOCK_QUERIES));
+    unsigned N = (unsigned)job->N, K = (unsigned)job->K;
+    unsigned blocks = (unsigned)divide_up(job->H / job->K, BLOCK_QUERIES);
 
     if (cuda->terms == 1)
-        RUN(cuda, (decode<D_PAD, 1, T>), grid, ATTEND_THREADS, *job);
+        RUN(cuda, (decode<D_PAD, 1, T>), dim3(N, K, blocks * columns<D_PAD, 1>::PARTS),
+            ATTEND_THREADS, *job);
     else
-        RUN(cuda, (decode<D_PAD, 3, T>), grid, ATTEND_THREADS, *job);
+        RUN(cuda, (decode<D_PAD, 3, T>), dim3(N, K, blocks * columns<D_PAD, 3>::PARTS),
+            ATTEND_THREADS, *job);
 }
 
 template <typename T> static void run_width(struct cuda *cuda, const struct decode_job *job)
@@ -149,8 +152,10 @@ template <typename T> static void run_width(struct cuda *cuda, const struct deco
         run_decode<32, T>(cuda, job);
     else if (job->D <= 64)
         run_decode<64, T>(cuda, job);
-    else
+    else if (job->D <= 128)
         run_decode<128, T>(cuda, job);
+    else
+        run_decode<256, T>(cuda, job);
 }
 
 void cuda_attention_decode(void *context, struct tensor *out, const struct tensor *q,

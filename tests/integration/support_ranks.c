@@ -1,7 +1,10 @@
 #include "tests/integration/support_ranks.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <math.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "ranks/ranks.h"
@@ -36,6 +39,74 @@ void start_ranks(struct program *program, const struct place *place, const char 
     }
     start_command(program, place, command);
 }
+
+/* ---- Over ZeroMQ. */
+
+/* One that nobody has; it is given back before rank 0 takes it. */
+static int free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, n), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &n), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static void set_number(const char *name, int value)
+{
+    char text[16];
+
+    snprintf(text, sizeof(text), "%d", value);
+    setenv(name, text, 1);
+}
+
+void start_rank(struct job *job, const struct place *place, const char *hone, int rank,
+                const char *const *arguments)
+{
+    const char *command[64] = {built(hone)};
+
+    for (size_t i = 0; arguments[i]; i++) {
+        assert_true(i + 2 < sizeof(command) / sizeof(command[0]));
+        command[i + 1] = arguments[i];
+    }
+    set_number("RANK", rank);
+    set_number("WORLD_SIZE", job->n);
+    start_command(&job->ranks[rank], place, command);
+    unsetenv("RANK");
+    unsetenv("WORLD_SIZE");
+}
+
+void start_job(struct job *job, const struct place *place, const char *over, int n,
+               const char *hone, const char *const *arguments)
+{
+    job->n = n;
+    if (strcmp(over, "tcp") == 0) {
+        setenv("MASTER_ADDR", "127.0.0.1", 1);
+        set_number("MASTER_PORT", free_port());
+    }
+    for (int r = n - 1; r >= 0; r--)
+        start_rank(job, place, hone, r, arguments);
+    unsetenv("MASTER_ADDR");
+    unsetenv("MASTER_PORT");
+}
+
+void assert_job_ends(struct job *job, int code, const char *part)
+{
+    assert_ends(&job->ranks[0], code, part);
+    for (int r = 1; r < job->n; r++) {
+        int ended = wait_for_exit(&job->ranks[r]);
+        if ((ended == 0) == (code == 0 || code == 3))
+            continue;
+        show_output(&job->ranks[r]);
+        fail_msg("rank %d ends with %d, rank 0 with %d", r, ended, code);
+    }
+}
+
+/* ---- What they make. */
 
 static void read_newest(const struct place *place, const char *run, const char *stage,
                         struct text *out)

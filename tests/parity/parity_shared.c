@@ -339,7 +339,7 @@ static void take_image(struct fixture *f, const struct file_map *map, uint32_t v
     REQUIRE_OK(wire_pieces_begin(&pieces, bytes, n));
     struct wire_image image = {.version = version, .n_pieces = n, .n_follow = is_kept ? 0 : n,
                                .piece_bytes = bytes, .path = {"", 0}};
-    wire_pieces_hash_map(&pieces, map);
+    wire_pieces_hash_map(&pieces, map, NULL);
     wire_pieces_digest(&pieces, &image.digest);
     wire_pieces_release(&pieces);
     if (is_kept)
