@@ -21,7 +21,8 @@ static int allocate_cache(struct model_cache *cache)
     struct kv_cache layer = {.n_rows = n_rows,
                              .K = shape->n_kv_heads,
                              .D = shape->head_dim,
-                             .page_rows = MODEL_PAGE};
+                             .page_rows = MODEL_PAGE,
+                             .dtype = model_is_bf16(cache->model) ? DTYPE_BF16 : DTYPE_F32};
     size_t bytes = ops_cache_bytes(&layer), layers = (size_t)shape->n_layers;
 
     if (n_rows > INT32_MAX)

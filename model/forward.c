@@ -56,6 +56,10 @@ void layer_project(struct model *model, const struct layer *layer, struct activa
     }
     ops_rope(ops, &a->q, &model->rope, &views->positions, 0);
     ops_rope(ops, &a->k, &model->rope, &views->positions, 0);
+    if (model_is_bf16(model)) {   /* as the cache of decoding keeps them */
+        ops_round_bf16(ops, &a->k, &a->k);
+        ops_round_bf16(ops, &a->v, &a->v);
+    }
 }
 
 /* out = in weight^T + residual */

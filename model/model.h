@@ -79,6 +79,7 @@ int model_load_map(struct model **out, struct ops *ops, const char *config_json,
                    const struct file_map *image, const struct model_options *options);
 void model_destroy(struct model **model);
 const struct model_shape *model_shape(const struct model *model);
+int model_is_bf16(const struct model *model);   /* its matrices are, and its keys and values */
 struct ops *model_ops(const struct model *model);
 const struct model_options *model_options(const struct model *model);
 /* Bytes of weights and of gradients on the device: for `hone plan`. */
@@ -242,7 +243,7 @@ int model_cache_reserve(struct model_cache *cache, int prompt_slot, int sequence
 void model_cache_release(struct model_cache *cache, int prompt_slot, int sequence_slot);
 int64_t model_cache_free_pages(const struct model_cache *cache);
 int64_t model_cache_pages(int64_t n_tokens);   /* that so many tokens of one slot take */
-size_t model_cache_page_bytes(const struct model_shape *shape);
+size_t model_cache_page_bytes(const struct model_shape *shape, int bf16);
 
 /* Passes that decode completions alone are recorded where the device can (ops.h); 0: never. The
  * bits are the same. */

@@ -76,10 +76,12 @@ int64_t model_cache_pages(int64_t n_tokens)
     return (n_tokens + MODEL_PAGE - 1) / MODEL_PAGE;
 }
 
-size_t model_cache_page_bytes(const struct model_shape *shape)
+size_t model_cache_page_bytes(const struct model_shape *shape, int bf16)
 {
-    const struct kv_cache page = {
-        .n_rows = MODEL_PAGE, .K = shape->n_kv_heads, .D = shape->head_dim};
+    const struct kv_cache page = {.n_rows = MODEL_PAGE,
+                                  .K = shape->n_kv_heads,
+                                  .D = shape->head_dim,
+                                  .dtype = bf16 ? DTYPE_BF16 : DTYPE_F32};
 
     return ops_cache_bytes(&page) * (size_t)shape->n_layers;
 }

@@ -241,6 +241,11 @@ const struct model_shape *model_shape(const struct model *model)
     return &model->shape;
 }
 
+int model_is_bf16(const struct model *model)
+{
+    return model->layers[0].k->matrix.dtype == DTYPE_BF16;
+}
+
 struct ops *model_ops(const struct model *model)
 {
     return model->ops;

@@ -81,7 +81,9 @@ void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *
 
 size_t ops_cache_bytes(const struct kv_cache *cache)
 {
-    return (size_t)(2 * cache->n_rows * cache->K * cache->D) * sizeof(float);
+    size_t bytes = cache->dtype == DTYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
+
+    return (size_t)(2 * cache->n_rows * cache->K * cache->D) * bytes;
 }
 
 static void check_cache(const char *op, const struct kv_cache *cache)
@@ -92,6 +94,8 @@ static void check_cache(const char *op, const struct kv_cache *cache)
         cache->K < 1 || cache->D < 1)
         BUG("%s: a cache of %lld rows of [%lld,%lld] in pages of %lld", op,
             (long long)cache->n_rows, (long long)cache->K, (long long)cache->D, (long long)page);
+    if (cache->dtype != DTYPE_F32 && cache->dtype != DTYPE_BF16)
+        BUG("%s: a cache of dtype %d", op, (int)cache->dtype);
     if (!cache->data && cache->n_rows > 0)
         BUG("%s: the cache has no memory", op);
 }

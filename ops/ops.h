@@ -252,6 +252,7 @@ void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *
 struct kv_cache {
     int64_t n_rows, K, D;   /* n_rows is a multiple of page_rows */
     int64_t page_rows;      /* a power of two, at least OPS_PANEL */
+    enum dtype dtype;       /* DTYPE_BF16: rounded as they are stored (nearest, ties to even) */
     void *data;             /* device memory of ops_cache_bytes(); the cache is a view */
 };
 size_t ops_cache_bytes(const struct kv_cache *cache);

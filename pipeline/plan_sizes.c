@@ -207,7 +207,7 @@ int64_t plan_cache_tokens(const struct stage *stage, const struct stage_plan *pl
     const struct rollout_limits limits = rollout_limits_of(rollout);
     int is_on_card = strncmp(rollout_devices[rollout->device], "cuda", 4) == 0;
 
-    return rollout_cache_tokens(&limits, &plan->shape,
+    return rollout_cache_tokens(&limits, &plan->shape, stage->settings.optimizer.bf16,
                                 is_on_card ? INFINITY : plan_machine_bytes());
 }
 
@@ -223,7 +223,8 @@ static void size_rollout(const struct stage *stage, struct stage_plan *plan)
     parts[PART_WEIGHTS] = (double)bytes.weights;
     parts[PART_TRANSIT] = (double)WIRE_WEIGHTS_WINDOW;
     parts[PART_CACHE] =
-        (double)(n_cached / MODEL_PAGE) * (double)model_cache_page_bytes(&plan->shape);
+        (double)(n_cached / MODEL_PAGE) *
+        (double)model_cache_page_bytes(&plan->shape, options.bf16);
     int64_t n_tokens = rollout->max_num_batched_tokens > rollout->max_sequences
                            ? rollout->max_num_batched_tokens : rollout->max_sequences;
     parts[PART_ACTIVATIONS] =

@@ -21,11 +21,11 @@ static int count_prompt_slots(const struct rollout_limits *limits)
 }
 
 int64_t rollout_cache_tokens(const struct rollout_limits *limits, const struct model_shape *shape,
-                             double memory_bytes)
+                             int bf16, double memory_bytes)
 {
     int64_t n_pages = count_prompt_slots(limits) * model_cache_pages(limits->max_prompt) +
                       limits->max_sequences * model_cache_pages(limits->max_completion);
-    double most = memory_bytes * MEMORY_SHARE / (double)model_cache_page_bytes(shape);
+    double most = memory_bytes * MEMORY_SHARE / (double)model_cache_page_bytes(shape, bf16);
 
     if (limits->kv_cache_tokens)
         most = (double)(limits->kv_cache_tokens / MODEL_PAGE);
@@ -55,7 +55,8 @@ int places_create(struct rollout *rollout)
         .max_prompt = limits->max_prompt,
         .n_sequences = limits->max_sequences,
         .max_completion = limits->max_completion,
-        .n_tokens = rollout_cache_tokens(limits, model_shape(rollout->model), memory),
+        .n_tokens = rollout_cache_tokens(limits, model_shape(rollout->model),
+                                         model_is_bf16(rollout->model), memory),
     };
 
     TRY(rollout_check_cache(limits, size.n_tokens));

@@ -41,7 +41,7 @@ struct rollout_limits rollout_limits_of(const struct rollout_config *config);
 /* Room of the cache: what is set, else as much as all slots may take in a quarter of so many bytes
  * of memory. */
 int64_t rollout_cache_tokens(const struct rollout_limits *limits, const struct model_shape *shape,
-                             double memory_bytes);
+                             int bf16, double memory_bytes);
 /* STATUS_CONFIG when one sequence of full length does not fit into so much room. */
 int rollout_check_cache(const struct rollout_limits *limits, int64_t n_tokens);
 

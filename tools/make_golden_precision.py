@@ -6,6 +6,7 @@ transformers and peft. Writes precision.safetensors and adapter/.
 
     tools/make_golden_precision.py [GOLDEN_DIR]
 """
+import contextlib
 import copy
 import os
 import shutil
@@ -47,6 +48,29 @@ class RoundedProduct(torch.autograd.Function):
         return d_rounded @ weight, d_rounded.flatten(0, -2).T @ x.flatten(0, -2)
 
 
+class Rounded(torch.autograd.Function):
+    """bfloat16 forward; the gradient as it is."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.bfloat16().float()
+
+    @staticmethod
+    def backward(ctx, d_out):
+        return d_out
+
+
+@contextlib.contextmanager
+def rounded_keys(model):
+    """Attention sees keys and values of bfloat16."""
+    code = sys.modules[type(model).__module__]
+    plain = code.eager_attention_forward
+    code.eager_attention_forward = lambda module, query, key, value, *others, **named: plain(
+        module, query, Rounded.apply(key), Rounded.apply(value), *others, **named)
+    yield
+    code.eager_attention_forward = plain
+
+
 def rounded(folder):
     """Weights, and what is multiplied with them, are bfloat16; all else is float32."""
     model = load(folder)
@@ -76,7 +100,9 @@ def write_family(folder, targets):
         half = torch.cat(segment_logits(usual(folder).bfloat16(), tokens))[rows]
         out["bf16.logits"] = half.float()
     model = rounded(folder)
-    loss, out["rounded.logits"], out["rounded.logprobs"], _ = loss_of(model, tokens, rows, wanted)
+    with rounded_keys(model):
+        loss, out["rounded.logits"], out["rounded.logprobs"], _ = loss_of(
+            model, tokens, rows, wanted)
     loss.backward()
     for name, parameter in model.named_parameters():
         out["rounded.grad." + name] = parameter.grad

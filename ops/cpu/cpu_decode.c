@@ -102,7 +102,7 @@ void cpu_attention_decode(void *context, struct tensor *out, const struct tensor
     int64_t most_rows = SCORE_BYTES / (4 * (most + 16) * group);
     most_rows = most_rows < 1 ? 1 : most_rows > DECODE_ROWS ? DECODE_ROWS : most_rows;
     tasks.thread_floats =
-        divide_up(cpu->kernels->attention_decode_scratch(most, most_rows * group), 16) * 16;
+        divide_up(cpu->kernels->attention_decode_scratch(cache, most, most_rows * group), 16) * 16;
     tasks.scratch = cpu_scratch(cpu, CPU_SCRATCH_THREADS,
                                 (size_t)(tasks.thread_floats * pool_n_threads(cpu->pool)) *
                                     sizeof(float));

@@ -53,7 +53,8 @@ struct attention_gradient {
     int64_t H, K, D;
 };
 
-/* A cache: keys in panels of 16 rows, [K][n_rows / 16][D][16], then values [K][n_rows][D]. */
+/* A cache: keys in panels of 16 rows, [K][n_rows / 16][D][16], then values [K][n_rows][D]; floats
+ * or bfloat16. */
 struct attention_decode {
     float *out;
     const float *q;
@@ -150,7 +151,8 @@ struct adamw_factors {
     /* floats of scratch that the attention kernels want */                                        \
     X(int64_t, attention_scratch, (int64_t n_keys, int64_t D))                                     \
     X(int64_t, attention_backward_scratch, (int64_t D))                                            \
-    X(int64_t, attention_decode_scratch, (int64_t n_keys, int64_t n_rows))                         \
+    X(int64_t, attention_decode_scratch,                                                           \
+      (const struct kv_cache *cache, int64_t n_keys, int64_t n_rows))                              \
     /* z = logit * factor: the largest of first .. last-1; the sum of exp(z - maximum) over the    \
      * block that starts at `first`; z[token] - maximum - log(total) */                            \
     X(float, largest_logit, (const float *logits, float factor, int64_t first, int64_t last))      \

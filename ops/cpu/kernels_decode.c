@@ -4,33 +4,60 @@
 #define KEY_BLOCK 128   /* keys that all rows of a task read while they are near */
 #define FETCH_BYTES (32 << 10)
 
-/* The lines that a row will be written to, one for each number of its key. */
-INLINE void fetch_place(const float *keys, const float *values, int64_t row, int64_t D)
+/* The lines that a row will be written to, one for each number of its key. `size`: bytes of a
+ * number. */
+INLINE void fetch_place(const char *keys, const char *values, int64_t row, int64_t D, int64_t size)
 {
-    const float *panel = keys + row / LANES * LANES * D;
+    const char *panel = keys + row / LANES * LANES * D * size;
 
     for (int64_t d = 0; d < D; d++)
-        __builtin_prefetch(panel + d * LANES, 1);
+        __builtin_prefetch(panel + d * LANES * size, 1);
     for (int64_t d = 0; d < D; d += LANES)
-        __builtin_prefetch(values + row * D + d, 1);
+        __builtin_prefetch(values + (row * D + d) * size, 1);
+}
+
+INLINE void put_row(float *key, float *value, const float *k, const float *v, int64_t D)
+{
+    for (int64_t d = 0; d < D; d++)
+        key[d * LANES] = k[d];
+    memcpy(value, v, (size_t)D * sizeof(float));
+}
+
+INLINE void put_halves(uint16_t *key, uint16_t *value, const float *k, const float *v, int64_t D)
+{
+    for (int64_t d = 0; d < D; d += LANES) {
+        int64_t n = min_i64(LANES, D - d);
+        uint16_t halves[LANES];
+        lanes_narrow(halves, lanes_round_bf16(lanes_get(k + d, n, 0)));
+        for (int64_t i = 0; i < n; i++)
+            key[(d + i) * LANES] = halves[i];
+        lanes_narrow(halves, lanes_round_bf16(lanes_get(v + d, n, 0)));
+        memcpy(value + d, halves, (size_t)n * sizeof(*halves));
+    }
+}
+
+INLINE int64_t number_bytes(const struct kv_cache *cache)
+{
+    return cache->dtype == DTYPE_BF16 ? sizeof(uint16_t) : sizeof(float);
 }
 
 void KERNEL(cache_store)(const struct kv_cache *cache, const float *k, const float *v,
                          const int32_t *rows, int64_t first, int64_t last)
 {
-    int64_t K = cache->K, D = cache->D, n_rows = cache->n_rows;
-    float *keys = cache->data, *values = keys + n_rows * K * D;
+    int64_t K = cache->K, D = cache->D, n_rows = cache->n_rows, size = number_bytes(cache);
+    char *keys = cache->data, *values = keys + n_rows * K * D * size;
 
     for (int64_t n = first; n < last; n++)
         for (int64_t h = 0; h < K; h++) {
-            int64_t row = h * n_rows + rows[n];
-            const float *from = k + (n * K + h) * D;
-            float *to = keys + row / LANES * LANES * D + row % LANES;
+            int64_t row = h * n_rows + rows[n], from = (n * K + h) * D;
+            void *key = keys + (row / LANES * LANES * D + row % LANES) * size;
+            void *value = values + row * D * size;
             if (n + 1 < last)
-                fetch_place(keys, values, h * n_rows + rows[n + 1], D);
-            for (int64_t d = 0; d < D; d++)
-                to[d * LANES] = from[d];
-            memcpy(values + row * D, v + (n * K + h) * D, (size_t)D * sizeof(float));
+                fetch_place(keys, values, h * n_rows + rows[n + 1], D, size);
+            if (cache->dtype == DTYPE_BF16)
+                put_halves(key, value, k + from, v + from, D);
+            else
+                put_row(key, value, k + from, v + from, D);
         }
 }
 
@@ -41,20 +68,29 @@ INLINE int64_t padded_keys(int64_t n_keys)
     return round_up(n_keys, LANES) + LANES;
 }
 
-int64_t KERNEL(attention_decode_scratch)(int64_t n_keys, int64_t n_rows)
+/* Keys that all rows of a task read in turn; they lie in one page. */
+INLINE int64_t block_keys(const struct kv_cache *cache)
 {
-    return (n_rows + LANES) * padded_keys(n_keys) + round_up(n_rows, LANES);
+    return min_i64(KEY_BLOCK, cache->page_rows);
+}
+
+int64_t KERNEL(attention_decode_scratch)(const struct kv_cache *cache, int64_t n_keys,
+                                         int64_t n_rows)
+{
+    int64_t wide = cache->dtype == DTYPE_BF16 ? block_keys(cache) * cache->D : 0;
+
+    return (n_rows + LANES) * padded_keys(n_keys) + round_up(n_rows, LANES) + wide;
 }
 
 /* A task: the rows of one key/value head's queries, counted through all its tokens. */
 struct decode_task {
     const struct attention_decode *job;
     const int32_t *runs;        /* of the first token */
-    const float *keys, *values; /* of the head */
+    const char *keys, *values;  /* of the head */
     const float *q;             /* of the first token and head */
-    float *out, *scores, *spare, *sums;
-    int64_t group, n_rows, shared, padded, D;
-    int64_t page_rows, page_bits;
+    float *out, *scores, *spare, *sums, *wide;
+    int64_t group, n_rows, shared, padded, D, block;
+    int64_t page_rows, page_bits, size;
 };
 
 INLINE const int32_t *run_of(const struct decode_task *task, int64_t row)
@@ -85,10 +121,27 @@ INLINE int64_t most_shared(const struct decode_task *task, int64_t row, int64_t 
     return most;
 }
 
-/* Scores of n_rows <= TILE_ROWS rows against n keys from row `first` of the cache on, to column
- * `at` of their scores. */
-INLINE void score_keys(const struct decode_task *task, int64_t row, int64_t n_rows, int64_t first,
-                       int64_t n, int64_t at)
+/* n keys or values from row `first` of the cache on, as floats: bfloat16 is made wide. */
+INLINE const float *open_rows(const struct decode_task *task, const int values, int64_t first,
+                              int64_t n)
+{
+    const char *rows = (values ? task->values : task->keys) + first * task->D * task->size;
+    int64_t count = round_up(n, LANES) * task->D;   /* no further than their page */
+
+    if (task->job->cache.dtype != DTYPE_BF16)
+        return (const float *)rows;
+    for (int64_t i = 0; i < count; i += WIDTH) {
+        vector_half halves;
+        memcpy(&halves, (const uint16_t *)rows + i, sizeof(halves));
+        vector_u32 bits = __builtin_convertvector(halves, vector_u32) << 16;
+        vector_store(task->wide + i, (vector_f32)bits);
+    }
+    return task->wide;
+}
+
+/* Scores of n_rows <= TILE_ROWS rows against n keys, to column `at` of their scores. */
+INLINE void score_keys(const struct decode_task *task, int64_t row, int64_t n_rows,
+                       const float *keys, int64_t n, int64_t at)
 {
     const float *q[TILE_ROWS];
     float *score[TILE_ROWS];
@@ -97,11 +150,11 @@ INLINE void score_keys(const struct decode_task *task, int64_t row, int64_t n_ro
         q[r] = task->q + place_of(task, row + r);
         score[r] = task->scores + (row + r) * task->padded + at;
     }
-    score_rows(score, q, n_rows, task->keys + first * task->D, n, task->D);
+    score_rows(score, q, n_rows, keys, n, task->D);
 }
 
 INLINE void weigh_values(const struct decode_task *task, int64_t row, int64_t n_rows,
-                         int64_t first, int64_t n, int64_t at)
+                         const float *values, int64_t n, int64_t at)
 {
     const float *p[TILE_ROWS];
     float *out[TILE_ROWS];
@@ -110,8 +163,7 @@ INLINE void weigh_values(const struct decode_task *task, int64_t row, int64_t n_
         p[r] = task->scores + (row + r) * task->padded + at;
         out[r] = task->out + place_of(task, row + r);
     }
-    weigh_rows(out, p, 1, n_rows, task->values + first * task->D, task->D, n, task->D, at > 0,
-               task->spare);
+    weigh_rows(out, p, 1, n_rows, values, task->D, n, task->D, at > 0, task->spare);
 }
 
 /* The page that has row `at` of a run of n rows, on its way into the L2 cache: where the next page
@@ -121,33 +173,34 @@ INLINE void fetch_page(const struct decode_task *task, const int values, int64_t
 {
     if (at >= n)
         return;
-    const float *rows = (values ? task->values : task->keys) + find_row(task, place, at) * task->D;
-    int64_t bytes = round_up(min_i64(n - at, task->page_rows), LANES) * task->D *
-                    (int64_t)sizeof(float);
+    int64_t width = task->D * task->size;
+    const char *rows = (values ? task->values : task->keys) + find_row(task, place, at) * width;
+    int64_t bytes = round_up(min_i64(n - at, task->page_rows), LANES) * width;
 
     bytes = min_i64(bytes, FETCH_BYTES);
     for (int64_t byte = 0; byte < bytes; byte += 64)
-        __builtin_prefetch((const char *)rows + byte, 0, 2);
+        __builtin_prefetch(rows + byte, 0, 2);
 }
 
 /* The first run, in blocks of keys that all rows read in turn. */
 INLINE void walk_shared(const struct decode_task *task, const int weigh)
 {
-    int64_t block = min_i64(KEY_BLOCK, task->page_rows), place = task->runs[0];
+    int64_t block = task->block, place = task->runs[0];
 
     for (int64_t at = 0; at < task->shared; at += block) {
         int64_t first = find_row(task, place, at), next = at + block;
         if (next < task->shared && find_row(task, place, next) != first + block)
             fetch_page(task, weigh, place, next, task->shared);
+        const float *rows = open_rows(task, weigh, first, min_i64(task->shared - at, block));
         for (int64_t row = 0; row < task->n_rows; row += TILE_ROWS) {
             int64_t n_rows = min_i64(TILE_ROWS, task->n_rows - row);
             int64_t n = min_i64(most_shared(task, row, n_rows) - at, block);
             if (n <= 0)
                 continue;
             if (weigh)
-                weigh_values(task, row, n_rows, first, n, at);
+                weigh_values(task, row, n_rows, rows, n, at);
             else
-                score_keys(task, row, n_rows, first, n, at);
+                score_keys(task, row, n_rows, rows, n, at);
         }
     }
 }
@@ -158,18 +211,19 @@ INLINE void walk_own(const struct decode_task *task, const int weigh)
     for (int64_t token = 0; token < task->n_rows; token += task->group) {
         const int32_t *run = run_of(task, token);
         int64_t end = token + task->group;
-        for (int64_t at = 0; at < run[3]; at += task->page_rows) {
-            int64_t n = min_i64(run[3] - at, task->page_rows), first = find_row(task, run[2], at);
+        for (int64_t at = 0; at < run[3]; at += task->block) {
+            int64_t n = min_i64(run[3] - at, task->block), first = find_row(task, run[2], at);
             if (at + n < run[3])
                 fetch_page(task, weigh, run[2], at + n, run[3]);
             else if (end < task->n_rows)
                 fetch_page(task, weigh, run[6], 0, run[7]);
+            const float *rows = open_rows(task, weigh, first, n);
             for (int64_t row = token; row < end; row += TILE_ROWS) {
                 int64_t n_rows = min_i64(TILE_ROWS, end - row);
                 if (weigh)
-                    weigh_values(task, row, n_rows, first, n, run[1] + at);
+                    weigh_values(task, row, n_rows, rows, n, run[1] + at);
                 else
-                    score_keys(task, row, n_rows, first, n, run[1] + at);
+                    score_keys(task, row, n_rows, rows, n, run[1] + at);
             }
         }
     }
@@ -196,16 +250,19 @@ void KERNEL(attention_decode)(const struct attention_decode *job, int64_t first,
 {
     int64_t K = job->cache.K, D = job->cache.D, n_cached = job->cache.n_rows;
     int64_t group = job->H / K, most = 0, start = (first * job->H + kv_head * group) * D;
-    const float *keys = job->cache.data;
+    int64_t head = n_cached * D * number_bytes(&job->cache);   /* bytes */
+    const char *keys = job->cache.data;
     struct decode_task task = {.job = job,
                                .runs = job->runs + 4 * first,
-                               .keys = keys + kv_head * n_cached * D,
-                               .values = keys + (K + kv_head) * n_cached * D,
+                               .keys = keys + kv_head * head,
+                               .values = keys + (K + kv_head) * head,
                                .q = job->q + start,
                                .out = job->out + start,
                                .group = group,
                                .n_rows = (last - first) * group,
                                .D = D,
+                               .block = block_keys(&job->cache),
+                               .size = number_bytes(&job->cache),
                                .page_rows = job->cache.page_rows,
                                .page_bits = __builtin_ctzll((uint64_t)job->cache.page_rows)};
 
@@ -218,6 +275,7 @@ void KERNEL(attention_decode)(const struct attention_decode *job, int64_t first,
     task.sums = scratch;
     task.scores = task.sums + round_up(task.n_rows, LANES);
     task.spare = task.scores + task.n_rows * task.padded;
+    task.wide = task.spare + LANES * task.padded;
     fetch_page(&task, 0, task.runs[2], 0, task.runs[3]);
     walk_shared(&task, 0);
     walk_own(&task, 0);

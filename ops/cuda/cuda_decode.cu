@@ -1,4 +1,5 @@
-/* Decoding. The cache holds keys [n_rows,K,D], then values; a page is page_rows rows. A block has
+/* Decoding. The cache holds keys [n_rows,K,D], then values, of floats or bfloat16; a page is
+ * page_rows rows. A block has
  * one key head and the query heads that share it, of one row of the batch or of neighbours that
  * only look at the same run. */
 #include "common/status.h"
@@ -10,7 +11,8 @@
 
 struct decode_job {
     float *out;
-    const float *q, *k, *v;
+    const float *q;
+    const void *keys, *values;
     const int32_t *pages, *runs;
     int64_t N, H, K;
     int D, together, page_bits;
@@ -18,14 +20,21 @@ struct decode_job {
     bool by_four;
 };
 
-static __global__ void store_rows(float *keys, float *values, const float *k, const float *v,
+static __device__ __forceinline__ void put_number(float *to, float x) { *to = x; }
+static __device__ __forceinline__ void put_number(uint16_t *to, float x)
+{
+    *to = (uint16_t)pack_bf16(x, 0);
+}
+
+template <typename T>
+static __global__ void store_rows(T *keys, T *values, const float *k, const float *v,
                                   const int32_t *rows, int64_t width, int64_t count)
 {
     FOR_EACH(i, count)
     {
         int64_t at = rows[i / width] * width + i % width;
-        keys[at] = k[i];
-        values[at] = v[i];
+        put_number(keys + at, k[i]);
+        put_number(values + at, v[i]);
     }
 }
 
@@ -66,7 +75,7 @@ struct paged_keys {
     }
 };
 
-template <int D_PAD, int TERMS>
+template <int D_PAD, int TERMS, typename T>
 static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
 {
     SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK<D_PAD> * D_PAD]);
@@ -97,7 +106,8 @@ static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
         n_first = run[4 * n + 1] > n_first ? run[4 * n + 1] : n_first;
     const struct paged_keys keys = {job.pages + run[0], job.pages + run[2], n_first,
                                     n_first + run[3],   job.K * job.D,      job.page_bits};
-    const float *k = job.k + blockIdx.y * job.D, *v = job.v + blockIdx.y * job.D;
+    const T *k = (const T *)job.keys + blockIdx.y * job.D;
+    const T *v = (const T *)job.values + blockIdx.y * job.D;
     for (int64_t first = 0; first < keys.n; first += KEY_BLOCK<D_PAD>) {
         __syncthreads();
         key_tile<D_PAD, TERMS>::load_rows(
@@ -122,18 +132,30 @@ bool cuda_head_fits(struct cuda *cuda, int64_t D)
     return cuda->status == 0;
 }
 
-template <int D_PAD>
+template <int D_PAD, typename T>
 static void run_decode(struct cuda *cuda, const struct decode_job *job)
 {
     unsigned N = (unsigned)job->N, K = (unsigned)job->K;
     unsigned blocks = (unsigned)divide_up(job->H / job->K, BLOCK_QUERIES);
 
     if (cuda->terms == 1)
-        RUN(cuda, (decode<D_PAD, 1>), dim3(N, K, blocks * columns<D_PAD, 1>::PARTS),
+        RUN(cuda, (decode<D_PAD, 1, T>), dim3(N, K, blocks * columns<D_PAD, 1>::PARTS),
             ATTEND_THREADS, *job);
     else
-        RUN(cuda, (decode<D_PAD, 3>), dim3(N, K, blocks * columns<D_PAD, 3>::PARTS),
+        RUN(cuda, (decode<D_PAD, 3, T>), dim3(N, K, blocks * columns<D_PAD, 3>::PARTS),
             ATTEND_THREADS, *job);
+}
+
+template <typename T> static void run_width(struct cuda *cuda, const struct decode_job *job)
+{
+    if (job->D <= 32)
+        run_decode<32, T>(cuda, job);
+    else if (job->D <= 64)
+        run_decode<64, T>(cuda, job);
+    else if (job->D <= 128)
+        run_decode<128, T>(cuda, job);
+    else
+        run_decode<256, T>(cuda, job);
 }
 
 void cuda_attention_decode(void *context, struct tensor *out, const struct tensor *q,
@@ -142,13 +164,15 @@ void cuda_attention_decode(void *context, struct tensor *out, const struct tenso
 {
     struct cuda *cuda = (struct cuda *)context;
     int64_t D = cache->D, group = q->shape[1] / cache->K, together = BLOCK_QUERIES / group;
-    const float *keys = (const float *)cache->data;
-    const float *values = keys + cache->n_rows * cache->K * D;
+    bool is_bf16 = cache->dtype == DTYPE_BF16;
+    int64_t count = cache->n_rows * cache->K * D;
+    const char *keys = (const char *)cache->data;
+    const char *values = keys + count * (int64_t)(is_bf16 ? sizeof(uint16_t) : sizeof(float));
     const struct decode_job job = {
         .out = tensor_f32(out),
         .q = tensor_f32(q),
-        .k = keys,
-        .v = values,
+        .keys = keys,
+        .values = values,
         .pages = (const int32_t *)pages->data,
         .runs = (const int32_t *)runs->data,
         .N = q->shape[0],
@@ -163,23 +187,31 @@ void cuda_attention_decode(void *context, struct tensor *out, const struct tenso
 
     if (!cuda_head_fits(cuda, D))
         return;
-    if (D <= 32)
-        run_decode<32>(cuda, &job);
-    else if (D <= 64)
-        run_decode<64>(cuda, &job);
-    else if (D <= 128)
-        run_decode<128>(cuda, &job);
+    if (is_bf16)
+        run_width<uint16_t>(cuda, &job);
     else
-        run_decode<256>(cuda, &job);
+        run_width<float>(cuda, &job);
+}
+
+template <typename T>
+static void run_store(struct cuda *cuda, const struct kv_cache *cache, const struct tensor *k,
+                      const struct tensor *v, const struct tensor *rows)
+{
+    int64_t width = cache->K * cache->D, count = k->shape[0] * width;
+    T *keys = (T *)cache->data;
+
+    RUN(cuda, store_rows<T>, loop_blocks(count, THREADS), THREADS, keys,
+        keys + cache->n_rows * width, tensor_f32(k), tensor_f32(v), (const int32_t *)rows->data,
+        width, count);
 }
 
 void cuda_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,
                       const struct tensor *v, const struct tensor *rows)
 {
-    int64_t width = cache->K * cache->D, count = k->shape[0] * width;
-    float *keys = (float *)cache->data;
+    struct cuda *cuda = (struct cuda *)context;
 
-    RUN((struct cuda *)context, store_rows, loop_blocks(count, THREADS), THREADS, keys,
-        keys + cache->n_rows * width, tensor_f32(k), tensor_f32(v), (const int32_t *)rows->data,
-        width, count);
+    if (cache->dtype == DTYPE_BF16)
+        run_store<uint16_t>(cuda, cache, k, v, rows);
+    else
+        run_store<float>(cuda, cache, k, v, rows);
 }

@@ -6,6 +6,7 @@
 #include "ops/backend.h"
 
 /* The keys and values that one query sees: one run of rows, then another. */
+float reference_nearest_bf16(float value);
 struct key_rows {
     const float *k[2], *v[2];
     int64_t n[2];

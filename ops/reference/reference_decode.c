@@ -7,17 +7,41 @@
 
 #include "common/memory.h"
 
+static void put_number(struct kv_cache *cache, int64_t at, float value)
+{
+    uint32_t bits;
+
+    if (cache->dtype == DTYPE_F32) {
+        ((float *)cache->data)[at] = value;
+        return;
+    }
+    value = reference_nearest_bf16(value);
+    memcpy(&bits, &value, sizeof(bits));
+    ((uint16_t *)cache->data)[at] = (uint16_t)(bits >> 16);
+}
+
+static float get_number(const struct kv_cache *cache, int64_t at)
+{
+    float value;
+
+    if (cache->dtype == DTYPE_F32)
+        return ((const float *)cache->data)[at];
+    uint32_t bits = (uint32_t)((const uint16_t *)cache->data)[at] << 16;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
 void reference_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,
                            const struct tensor *v, const struct tensor *rows)
 {
     int64_t width = cache->K * cache->D;
-    float *keys = cache->data, *values = keys + cache->n_rows * width;
     const int32_t *row = (const int32_t *)rows->data;
 
     (void)context;
-    for (int64_t n = 0; n < k->shape[0]; n++) {
-        memcpy(keys + row[n] * width, tensor_f32(k) + n * width, (size_t)width * sizeof(float));
-        memcpy(values + row[n] * width, tensor_f32(v) + n * width, (size_t)width * sizeof(float));
+    for (int64_t i = 0; i < k->shape[0] * width; i++) {
+        int64_t at = row[i / width] * width + i % width;
+        put_number(cache, at, tensor_f32(k)[i]);
+        put_number(cache, cache->n_rows * width + at, tensor_f32(v)[i]);
     }
 }
 
@@ -27,16 +51,19 @@ static int64_t find_row(const int32_t *pages, int32_t first, int64_t at, int64_t
     return pages[first + at / page_rows] * page_rows + at % page_rows;
 }
 
-/* The keys or values of one head that a row sees, out of their pages. */
-static void gather_runs(float *out, const float *rows, const struct kv_cache *cache, int64_t head,
+/* The keys of one head that a row sees, out of their pages; `first` is where keys or values
+ * begin. */
+static void gather_runs(float *out, const struct kv_cache *cache, int64_t first, int64_t head,
                         const int32_t *pages, const int32_t *run)
 {
     int64_t D = cache->D, width = cache->K * D;
 
     for (int i = 0; i < 4; i += 2)
-        for (int64_t at = 0; at < run[i + 1]; at++, out += D)
-            memcpy(out, rows + find_row(pages, run[i], at, cache->page_rows) * width + head * D,
-                   (size_t)D * sizeof(float));
+        for (int64_t at = 0; at < run[i + 1]; at++) {
+            int64_t row = find_row(pages, run[i], at, cache->page_rows);
+            for (int64_t d = 0; d < D; d++)
+                *out++ = get_number(cache, first + row * width + head * D + d);
+        }
 }
 
 void reference_attention_decode(void *context, struct tensor *out, const struct tensor *q,
@@ -44,7 +71,6 @@ void reference_attention_decode(void *context, struct tensor *out, const struct 
                                 const struct tensor *runs)
 {
     int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = cache->K, most = 0;
-    const float *keys = cache->data, *values = keys + cache->n_rows * K * D;
     const int32_t *run = (const int32_t *)runs->data;
 
     (void)context;
@@ -57,8 +83,9 @@ void reference_attention_decode(void *context, struct tensor *out, const struct 
             struct key_rows rows = {.k = {seen, seen}, .v = {seen + most * D, seen + most * D},
                                     .n = {run[1] + run[3], 0}, .stride = D};
             int64_t row = (n * H + h) * D;
-            gather_runs(seen, keys, cache, h / (H / K), pages->data, run);
-            gather_runs(seen + most * D, values, cache, h / (H / K), pages->data, run);
+            gather_runs(seen, cache, 0, h / (H / K), pages->data, run);
+            gather_runs(seen + most * D, cache, cache->n_rows * K * D, h / (H / K), pages->data,
+                        run);
             reference_attend(tensor_f32(out) + row, p, tensor_f32(q) + row, &rows, D);
         }
     mem_free(p);

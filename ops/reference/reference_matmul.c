@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-static float round_bf16(float value)
+float reference_nearest_bf16(float value)
 {
     uint32_t bits, even;
 
@@ -37,7 +37,7 @@ static float element(const struct matrix *matrix, int64_t m, int64_t c)
     for (int64_t r = 0; r < adapter->rank; r++)
         sum = fmaf(adapter->scale * adapter->b[m * adapter->rank + r],
                    adapter->a[r * matrix->C + c], sum);
-    return matrix->dtype == DTYPE_BF16 ? round_bf16(sum) : sum;
+    return matrix->dtype == DTYPE_BF16 ? reference_nearest_bf16(sum) : sum;
 }
 
 void reference_matrix_read(void *context, struct tensor *rows, const struct matrix *matrix,
@@ -61,7 +61,7 @@ void reference_matrix_write(void *context, struct matrix *matrix, const struct t
         int64_t at = panel_index(matrix, first + i / C, i % C);
         uint32_t bits;
         if (matrix->dtype == DTYPE_BF16) {
-            value = round_bf16(value);
+            value = reference_nearest_bf16(value);
             memcpy(&bits, &value, sizeof(bits));
             ((uint16_t *)matrix->data)[at] = (uint16_t)(bits >> 16);
         } else {
@@ -74,7 +74,7 @@ void reference_round_bf16(void *context, struct tensor *out, const struct tensor
 {
     (void)context;
     for (int64_t i = 0; i < tensor_count(in); i++)
-        tensor_f32(out)[i] = round_bf16(tensor_f32(in)[i]);
+        tensor_f32(out)[i] = reference_nearest_bf16(tensor_f32(in)[i]);
 }
 
 void reference_round_stochastic(void *context, struct tensor *x, uint64_t noise, int64_t first)
@@ -95,7 +95,7 @@ void reference_round_stochastic(void *context, struct tensor *x, uint64_t noise,
 /* What is multiplied with a matrix of bfloat16 is rounded to it too. */
 static float seen(enum dtype dtype, float value)
 {
-    return dtype == DTYPE_BF16 ? round_bf16(value) : value;
+    return dtype == DTYPE_BF16 ? reference_nearest_bf16(value) : value;
 }
 
 void reference_matmul(void *context, struct tensor *out, const struct tensor *in,

@@ -321,7 +321,8 @@ static void run_attention(struct trial *t)
 static struct kv_cache filled_cache(struct trial *t, int64_t n_rows, int64_t page_rows, int64_t K,
                                     int64_t D)
 {
-    struct kv_cache cache = {.n_rows = n_rows, .K = K, .D = D, .page_rows = page_rows};
+    struct kv_cache cache = {.n_rows = n_rows, .K = K, .D = D, .page_rows = page_rows,
+                             .dtype = t->s[4] ? DTYPE_BF16 : DTYPE_F32};
     struct tensor all = distinct(t, n_rows, n_rows);
     int64_t half = n_rows / 3;
 
@@ -492,9 +493,12 @@ static const struct row {
     {"attention_decode 20,3,3,20", run_attention_decode, {20, 3, 3, 20}, 4e-6},
     {"attention_decode 64,8,4,32", run_attention_decode, {64, 8, 4, 32}, 4e-6},
     {"attention_decode 9,20,1,64", run_attention_decode, {9, 20, 1, 64}, 4e-6},
+    {"attention_decode 20,3,3,20 bf16", run_attention_decode, {20, 3, 3, 20, 1}, 4e-6},
+    {"attention_decode 9,20,1,64 bf16", run_attention_decode, {9, 20, 1, 64, 1}, 4e-6},
     {"attention_decode 5,6,2,160", run_attention_decode, {5, 6, 2, 160}, 4e-6},
     {"attention_decode 15,1,1,253", run_attention_decode, {15, 1, 1, 253}, 4e-6},
     {"attention_decode 2,66,1,256", run_attention_decode, {2, 66, 1, 256}, 4e-6},
+    {"attention_decode 5,6,2,160 bf16", run_attention_decode, {5, 6, 2, 160, 1}, 4e-6},
     {"sample 1,1", run_sample, {1, 1}, 4e-6},
     {"sample 20,300", run_sample, {20, 300}, 4e-6},
     {"sample 2,20011", run_sample, {2, 20011}, 4e-6},

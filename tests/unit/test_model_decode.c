@@ -4,7 +4,7 @@
 static void play(const char *device, enum model_family family, uint64_t seed)
 {
     struct ops *ops = open_device(device);
-    struct model *model = make_model(ops, family);
+    struct model *model = make_model_with(ops, family, seed % 2 == 0);
     struct game game;
 
     open_game(&game, model, seed);

@@ -80,14 +80,20 @@ static inline void widen_weights(struct model *model, uint64_t seed)
     model_weights_changed(model);
 }
 
-static inline struct model *make_model(struct ops *ops, enum model_family family)
+static inline struct model *make_model_with(struct ops *ops, enum model_family family, int bf16)
 {
+    const struct model_options options = {.trainable = 1, .bf16 = bf16};
     struct model_shape shape = small_shape(family);
     struct model *model = NULL;
 
-    REQUIRE_OK(model_create(&model, ops, &shape, &model_trainable, 3));
+    REQUIRE_OK(model_create(&model, ops, &shape, &options, 3));
     widen_weights(model, 5);
     return model;
+}
+
+static inline struct model *make_model(struct ops *ops, enum model_family family)
+{
+    return make_model_with(ops, family, 0);
 }
 
 /* Device values of a tensor; the caller frees. */

@@ -365,8 +365,22 @@ struct decode_data {
     float *q, *k, *v, *full;
 };
 
+static const enum dtype cache_dtypes[] = {DTYPE_F32, DTYPE_BF16};
+
+/* A copy, as a cache of this dtype keeps it. */
+static float *kept_floats(struct ops *ops, enum dtype dtype, float *x, int64_t n)
+{
+    float *kept = malloc((size_t)n * sizeof(*kept));
+    struct tensor from = tensor_1d(x, n), to = tensor_1d(kept, n);
+
+    memcpy(kept, x, (size_t)n * sizeof(*kept));
+    if (dtype == DTYPE_BF16)
+        ops_round_bf16(ops, &to, &from);
+    return kept;
+}
+
 /* full: the rows of one segment of KEYS rows. */
-static void make_decode(struct ops *ops, struct decode_data *d)
+static void make_decode(struct ops *ops, struct decode_data *d, enum dtype dtype)
 {
     int32_t whole[] = {0, KEYS};
 
@@ -374,10 +388,14 @@ static void make_decode(struct ops *ops, struct decode_data *d)
     d->k = random_floats(KEYS * K * D, 41);
     d->v = random_floats(KEYS * K * D, 42);
     d->full = calloc(KEYS * H * D, sizeof(float));
-    struct tensor q = tensor_3d(d->q, KEYS, H, D), k = tensor_3d(d->k, KEYS, K, D);
-    struct tensor v = tensor_3d(d->v, KEYS, K, D), out = tensor_3d(d->full, KEYS, H, D);
+    float *kept_k = kept_floats(ops, dtype, d->k, KEYS * K * D);
+    float *kept_v = kept_floats(ops, dtype, d->v, KEYS * K * D);
+    struct tensor q = tensor_3d(d->q, KEYS, H, D), k = tensor_3d(kept_k, KEYS, K, D);
+    struct tensor v = tensor_3d(kept_v, KEYS, K, D), out = tensor_3d(d->full, KEYS, H, D);
     struct tensor segments = tensor_i32(whole, 2);
     ops_attention(ops, &out, NULL, &q, &k, &v, &segments, NULL);
+    free(kept_k);
+    free(kept_v);
 }
 
 static void free_decode(struct decode_data *d)
@@ -397,11 +415,12 @@ struct paged {
     struct random_stream stream;
 };
 
-static void open_paged(struct paged *p)
+static void open_paged(struct paged *p, enum dtype dtype)
 {
     memset(p, 0, sizeof(*p));
     p->stream.seed = 43;
-    p->cache = (struct kv_cache){.n_rows = 16 * NOWHERE, .K = K, .D = D, .page_rows = 16};
+    p->cache = (struct kv_cache){.n_rows = 16 * NOWHERE, .K = K, .D = D, .page_rows = 16,
+                                 .dtype = dtype};
     p->cache.data = calloc(1, ops_cache_bytes(&p->cache) * 8);   /* for pages of 128 too */
 }
 
@@ -456,15 +475,15 @@ static void decode(struct ops *ops, const struct paged *p, float *out, float *q,
     ops_attention_decode(ops, &outs, &queries, &p->cache, &pages, &runs);
 }
 
-static void a_decoded_row_equals_that_of_the_whole_segment_at_every_cut(void **state)
+static void try_every_cut(const char *device, enum dtype dtype)
 {
-    struct ops *ops = open_ops(*state, 2);
+    struct ops *ops = open_ops(device, 2);
     struct decode_data d;
     struct paged p;
     float row[H * D];
 
-    make_decode(ops, &d);
-    open_paged(&p);
+    make_decode(ops, &d, dtype);
+    open_paged(&p, dtype);
     for (int cut = 0; cut <= KEYS; cut++) {
         fill_cache(ops, &p, &d, cut);
         for (int n = cut > 3 ? cut - 2 : 1; n <= KEYS; n++) {
@@ -479,16 +498,22 @@ static void a_decoded_row_equals_that_of_the_whole_segment_at_every_cut(void **s
     ops_destroy(&ops);
 }
 
-/* The tokens of the prompt and what follows it, in one batch: neighbours share their first run. */
-static void rows_that_share_a_prompt_do_not_disturb_each_other(void **state)
+static void a_decoded_row_equals_that_of_the_whole_segment_at_every_cut(void **state)
 {
-    struct ops *ops = open_ops(*state, 2);
+    for (int i = 0; i < 2; i++)
+        try_every_cut(*state, cache_dtypes[i]);
+}
+
+/* The tokens of the prompt and what follows it, in one batch: neighbours share their first run. */
+static void try_a_shared_prompt(const char *device, enum dtype dtype)
+{
+    struct ops *ops = open_ops(device, 2);
     struct decode_data d;
     struct paged p;
     float *rows = calloc(KEYS * H * D, sizeof(*rows));
 
-    make_decode(ops, &d);
-    open_paged(&p);
+    make_decode(ops, &d, dtype);
+    open_paged(&p, dtype);
     for (int cut = 0; cut <= KEYS; cut += 7)
         for (int first = 0; first < KEYS; first += 13) {
             int32_t run[4 * KEYS];
@@ -505,18 +530,24 @@ static void rows_that_share_a_prompt_do_not_disturb_each_other(void **state)
     ops_destroy(&ops);
 }
 
+static void rows_that_share_a_prompt_do_not_disturb_each_other(void **state)
+{
+    for (int i = 0; i < 2; i++)
+        try_a_shared_prompt(*state, cache_dtypes[i]);
+}
+
 /* Neighbours that start at one row but see more of it or less, with a second run or without. */
-static void a_row_reads_the_same_whatever_its_neighbours_see(void **state)
+static void try_neighbours(const char *device, enum dtype dtype)
 {
     enum { ROWS = 8, TRIALS = 200 };
-    struct ops *ops = open_ops(*state, 2);
+    struct ops *ops = open_ops(device, 2);
     struct random_stream stream = {.seed = 44};
     struct decode_data d;
     struct paged p;
     float together[ROWS * H * D], alone[H * D];
 
-    make_decode(ops, &d);
-    open_paged(&p);
+    make_decode(ops, &d, dtype);
+    open_paged(&p, dtype);
     for (int trial = 0; trial < TRIALS; trial++) {
         int32_t run[4 * ROWS];
         if (trial % 20 == 0)
@@ -536,6 +567,12 @@ static void a_row_reads_the_same_whatever_its_neighbours_see(void **state)
     free(p.cache.data);
     free_decode(&d);
     ops_destroy(&ops);
+}
+
+static void a_row_reads_the_same_whatever_its_neighbours_see(void **state)
+{
+    for (int i = 0; i < 2; i++)
+        try_neighbours(*state, cache_dtypes[i]);
 }
 
 /* A draw alone, among others, and on other threads; its log-probability is that of learning. */

@@ -219,14 +219,15 @@ static void without_a_setting_the_cache_takes_a_quarter_of_the_memory_at_most(vo
 {
     const struct rollout_limits limits = {8, MAX_PROMPT, MAX_COMPLETION, 64, 0};
     struct model_shape shape = tiny_shape();
-    int64_t all = (4 * 4 + 8 * 5) * MODEL_PAGE, page = (int64_t)model_cache_page_bytes(&shape);
+    int64_t all = (4 * 4 + 8 * 5) * MODEL_PAGE, page = (int64_t)model_cache_page_bytes(&shape, 0);
 
     (void)state;
     assert_int_equal(page, 2 * 2 * MODEL_PAGE * 2 * 8 * 4);
-    assert_int_equal(rollout_cache_tokens(&limits, &shape, 1e15), all);
-    assert_int_equal(rollout_cache_tokens(&limits, &shape, 4.0 * 20 * (double)page),
-                     20 * MODEL_PAGE);
-    assert_int_equal(rollout_cache_tokens(&limits, &shape, 0), 0);
+    assert_int_equal(rollout_cache_tokens(&limits, &shape, 0, 1e15), all);
+    for (int bf16 = 0; bf16 < 2; bf16++)
+        assert_int_equal(rollout_cache_tokens(&limits, &shape, bf16, 4.0 * 20 * (double)page),
+                         (1 + bf16) * 20 * MODEL_PAGE);
+    assert_int_equal(rollout_cache_tokens(&limits, &shape, 0, 0), 0);
 }
 
 static size_t heap_bytes(void)
