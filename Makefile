@@ -115,6 +115,8 @@ KERNELS  := $(patsubst %.c,%,$(wildcard ops/cpu/kernels_*.c))
 LIB_O    += $(foreach isa,$(ISAS),$(KERNELS:%=$(OUT)/%_$(isa).o))
 endif
 PAIRS     = -DPAIRS_H='"ops/cpu/pairs_$(1).h"' -DFLUSH_H='"ops/cpu/flush_$(if $(filter x86_64,$(ARCH)),x86,none).h"'
+# Products that are added are fused at -O1 too, where gcc leaves it out.
+FUSED     = -ffp-contract=fast -fno-math-errno $(if $(findstring clang,$(CC)),,-fexpensive-optimizations)
 AVX512    = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma
 ISA_baseline = -DKERNEL_ISA=baseline -DVECTOR_BYTES=16 $(call PAIRS,fma)
 ISA_avx2     = -DKERNEL_ISA=avx2 -DVECTOR_BYTES=32 -mavx2 -mfma $(call PAIRS,fma)
@@ -177,7 +179,7 @@ bench-record: $(OUT)/bench/bench_model   ## the engine's rows, appended to bench
 	@for d in f32 bf16; do $< --dtype $$d --tsv bench/history.tsv || exit 1; done
 
 # Without the emulation these programs look for a real card.
-GPU_TESTS := parity_devices parity_cuda parity_shared test_model_golden test_model_precision test_model_decode test_model_recorded
+GPU_TESTS := parity_devices parity_gradients parity_cuda parity_shared test_model_golden test_model_precision test_model_decode test_model_recorded
 gpu-check:   ## with an NVIDIA card: parity, exactness, a GRPO run beside the CPU's, kernels and roofline
 	@$(if $(HAS_CUDA),,echo "gpu-check: no CUDA toolkit found (tools/find_cuda); install it or set CUDA_HOME"; exit 1;) \
 	$(MAKE) --no-print-directory all $(GPU_TESTS:%=$(OUT)/gpu/%) $(OUT)/bench/bench_gpu && \
@@ -304,11 +306,11 @@ define kernel_rule
 $(OUT)/ops/cpu/%_$(1).o: ops/cpu/%.c
 	@mkdir -p $$(@D)
 	$$(call say,CC,$$@)
-	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(ISA_$(1)) -ffp-contract=fast -fno-math-errno -c $$< -o $$@
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(ISA_$(1)) $$(FUSED) -c $$< -o $$@
 $(OUT)/bench/%_$(1).o: bench/%.c
 	@mkdir -p $$(@D)
 	$$(call say,CC,$$@)
-	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(ISA_$(1)) -ffp-contract=fast -fno-math-errno -c $$< -o $$@
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) $$(ISA_$(1)) $$(FUSED) -c $$< -o $$@
 endef
 $(foreach isa,$(ISAS),$(eval $(call kernel_rule,$(isa))))
 $(OUT)/tests/test_%: tests/unit/test_%.c $(OUT)/libhone.a

@@ -249,21 +249,28 @@ static void bench_attention(struct gpu_bench *b)
                  16 * (double)(N * (H + K) * D));
     release(b);
     int64_t n = 64, context = b->small ? 64 : 512;
-    struct kv_cache cache = {.n_rows = n * context, .K = K, .D = D};
+    int64_t n_pages = context / MODEL_PAGE;   /* of a sequence; they grew side by side */
+    struct kv_cache cache = {.n_rows = n * context, .K = K, .D = D, .page_rows = MODEL_PAGE};
     int32_t *host = mem_alloc((size_t)(4 * n), sizeof(*host));
+    int32_t *list = mem_alloc((size_t)(n * n_pages), sizeof(*list));
     cache.data = fill(b, (int64_t)ops_cache_bytes(&cache) / 4, 1, 1).data;
     q = fill(b, n, H, D);
     out = fill(b, n, H, D);
     for (int64_t i = 0; i < n; i++)
-        host[4 * i] = host[4 * i + 1] = 0, host[4 * i + 2] = (int32_t)(i * context),
+        host[4 * i] = host[4 * i + 1] = 0, host[4 * i + 2] = (int32_t)(i * n_pages),
         host[4 * i + 3] = (int32_t)context;
+    for (int64_t i = 0; i < n * n_pages; i++)
+        list[i] = (int32_t)(i % n_pages * n + i / n_pages);
     struct tensor runs = place_indices(b, 4 * n, 1, 4 * n);
+    struct tensor pages = place_indices(b, n * n_pages, 1, n * n_pages);
     ops_upload(b->ops, runs.data, host, (size_t)(4 * n) * sizeof(*host));
+    ops_upload(b->ops, pages.data, list, (size_t)(n * n_pages) * sizeof(*list));
     ops_sync(b->ops);
-    MEASURE(b, seconds, ops_attention_decode(b->ops, &out, &q, &cache, &runs));
+    MEASURE(b, seconds, ops_attention_decode(b->ops, &out, &q, &cache, &pages, &runs));
     print_kernel(b, "attention_decode, 64 x 512", seconds,
                  4 * (double)(n * context * H * D), 8 * (double)(n * context * K * D));
     mem_free(host);
+    mem_free(list);
     release(b);
 }
 

@@ -173,18 +173,27 @@ static double decode_flops(const int64_t *s)
 /* s: sequences, heads, width, keys; all but 16 of the keys are shared by groups of 8 */
 static void decode(struct operands *o, const int64_t *s, int64_t shared)
 {
-    int64_t N = s[0], H = s[1], D = s[2], padded = (s[3] + 15) / 16 * 16;
+    enum { PAGE = 64 };
+    int64_t N = s[0], H = s[1], D = s[2], padded = (s[3] + PAGE - 1) / PAGE;
     struct tensor q = tensor_3d(o->x[0], N, H, D), out = tensor_3d(o->x[3], N, H, D);
-    struct kv_cache cache = {.n_rows = 2 * N * padded, .K = H / 2, .D = D, .data = o->x[1]};
-    static int32_t host[4 * 256];
-    struct tensor runs = tensor_i32(host, 4 * N);
+    struct kv_cache cache = {.n_rows = 2 * N * padded * PAGE,
+                             .K = H / 2,
+                             .D = D,
+                             .page_rows = PAGE,
+                             .data = o->x[1]};
+    static int32_t host[4 * 256], list[1 << 14];
+    struct tensor runs = tensor_i32(host, 4 * N), pages = tensor_i32(list, 2 * N * padded);
 
+    /* Sequences that grew side by side have their pages in turn. */
+    for (int64_t n = 0; n < 2 * N; n++)
+        for (int64_t i = 0; i < padded; i++)
+            list[n * padded + i] = (int32_t)(i * 2 * N + n);
     for (int64_t n = 0; n < N; n++) {
         const int32_t run[4] = {(int32_t)(n / 8 * padded), (int32_t)shared,
                                 (int32_t)((N + n) * padded), (int32_t)(s[3] - shared)};
         memcpy(host + 4 * n, run, sizeof(run));
     }
-    ops_attention_decode(o->ops, &out, &q, &cache, &runs);
+    ops_attention_decode(o->ops, &out, &q, &cache, &pages, &runs);
 }
 
 static void run_decode_shared(struct operands *o, const int64_t *s)

@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/cores.h"
 #include "common/files.h"
 #include "common/status.h"
 #include "sandbox/internal.h"
@@ -245,8 +246,8 @@ static void print_row(struct row *row, const struct row *wrapped)
 
 static void bench(double seconds)
 {
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int n_threads = 2 * n_cores > THREADS_MAX ? THREADS_MAX / 2 : (int)n_cores;
+    int n_cores = cores_usable();
+    int n_threads = 2 * n_cores > THREADS_MAX ? THREADS_MAX / 2 : n_cores;
 
     for (size_t i = 0; i < N_ROWS; i++)
         if (prepare_row(&rows[i]) < 0)

@@ -144,8 +144,8 @@ static int say_state(struct fake *fake, int verdict)
 /* Nothing reads the weights: they are taken over once their digest is right. */
 static int take_over(struct fake *fake)
 {
-    if (fake->image.state == IMAGE_IS_HASHED) {
-        int status = image_hash_some(&fake->image);
+    if (fake->image.state == IMAGE_IS_CHECKED) {
+        int status = image_check_some(&fake->image);
         if (status < 0)
             return say_state(fake, status);
     }
@@ -153,6 +153,7 @@ static int take_over(struct fake *fake)
         return STATUS_OK;
     TRY(say_state(fake, STATUS_OK));
     fake->bytes_before += fake->image.bytes_taken;
+    image_was_taken(&fake->image);
     image_end(&fake->image);
     atomic_fetch_add(&fake->shared->n_ready, 1);
     return STATUS_OK;
@@ -198,7 +199,7 @@ static int serve(struct fake *fake)
 {
     while (!fake->stopped) {
         TRY(keep_in_touch(fake));
-        int wait_ms = fake->image.state == IMAGE_IS_HASHED ? 0
+        int wait_ms = fake->image.state == IMAGE_IS_CHECKED ? 0
                       : fake->n_held                       ? HELD_WAIT_MS
                                                            : WAIT_MS;
         int status = wire_link_receive(fake->link, &fake->in, wait_ms);

@@ -122,7 +122,8 @@ static int open_rollout(struct rollout **out, struct model_bench *bench, struct 
     /* Half as many prompt slots as sequence slots exist. */
     if (n < 2 * g->n_groups)
         n = 2 * g->n_groups;
-    const struct rollout_limits limits = {n, g->n_prompt, g->n_new, n + g->n_groups * g->n_prompt};
+    const struct rollout_limits limits = {n, g->n_prompt, g->n_new, n + g->n_groups * g->n_prompt,
+                                          0};
     TRY(rollout_create(out, model, bench->tokenizer, 1, &limits));
     return rollout_set_stops(*out, NULL, 0);
 }

@@ -45,7 +45,8 @@ struct costs {
 static int open_cache(struct sweep *sweep, int n_context, int n_sequences, int n_more)
 {
     model_cache_destroy(&sweep->cache);
-    TRY(model_cache_create(&sweep->cache, sweep->model, 1, n_context, n_sequences, n_more));
+    const struct model_cache_size size = {1, n_context, n_sequences, n_more, 0};
+    TRY(model_cache_create(&sweep->cache, sweep->model, &size));
     for (int t = 0; t < n_context; t++)
         sweep->rows[t] =
             (struct model_decode_row){0, MODEL_PROMPT, t, sweep->bench->tokens[t]};

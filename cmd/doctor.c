@@ -5,7 +5,6 @@
 #include <jansson.h>
 #include <openssl/crypto.h>
 #include <pcre2.h>
-#include <sched.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +19,7 @@
 #include "cmd/cmd.h"
 #include "cmd/doctor.h"
 #include "common/config.h"
+#include "common/cores.h"
 #include "common/files.h"
 #include "common/status.h"
 #include "common/version.h"
@@ -74,16 +74,12 @@ static void examine_processor(struct findings *findings)
     char model[256] = "unknown processor", text[512];
     struct utsname host;
     struct ops *ops;
-    cpu_set_t set;
-    int cores = 1;
 
     if (!find_line("/proc/cpuinfo", "model name", model, sizeof(model)))
         find_line("/proc/cpuinfo", "Hardware", model, sizeof(model));
-    if (sched_getaffinity(0, sizeof(set), &set) == 0)
-        cores = CPU_COUNT(&set);
     uname(&host);
-    snprintf(text, sizeof(text), "%s, %d cores, %s %s %s", model, cores, host.sysname, host.release,
-             host.machine);
+    snprintf(text, sizeof(text), "%s, %d cores, %s %s %s", model, cores_usable(), host.sysname,
+             host.release, host.machine);
     note(findings, "processor", text);
     int status = ops_create(&ops, "cpu", 0);
     found(findings, status == STATUS_OK, "arithmetic",

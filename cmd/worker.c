@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "common/cores.h"
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status.h"
@@ -102,6 +103,14 @@ static int start_watchdog(const char *config, const char *name, const struct run
     return watchdog_start(watchdog, &dog);
 }
 
+/* The workers of a run share the machine; what another machine has is divided likewise. */
+static int rollout_threads(const struct rollout_config *config)
+{
+    int share = cores_usable() / (config->workers > 1 ? (int)config->workers : 1);
+
+    return config->threads ? (int)config->threads : share > 1 ? share : 1;
+}
+
 static int serve_rollout(const char *endpoint, const char *name, const struct wire_keys *keys,
                          const struct stage_settings *settings, int lost_ms)
 {
@@ -109,11 +118,8 @@ static int serve_rollout(const char *endpoint, const char *name, const struct wi
         .endpoint = endpoint,
         .name = name,
         .device = rollout_devices[settings->rollout.device],
-        .threads = (int)settings->rollout.threads,
-        .limits = {.max_sequences = (int)settings->rollout.max_sequences,
-                   .max_prompt = (int)settings->rollout.max_prompt_length,
-                   .max_completion = (int)settings->rollout.max_completion_length,
-                   .max_batched_tokens = (int)settings->rollout.max_num_batched_tokens},
+        .threads = rollout_threads(&settings->rollout),
+        .limits = rollout_limits_of(&settings->rollout),
         .lost_ms = lost_ms,
         .keys = keys,
         .without_graphs = !settings->rollout.cuda_graphs,

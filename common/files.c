@@ -280,6 +280,8 @@ int file_map_open_same(struct file_map *map, const char *path, uint64_t device, 
         return status_fail(STATUS_IO, "cannot open %s: %s", path, strerror(errno));
     int status = fstat(fd, &info) || info.st_dev != device || info.st_ino != inode
                      ? status_fail(STATUS_IO, "%s is another file", path)
+                 : info.st_uid != geteuid()
+                     ? status_fail(STATUS_IO, "%s belongs to another user", path)
                      : map_descriptor(map, fd, path);
     close(fd);
     return status;

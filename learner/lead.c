@@ -35,10 +35,10 @@ static int end_order(struct ranks *ranks, int status)
 int learner_lead(struct ranks *ranks, const char *device, int64_t threads, int64_t timeout_ms)
 {
     struct order_begin begin = {.threads = threads, .timeout_ms = timeout_ms};
-    struct text order = order_of(ORDER_BEGIN);
 
     if (!ranks)
         return STATUS_OK;
+    struct text order = order_of(ORDER_BEGIN);
     snprintf(begin.device, sizeof(begin.device), "%s", device);
     text_append(&order, &begin, sizeof(begin));
     ranks_set_timeout(ranks, timeout_ms);

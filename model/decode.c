@@ -9,63 +9,53 @@
 #include "common/watchdog.h"
 #include "model/internal.h"
 
-static int64_t whole_panels(int64_t rows)
-{
-    return (rows + OPS_PANEL - 1) / OPS_PANEL * OPS_PANEL;
-}
-
-static int32_t prompt_row(const struct model_cache *cache, int slot)
-{
-    return (int32_t)(slot * cache->prompt_rows);
-}
-
-static int32_t sequence_row(const struct model_cache *cache, int slot)
-{
-    return (int32_t)(cache->n_prompts * cache->prompt_rows + slot * cache->sequence_rows);
-}
-
 static int allocate_cache(struct model_cache *cache)
 {
     const struct model_shape *shape = &cache->model->shape;
-    int64_t n_rows = cache->n_prompts * cache->prompt_rows +
-                     cache->n_sequences * cache->sequence_rows +
-                     recorded_spare_rows(cache->model->ops);
-    struct kv_cache layer = {
-        .n_rows = n_rows, .K = shape->n_kv_heads, .D = shape->head_dim};
+    const struct model_cache_size *size = &cache->size;
+    int64_t n_pages = size->n_tokens
+                          ? size->n_tokens / MODEL_PAGE
+                          : size->n_prompts * model_cache_pages(size->max_prompt) +
+                                size->n_sequences * model_cache_pages(size->max_completion);
+    int64_t n_rows = (n_pages + recorded_spare_pages(cache->model->ops)) * MODEL_PAGE;
+    struct kv_cache layer = {.n_rows = n_rows,
+                             .K = shape->n_kv_heads,
+                             .D = shape->head_dim,
+                             .page_rows = MODEL_PAGE};
     size_t bytes = ops_cache_bytes(&layer), layers = (size_t)shape->n_layers;
 
     if (n_rows > INT32_MAX)
-        return status_fail(STATUS_NOMEM, "a cache of %lld rows is too large", (long long)n_rows);
+        return status_fail(STATUS_NOMEM, "a cache of %lld tokens is too large", (long long)n_rows);
     int status = ops_alloc(cache->model->ops, bytes * layers, &cache->memory);
     if (status < 0)
-        return status_context(status, "a cache of %d prompts of %d tokens and %d completions of "
-                              "%d needs %.2f GiB: lower one of them", cache->n_prompts,
-                              cache->max_prompt, cache->n_sequences, cache->max_completion,
+        return status_context(status, "a cache of %lld tokens needs %.2f GiB: lower their number "
+                              "(rollout.kv_cache_tokens)", (long long)n_rows,
                               (double)bytes * (double)layers / (1 << 30));
     for (size_t i = 0; i < layers; i++) {
         cache->layers[i] = layer;
         cache->layers[i].data = (unsigned char *)cache->memory + i * bytes;
     }
+    page_pool_init(&cache->pool, (int32_t)n_pages);
+    cache->pages = mem_alloc((size_t)n_pages + 1, sizeof(*cache->pages));
     return STATUS_OK;
 }
 
-int model_cache_create(struct model_cache **out, struct model *model, int n_prompts,
-                       int max_prompt, int n_sequences, int max_completion)
+int model_cache_create(struct model_cache **out, struct model *model,
+                       const struct model_cache_size *size)
 {
     struct model_cache *cache = mem_alloc(1, sizeof(*cache));
     int status;
 
-    if (n_prompts < 1 || max_prompt < 1 || n_sequences < 0 || max_completion < 0)
-        BUG("model_cache_create: %d prompts of %d, %d sequences of %d", n_prompts, max_prompt,
-            n_sequences, max_completion);
+    if (size->n_prompts < 1 || size->max_prompt < 1 || size->n_sequences < 0 ||
+        size->max_completion < 0 || size->n_tokens < 0)
+        BUG("model_cache_create: %d prompts of %d, %d sequences of %d, %lld tokens",
+            size->n_prompts, size->max_prompt, size->n_sequences, size->max_completion,
+            (long long)size->n_tokens);
     cache->model = model;
-    cache->n_prompts = n_prompts;
-    cache->max_prompt = max_prompt;
-    cache->n_sequences = n_sequences;
-    cache->max_completion = max_completion;
-    cache->prompt_rows = whole_panels(max_prompt);
-    cache->sequence_rows = whole_panels(max_completion);
-    cache->prompt_lengths = mem_alloc((size_t)n_prompts, sizeof(*cache->prompt_lengths));
+    cache->size = *size;
+    cache->prompts = mem_alloc((size_t)size->n_prompts, sizeof(*cache->prompts));
+    cache->sequences = mem_alloc((size_t)size->n_sequences + 1, sizeof(*cache->sequences));
+    cache->prompt_lengths = mem_alloc((size_t)size->n_prompts, sizeof(*cache->prompt_lengths));
     cache->layers = mem_alloc((size_t)model->shape.n_layers, sizeof(*cache->layers));
     TRY_OUT(model_tape_create(&cache->tape, model));
     TRY_OUT(allocate_cache(cache));
@@ -87,8 +77,12 @@ void model_cache_destroy(struct model_cache **out)
     ops_free(cache->model->ops, cache->memory);
     ops_free(cache->model->ops, cache->device);
     model_tape_destroy(&cache->tape);
+    page_pool_release(&cache->pool);
     mem_free(cache->layers);
+    mem_free(cache->prompts);
+    mem_free(cache->sequences);
     mem_free(cache->prompt_lengths);
+    mem_free(cache->pages);
     mem_free(cache->tokens);
     mem_free(cache->positions);
     mem_free(cache->rows);
@@ -114,6 +108,7 @@ static void carve_staging(struct model_cache *cache, struct ops_arena *arena)
     int64_t draw_words = (int64_t)(cache->most_draws * sizeof(struct draw) / sizeof(int32_t));
     int64_t width = (int64_t)shape->n_heads * shape->head_dim;
 
+    cache->device_pages = carve(arena, DTYPE_I32, (int64_t)cache->pool.n_pages + 1);
     cache->device_rows = carve(arena, DTYPE_I32, cache->most_rows);
     cache->device_runs = carve(arena, DTYPE_I32, 4 * (int64_t)cache->most_rows);
     cache->device_targets = carve(arena, DTYPE_I32, cache->most_draws);
@@ -162,18 +157,41 @@ static int grow_staging(struct model_cache *cache, int n, int n_draws)
 
 static void check_row(const struct model_cache *cache, const struct model_decode_row *row)
 {
+    const struct model_cache_size *size = &cache->size;
     int is_prompt = row->sequence_slot == MODEL_PROMPT;
 
-    if (row->prompt_slot < 0 || row->prompt_slot >= cache->n_prompts || row->position < 0 ||
-        row->sequence_slot < MODEL_PROMPT || row->sequence_slot >= cache->n_sequences ||
-        row->position >= (is_prompt ? cache->max_prompt : cache->max_completion))
+    if (row->prompt_slot < 0 || row->prompt_slot >= size->n_prompts || row->position < 0 ||
+        row->sequence_slot < MODEL_PROMPT || row->sequence_slot >= size->n_sequences ||
+        row->position >= (is_prompt ? size->max_prompt : size->max_completion))
         BUG("model_decode: prompt slot %d, sequence slot %d, position %d: the cache has %d of %d "
             "tokens and %d of %d", (int)row->prompt_slot, (int)row->sequence_slot,
-            (int)row->position, cache->n_prompts, cache->max_prompt, cache->n_sequences,
-            cache->max_completion);
+            (int)row->position, size->n_prompts, size->max_prompt, size->n_sequences,
+            size->max_completion);
     if (is_prompt && row->position && row->position != cache->prompt_lengths[row->prompt_slot])
         BUG("model_decode: token %d of a prompt of which %d are there", (int)row->position,
             (int)cache->prompt_lengths[row->prompt_slot]);
+}
+
+/* Pages for all rows of the batch, before one of their slots is shown. */
+static int reserve_rows(struct model_cache *cache, int n, const struct model_decode_row *rows)
+{
+    for (int i = 0; i < n; i++) {
+        check_row(cache, &rows[i]);
+        if (rows[i].sequence_slot == MODEL_PROMPT)
+            cache->prompt_lengths[rows[i].prompt_slot] = rows[i].position + 1;
+        if (!model_cache_reserve(cache, rows[i].prompt_slot, rows[i].sequence_slot,
+                                 rows[i].position + 1))
+            return status_fail(STATUS_NOMEM, "all %d pages of %d tokens are taken: token %d finds "
+                               "none (rollout.kv_cache_tokens)", (int)cache->pool.n_pages,
+                               MODEL_PAGE, (int)rows[i].position);
+    }
+    return STATUS_OK;
+}
+
+/* The row of the cache that is row `at` of a run. */
+static int32_t find_row(const struct model_cache *cache, int32_t place, int32_t at)
+{
+    return cache->pages[place + at / MODEL_PAGE] * MODEL_PAGE + at % MODEL_PAGE;
 }
 
 /* Where the token's keys go and which ones its query reads; the same for all layers. */
@@ -181,23 +199,24 @@ static int stage_rows(struct model_cache *cache, int n, const struct model_decod
 {
     int last = 0;
 
+    TRY(reserve_rows(cache, n, rows));
+    cache->n_batches++;
+    cache->n_shown = 0;
     for (int i = 0; i < n; i++) {
         const struct model_decode_row *row = &rows[i];
         int32_t *run = cache->runs + 4 * (size_t)i;
-        check_row(cache, row);
-        run[0] = prompt_row(cache, row->prompt_slot);
+        run[0] = pages_show(cache, &cache->prompts[row->prompt_slot]);
         run[2] = run[3] = 0;
         if (row->sequence_slot == MODEL_PROMPT) {
-            cache->prompt_lengths[row->prompt_slot] = row->position + 1;
             cache->positions[i] = row->position;
-            cache->rows[i] = run[0] + row->position;
+            cache->rows[i] = find_row(cache, run[0], row->position);
             run[1] = row->position + 1;
         } else {
             run[1] = cache->prompt_lengths[row->prompt_slot];
-            run[2] = sequence_row(cache, row->sequence_slot);
+            run[2] = pages_show(cache, &cache->sequences[row->sequence_slot]);
             run[3] = row->position + 1;
             cache->positions[i] = run[1] + row->position;
-            cache->rows[i] = run[2] + row->position;
+            cache->rows[i] = find_row(cache, run[2], row->position);
         }
         cache->tokens[i] = row->token;
         TRY(tape_check_position(cache->model, cache->positions[i]));
@@ -246,6 +265,7 @@ static void finish_targets(struct model_cache *cache, struct activations *a, int
     int l = model->shape.n_layers - 1;
     int64_t N = a->x.shape[0], H = a->q.shape[1], D = a->q.shape[2];
     struct tensor targets = first_rows(cache->device_targets, n_targets);
+    struct tensor pages = first_rows(cache->device_pages, cache->n_shown);
     struct tensor runs = first_rows(cache->device_target_runs, 4 * (int64_t)n_targets);
     struct tensor all_q = view_2d(&a->q, N, H * D);
     struct tensor q = tensor_2d(cache->last_q.data, n_targets, H * D);
@@ -262,7 +282,7 @@ static void finish_targets(struct model_cache *cache, struct activations *a, int
     views.normed = first_rows(views.normed, n_targets);
     views.hidden = first_rows(views.hidden, n_targets);
     struct tensor last = first_rows(views.last, n_targets);
-    ops_attention_decode(model->ops, &some.attended, &some.q, &cache->layers[l], &runs);
+    ops_attention_decode(model->ops, &some.attended, &some.q, &cache->layers[l], &pages, &runs);
     layer_finish(model, &model->layers[l], &some, &views, &last);
 }
 
@@ -271,6 +291,7 @@ static void run_layers(struct model_cache *cache, int n, int n_targets)
     struct model *model = cache->model;
     struct tape_views *views = &cache->tape->views;
     struct tensor rows = first_rows(cache->device_rows, n);
+    struct tensor pages = first_rows(cache->device_pages, cache->n_shown);
     struct tensor runs = first_rows(cache->device_runs, 4 * (int64_t)n);
 
     ops_embedding(model->ops, &views->layers[0].x, &model->embedding->matrix, &views->tokens);
@@ -284,7 +305,7 @@ static void run_layers(struct model_cache *cache, int n, int n_targets)
                 finish_targets(cache, a, n_targets);
             return;
         }
-        ops_attention_decode(model->ops, &a->attended, &a->q, &cache->layers[l], &runs);
+        ops_attention_decode(model->ops, &a->attended, &a->q, &cache->layers[l], &pages, &runs);
         layer_finish(model, &model->layers[l], a, views, layer_output(model, views, l));
     }
 }
@@ -322,6 +343,7 @@ static void upload_batch(struct model_cache *cache, int n, int n_targets, int n_
 
     upload(cache, views->tokens.data, cache->tokens, (size_t)n);
     upload(cache, views->positions.data, cache->positions, (size_t)n);
+    upload(cache, cache->device_pages.data, cache->pages, (size_t)cache->n_shown);
     upload(cache, cache->device_rows.data, cache->rows, (size_t)n);
     upload(cache, cache->device_runs.data, cache->runs, (size_t)n * 4);
     upload(cache, cache->device_targets.data, cache->targets, (size_t)n_targets);

@@ -5,8 +5,30 @@
 #include "common/status.h"
 #include "model/internal.h"
 
+/* Which tensors of a map are read: those in which something has changed, or all. */
+struct selection {
+    const struct file_map *map;    /* NULL: all */
+    int (*has_changed)(const void *context, uint64_t from, uint64_t to);
+    const void *context;
+};
+
+static const struct selection everything;
+
+static int is_selected(const struct selection *selection, struct weight_files *files,
+                       const struct parameter *parameter)
+{
+    struct weight_span span;
+
+    if (!selection->map || weight_files_find(files, parameter, &span) < 0)
+        return 1;
+    uint64_t from = (uint64_t)(span.bytes - selection->map->bytes);
+    uint64_t n = (uint64_t)tensor_count(&parameter->value) * float_bytes(span.kind);
+    return selection->has_changed(selection->context, from, from + n);
+}
+
 /* Every number of the files once, through one piece of host memory; into the model with `keep`. */
-static int read_all(struct model *model, struct weight_files *files, int keep)
+static int read_all(struct model *model, struct weight_files *files,
+                    const struct selection *selection, int keep)
 {
     struct staging staging;
     int status = staging_open(&staging, model);
@@ -14,6 +36,8 @@ static int read_all(struct model *model, struct weight_files *files, int keep)
     for (size_t i = 0; status == STATUS_OK && i < model->n_parameters; i++) {
         const struct parameter *parameter = &model->parameters[i];
         int64_t width = parameter_width(parameter), n;
+        if (!is_selected(selection, files, parameter))
+            continue;
         for (int64_t first = 0; first < parameter_rows(parameter); first += n) {
             n = staging_rows(parameter, first);
             TRY_OUT(weight_files_read(files, parameter, first * width, n * width, staging.host));
@@ -26,9 +50,10 @@ out:
     return status;
 }
 
-static int load_parameters(struct model *model, struct weight_files *files)
+static int load_parameters(struct model *model, struct weight_files *files,
+                           const struct selection *selection)
 {
-    TRY(read_all(model, files, 1));
+    TRY(read_all(model, files, selection, 1));
     model_weights_changed(model);
     return ops_sync(model->ops);
 }
@@ -49,22 +74,38 @@ static int check_kinds(const struct model *model, struct weight_files *files)
     return STATUS_OK;
 }
 
-static int read_files(struct model *model, struct weight_files *files)
+static int read_files(struct model *model, struct weight_files *files,
+                      const struct selection *selection)
 {
     TRY(weight_files_check(files, model));
     TRY(check_kinds(model, files));
-    TRY(read_all(model, files, 0));   /* finds a NaN before anything changes */
-    return load_parameters(model, files);
+    TRY(read_all(model, files, selection, 0));   /* finds a NaN before anything changes */
+    return load_parameters(model, files, selection);
 }
 
-int model_read_map(struct model *model, const struct file_map *image, const char *where)
+static int read_map(struct model *model, const struct file_map *image, const char *where,
+                    const struct selection *selection)
 {
     struct weight_files *files = NULL;
 
     TRY(weight_files_open_map(&files, image, where));
-    int status = read_files(model, files);
+    int status = read_files(model, files, selection);
     weight_files_close(&files);
     return status;
+}
+
+int model_read_map(struct model *model, const struct file_map *image, const char *where)
+{
+    return read_map(model, image, where, &everything);
+}
+
+int model_read_changes(struct model *model, const struct file_map *image, const char *where,
+                       int (*has_changed)(const void *context, uint64_t from, uint64_t to),
+                       const void *context)
+{
+    const struct selection selection = {image, has_changed, context};
+
+    return read_map(model, image, where, &selection);
 }
 
 /* A frozen matrix stays what it is in its file. */
@@ -91,7 +132,7 @@ static int load_files(struct model **out, struct ops *ops, const struct model_sh
     TRY_OUT(weight_files_check(files, model));
     TRY_OUT(choose_dtypes(model, files));
     TRY_OUT(model_allocate(model));
-    TRY_OUT(load_parameters(model, files));
+    TRY_OUT(load_parameters(model, files, &everything));
     TRY_OUT(lora_start(model));
 out:
     if (status < 0)

@@ -181,22 +181,43 @@ struct model_tape {
     int logits_kept;    /* ... and all its logits, as there was one chunk */
 };
 
-/* decode.c: rows of a layer's cache are those of the prompt slots, then those of the sequence
- * slots, each slot a whole number of panels. */
+/* pages.c: the pages of a slot in their order, chained by the pool. */
+struct page_list {
+    int32_t first, last, n;
+    int32_t place;               /* among those of the batch that it was shown in */
+    uint64_t shown_in;
+};
+struct page_pool {
+    int32_t *next;               /* [n_pages]: the page behind it in its slot, or among the free */
+    int32_t first_free, n_free, n_pages;
+};
+void page_pool_init(struct page_pool *pool, int32_t n_pages);
+void page_pool_release(struct page_pool *pool);
+/* n pages at least: 1, or 0 when there are not so many. */
+int pages_reserve(struct page_pool *pool, struct page_list *list, int64_t n);
+void pages_give_back(struct page_pool *pool, struct page_list *list);
+/* Puts them among the pages of the batch, if they are not there; returns where the first one is. */
+int32_t pages_show(struct model_cache *cache, struct page_list *list);
+
+/* decode.c */
 struct model_cache {
     struct model *model;
-    int n_prompts, max_prompt, n_sequences, max_completion;
-    int64_t prompt_rows, sequence_rows;   /* of a slot */
+    struct model_cache_size size;
     struct kv_cache *layers;     /* [n_layers], views of `memory` */
     void *memory;                /* device */
+    struct page_pool pool;
+    struct page_list *prompts, *sequences;   /* of the slots */
     int32_t *prompt_lengths;     /* [n_prompts], of what has been computed */
     struct model_tape *tape;     /* scratch */
     /* Of one batch; grows to the largest. */
+    uint64_t n_batches;
+    int32_t *pages, n_shown;     /* [n_pages + 1], host */
     int32_t *tokens, *positions, *rows, *runs;   /* host; runs is [n,4] */
     int32_t *targets, *target_runs, *places;     /* of rows with draws; places counts them */
     struct draw *draws;
     void *device;                /* what follows; last_q is q of the targets in the last layer */
-    struct tensor device_rows, device_runs, device_targets, device_target_runs, last_q;
+    struct tensor device_pages, device_rows, device_runs, device_targets, device_target_runs;
+    struct tensor last_q;
     struct tensor device_drawn, device_logprobs;
     struct draw *device_draws;
     int most_rows, most_draws;   /* room */
@@ -212,8 +233,8 @@ void decode_run(struct model_cache *cache, const struct decode_pass *pass);
 
 /* ---- recorded.c: passes of completions alone, one token and one draw each, recorded once for each
  * number of rows and launched whole from then on. */
-/* Rows of a layer's cache behind those of the slots, for what fills a pass up. */
-int64_t recorded_spare_rows(const struct ops *ops);
+/* Pages behind those of the pool, for what fills a pass up. */
+int32_t recorded_spare_pages(const struct ops *ops);
 /* The number of rows to run instead of n; 0 when such a pass is not recorded. */
 int recorded_rows(const struct model_cache *cache, int n, const struct model_decode_row *rows,
                   int n_draws, const struct draw *draws);

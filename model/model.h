@@ -118,6 +118,11 @@ void model_weights_changed(struct model *model);
 int model_save_weights(const struct model *model, const char *path);
 int model_map_weights(const struct model *model, struct file_map *image);   /* without a name */
 int model_read_map(struct model *model, const struct file_map *image, const char *where);
+/* The same of an image that differs from the one before where has_changed() says so: tensors in
+ * which nothing did are left as they are, and their bytes are not looked at. */
+int model_read_changes(struct model *model, const struct file_map *image, const char *where,
+                       int (*has_changed)(const void *context, uint64_t from, uint64_t to),
+                       const void *context);
 
 /* ---- Weights as a device holds them, for another process on it (share.c). A frozen model of one
  * dtype has the same bytes wherever it lies: its regions are copied whole. */
@@ -219,9 +224,25 @@ int model_backward(struct model *model, struct model_tape *tape, const struct mo
 /* ---- Decoding with a cache. A prompt slot holds the keys of one prompt, computed once; a sequence
  * slot holds those of one completion and refers to its prompt's slot: G completions share it. */
 struct model_cache;
-int model_cache_create(struct model_cache **out, struct model *model, int n_prompts,
-                       int max_prompt, int n_sequences, int max_completion);
+struct model_cache_size {
+    int n_prompts, max_prompt;         /* slots, and tokens of the longest one */
+    int n_sequences, max_completion;
+    int64_t n_tokens;                  /* room for all together; 0: for all slots, each full */
+};
+int model_cache_create(struct model_cache **out, struct model *model,
+                       const struct model_cache_size *size);
 void model_cache_destroy(struct model_cache **cache);
+
+/* Room is pages of MODEL_PAGE tokens, one allocation. A slot takes pages as its tokens come, or
+ * here for its first n_tokens at once: 1, or 0 and nothing is taken when there are not enough. It
+ * keeps them until they are given back. With sequence_slot MODEL_PROMPT it is the prompt's slot. */
+#define MODEL_PAGE 64
+int model_cache_reserve(struct model_cache *cache, int prompt_slot, int sequence_slot,
+                        int n_tokens);
+void model_cache_release(struct model_cache *cache, int prompt_slot, int sequence_slot);
+int64_t model_cache_free_pages(const struct model_cache *cache);
+int64_t model_cache_pages(int64_t n_tokens);   /* that so many tokens of one slot take */
+size_t model_cache_page_bytes(const struct model_shape *shape);
 
 /* Passes that decode completions alone are recorded where the device can (ops.h); 0: never. The
  * bits are the same. */
@@ -238,7 +259,8 @@ struct model_decode_row {
 /* Runs n tokens of any sequences and prompts side by side, then makes the draws (ops.h): draw i
  * takes tokens[i] from what follows rows[draws[i].row]; rows ascend and may repeat (the samples of
  * a group behind the last token of its prompt). logprobs[i] is that of model_forward(), to the
- * bit. Logits of all rows never exist together, and none on the host. */
+ * bit. Logits of all rows never exist together, and none on the host. STATUS_NOMEM when there are
+ * no pages for the tokens. */
 int model_decode(struct model *model, struct model_cache *cache, int n,
                  const struct model_decode_row *rows, int n_draws, const struct draw *draws,
                  int32_t *tokens, float *logprobs);

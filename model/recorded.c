@@ -24,9 +24,11 @@ struct recordings {
     struct draw *draws;       /* [STEP * n]: draw i is from row i */
 };
 
-int64_t recorded_spare_rows(const struct ops *ops)
+_Static_assert(STEP <= MODEL_PAGE, "a spare page has a row for each that fills a pass up");
+
+int32_t recorded_spare_pages(const struct ops *ops)
 {
-    return ops_can_record(ops) ? OPS_PANEL : 0;
+    return ops_can_record(ops) ? 1 : 0;
 }
 
 static int fill_up(int n)
@@ -58,10 +60,10 @@ void recordings_destroy(struct model_cache *cache)
 void model_cache_record(struct model_cache *cache, int on)
 {
     recordings_destroy(cache);
-    if (!on || !ops_can_record(cache->model->ops) || !cache->n_sequences)
+    if (!on || !ops_can_record(cache->model->ops) || !cache->size.n_sequences)
         return;
     struct recordings *recordings = mem_alloc(1, sizeof(*recordings));
-    int most = fill_up(cache->n_sequences);
+    int most = fill_up(cache->size.n_sequences);
     recordings->n = place_of(most) + 1;
     recordings->list = mem_alloc((size_t)recordings->n, sizeof(*recordings->list));
     recordings->draws = mem_alloc((size_t)most, sizeof(*recordings->draws));
@@ -73,7 +75,7 @@ void model_cache_record(struct model_cache *cache, int on)
 int recorded_rows(const struct model_cache *cache, int n, const struct model_decode_row *rows,
                   int n_draws, const struct draw *draws)
 {
-    if (!cache->recordings || n_draws != n || n > cache->n_sequences)
+    if (!cache->recordings || n_draws != n || n > cache->size.n_sequences)
         return 0;
     for (int i = 0; i < n; i++)
         if (rows[i].sequence_slot == MODEL_PROMPT || draws[i].row != i)
@@ -81,16 +83,15 @@ int recorded_rows(const struct model_cache *cache, int n, const struct model_dec
     return fill_up(n);
 }
 
-/* A spare row of the cache each, which sees itself. */
+/* A row of the spare page each, which sees the first of them. */
 void recorded_pad(struct model_cache *cache, int n, struct decode_pass *pass)
 {
-    int32_t spare = (int32_t)(cache->n_prompts * cache->prompt_rows +
-                              cache->n_sequences * cache->sequence_rows);
+    const int32_t spare = cache->pool.n_pages, run[4] = {cache->n_shown, 1, 0, 0};
 
+    cache->pages[cache->n_shown++] = spare;
     for (int i = n; i < pass->n; i++) {
-        const int32_t run[4] = {spare + i - n, 1, 0, 0};
         cache->tokens[i] = cache->positions[i] = 0;
-        cache->rows[i] = run[0];
+        cache->rows[i] = spare * MODEL_PAGE + i - n;
         memcpy(cache->runs + 4 * (size_t)i, run, sizeof(run));
         memcpy(cache->target_runs + 4 * (size_t)i, run, sizeof(run));
         cache->targets[i] = cache->places[i] = i;
@@ -132,8 +133,8 @@ int recorded_run(struct model_cache *cache, const struct decode_pass *pass)
         int status = ops_record_end(ops, &it->recording);
         if (status < 0) {
             log_warning("decoding goes on without CUDA graphs: %s", status_reason());
+            decode_run(cache, pass);   /* its draws are the recordings' */
             recordings_destroy(cache);
-            decode_run(cache, pass);
             return STATUS_OK;
         }
     }

@@ -23,6 +23,7 @@ struct ops_table {
     void (*close)(void *context);
     int (*sync)(void *context);
     const char *(*describe)(void *context);
+    double (*memory_bytes)(void *context);
     int (*alloc)(void *context, size_t bytes, void **out);   /* 64-byte aligned, zeroed */
     void (*free)(void *context, void *memory);
     void (*upload)(void *context, void *device, const void *host, size_t bytes);
@@ -99,7 +100,8 @@ struct ops_table {
     void (*cache_store)(void *context, struct kv_cache *cache, const struct tensor *k,
                         const struct tensor *v, const struct tensor *rows);
     void (*attention_decode)(void *context, struct tensor *out, const struct tensor *q,
-                             const struct kv_cache *cache, const struct tensor *runs);
+                             const struct kv_cache *cache, const struct tensor *pages,
+                             const struct tensor *runs);
     void (*sample)(void *context, struct tensor *tokens, struct tensor *logprobs,
                    const struct tensor *logits, const struct draw *draws);
     void (*token_logprob)(void *context, struct tensor *logprob, struct tensor *entropy,
@@ -126,6 +128,7 @@ struct ops {
 };
 
 /* Memory of the host, for the backends that compute there (ops/host.c). */
+double host_memory_bytes(void *context);
 int host_alloc(void *context, size_t bytes, void **out);
 void host_free(void *context, void *memory);
 void host_copy(void *context, void *to, const void *from, size_t bytes);

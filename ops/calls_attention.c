@@ -86,9 +86,12 @@ size_t ops_cache_bytes(const struct kv_cache *cache)
 
 static void check_cache(const char *op, const struct kv_cache *cache)
 {
-    if (cache->n_rows < 0 || cache->n_rows % OPS_PANEL || cache->K < 1 || cache->D < 1)
-        BUG("%s: a cache of %lld rows of [%lld,%lld]", op, (long long)cache->n_rows,
-            (long long)cache->K, (long long)cache->D);
+    int64_t page = cache->page_rows;
+
+    if (page < OPS_PANEL || (page & (page - 1)) || cache->n_rows < 0 || cache->n_rows % page ||
+        cache->K < 1 || cache->D < 1)
+        BUG("%s: a cache of %lld rows of [%lld,%lld] in pages of %lld", op,
+            (long long)cache->n_rows, (long long)cache->K, (long long)cache->D, (long long)page);
     if (!cache->data && cache->n_rows > 0)
         BUG("%s: the cache has no memory", op);
 }
@@ -108,23 +111,25 @@ void ops_cache_store(struct ops *ops, struct kv_cache *cache, const struct tenso
 }
 
 static void check_runs(const struct ops *ops, const char *op, const struct tensor *runs,
-                       const struct kv_cache *cache)
+                       const struct tensor *pages, int64_t page_rows)
 {
     if (!ops->table->host_memory)
         return;
     const int32_t *run = (const int32_t *)runs->data;
-    for (int64_t i = 0; i < runs->shape[0]; i += 2)
-        if (run[i] < 0 || run[i + 1] < 0 || (run[i + 1] > 0 && run[i] % OPS_PANEL) ||
-            (int64_t)run[i] + run[i + 1] > cache->n_rows)
-            BUG("%s: %d rows from row %d of %lld on", op, (int)run[i + 1], (int)run[i],
-                (long long)cache->n_rows);
+    for (int64_t i = 0; i < runs->shape[0]; i += 2) {
+        int64_t room = (pages->shape[0] - run[i]) * page_rows;
+        if (run[i] < 0 || run[i + 1] < 0 || (run[i + 1] > 0 && run[i + 1] > room))
+            BUG("%s: %d rows from entry %d of %lld pages on", op, (int)run[i + 1], (int)run[i],
+                (long long)pages->shape[0]);
+    }
     for (int64_t i = 0; i < runs->shape[0]; i += 4)
         if ((int64_t)run[i + 1] + run[i + 3] < 1)
             BUG("%s: row %lld has no keys", op, (long long)(i / 4));
 }
 
 void ops_attention_decode(struct ops *ops, struct tensor *out, const struct tensor *q,
-                          const struct kv_cache *cache, const struct tensor *runs)
+                          const struct kv_cache *cache, const struct tensor *pages,
+                          const struct tensor *runs)
 {
     int64_t N = q->shape[0], H = q->shape[1];
 
@@ -132,10 +137,12 @@ void ops_attention_decode(struct ops *ops, struct tensor *out, const struct tens
     CHECK_3D(q, N, H, cache->D);
     CHECK_3D(out, N, H, cache->D);
     CHECK_I32(runs, 4 * N);
+    CHECK_I32(pages, pages->shape[0]);
     REQUIRE(H % cache->K == 0);
-    check_runs(ops, __func__, runs, cache);
+    ops_check_indices(ops, __func__, pages, cache->n_rows / cache->page_rows);
+    check_runs(ops, __func__, runs, pages, cache->page_rows);
     if (N > 0)
-        ops->table->attention_decode(ops->context, out, q, cache, runs);
+        ops->table->attention_decode(ops->context, out, q, cache, pages, runs);
 }
 
 void ops_sample(struct ops *ops, struct tensor *tokens, struct tensor *logprobs,

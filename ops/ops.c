@@ -126,6 +126,11 @@ const char *ops_name(const struct ops *ops)
     return ops->table->describe(ops->context);
 }
 
+double ops_memory_bytes(const struct ops *ops)
+{
+    return ops->table->memory_bytes(ops->context);
+}
+
 int ops_alloc(struct ops *ops, size_t bytes, void **out)
 {
     return ops->table->alloc(ops->context, bytes, out);

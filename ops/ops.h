@@ -54,6 +54,7 @@ void ops_destroy(struct ops **ops);
 int ops_sync(struct ops *ops);                /* waits; the first failure since the last sync */
 int ops_is_host(const struct ops *ops);       /* 1: device memory is the host's */
 const char *ops_name(const struct ops *ops);  /* "cpu (avx512, 2 threads)": for logs and doctor */
+double ops_memory_bytes(const struct ops *ops);   /* all that the device has */
 
 /* Memory on the device, aligned to 64 bytes and zeroed. Copies are complete after ops_sync(). */
 int ops_alloc(struct ops *ops, size_t bytes, void **out);
@@ -240,23 +241,27 @@ void ops_attention_backward(struct ops *ops, struct tensor *d_q, struct tensor *
                             const struct tensor *out, const struct tensor *lse,
                             const struct tensor *segments, const struct tensor *prefixes);
 
-/* ---- Decoding. The keys and values of one layer: rows that fresh tokens fill and later ones read.
- * How they lie in memory is the backend's; a run of rows that belong together starts at a multiple
- * of OPS_PANEL. */
+/* ---- Decoding. The keys and values of one layer: rows that fresh tokens fill and later ones read,
+ * in pages: row r is row r % page_rows of page r / page_rows. How they lie in memory is the
+ * backend's. */
 struct kv_cache {
-    int64_t n_rows, K, D;   /* n_rows is a multiple of OPS_PANEL */
+    int64_t n_rows, K, D;   /* n_rows is a multiple of page_rows */
+    int64_t page_rows;      /* a power of two, at least OPS_PANEL */
     void *data;             /* device memory of ops_cache_bytes(); the cache is a view */
 };
 size_t ops_cache_bytes(const struct kv_cache *cache);
 /* Row rows[n] becomes k[n], v[n], both [N,K,D]; rows[N] are distinct. */
 void ops_cache_store(struct ops *ops, struct kv_cache *cache, const struct tensor *k,
                      const struct tensor *v, const struct tensor *rows);
-/* Query row n sees two runs of the cache: runs[4n ..] is (first row, rows, first row, rows), a
- * prompt and what follows it; one of them may have no rows. Equal, bit for bit, to the row that
- * ops_attention() gives for the same keys in one segment. q, out [N,H,D]. Neighbours in the batch
- * with the same first run (the samples of a group, the tokens of a prompt) read it together. */
+/* Query row n sees two runs of the cache: runs[4n ..] is (first page, rows, first page, rows), a
+ * prompt and what follows it; one of them may have no rows. A run fills, one after the other, the
+ * pages pages[first], pages[first + 1], ... Equal, bit for bit, to the row that ops_attention()
+ * gives for the same keys in one segment, whichever pages they lie in. q, out [N,H,D]. Neighbours
+ * in the batch whose first runs start at the same place of `pages` (the samples of a group, the
+ * tokens of a prompt) read it together. */
 void ops_attention_decode(struct ops *ops, struct tensor *out, const struct tensor *q,
-                          const struct kv_cache *cache, const struct tensor *runs);
+                          const struct kv_cache *cache, const struct tensor *pages,
+                          const struct tensor *runs);
 
 /* One token each from softmax(logits[row] / temperature): of the top_k likeliest tokens, the fewest
  * that have top_p of their probability, then the inverse of the cumulative distribution at

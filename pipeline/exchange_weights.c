@@ -60,10 +60,14 @@ static int cut_image(struct wire_pieces *pieces, const struct file_map *image)
     return status;
 }
 
-static int make_pieces(struct image_pieces *made, const struct file_map *image)
+static int make_pieces(const struct exchange *exchange, struct image_pieces *made,
+                       const struct file_map *image)
 {
+    const struct wire_pieces *before = &exchange->images[0].pieces;
+
     TRY(cut_image(&made->pieces, image));
-    wire_pieces_hash_map(&made->pieces, image);
+    wire_pieces_hash_map(&made->pieces, image,
+                         wire_pieces_are_alike(before, &made->pieces) ? before : NULL);
     wire_pieces_digest(&made->pieces, &made->digest);
     return STATUS_OK;
 }
@@ -83,7 +87,7 @@ int weights_set_image(struct exchange *exchange, struct file_map *image)
 {
     struct image_pieces made;
 
-    TRY(make_pieces(&made, image));
+    TRY(make_pieces(exchange, &made, image));
     take_image(exchange, image, &made);
     return STATUS_OK;
 }
@@ -102,7 +106,7 @@ int exchange_publish(struct exchange *exchange, uint32_t version, struct file_ma
 {
     struct image_pieces made;
 
-    TRY(make_pieces(&made, image));
+    TRY(make_pieces(exchange, &made, image));
     if (version == exchange->version && exchange->image.n && !exchange->offer.weights.n_regions &&
         digest_is_same(&made.digest, &exchange->images[0].digest)) {
         wire_pieces_release(&made.pieces);
@@ -158,8 +162,8 @@ static const struct wire_pieces *find_base(const struct exchange *exchange, cons
 
     for (int i = 0; i < N_IMAGES && !digest_is_same(&peer->held, &no_digest); i++) {
         const struct wire_pieces *then = &exchange->images[i].pieces;
-        if (then->n == now->n && digest_is_same(&exchange->images[i].digest, &peer->held) &&
-            memcmp(then->bytes, now->bytes, now->n * sizeof(*now->bytes)) == 0)
+        if (digest_is_same(&exchange->images[i].digest, &peer->held) &&
+            wire_pieces_are_alike(then, now))
             return then;
     }
     return NULL;
@@ -181,10 +185,13 @@ static int announce_image(struct exchange *exchange, struct peer *peer)
 
     peer->takes_file = peer->shares_files && file_map_name(&exchange->image, path, &message.device,
                                                            &message.inode) == STATUS_OK;
-    if (peer->takes_file)
+    if (peer->takes_file) {
         message.path = (struct wire_text){path, (uint32_t)strlen(path)};
-    else if ((peer->base = find_base(exchange, peer)))
+        message.digests = pieces->digests;
+        message.sums = pieces->sums;
+    } else if ((peer->base = find_base(exchange, peer))) {
         message.base = peer->held;
+    }
     for (uint32_t i = 0; i < pieces->n && !peer->takes_file; i++)
         message.n_follow += !has_piece(exchange, peer, i);
     text_clear(&exchange->frame);

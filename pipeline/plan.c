@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/json.h"
 #include "common/status.h"
@@ -252,7 +251,7 @@ static void print_stage(struct text *out, const struct stage *stage, const struc
 static void print_machine(struct text *out, const struct recipe *recipe,
                           const struct stage_plan *plans, const char *only)
 {
-    double here = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
+    double here = plan_machine_bytes();
     char need[PLAN_NUMBER_BYTES], have[PLAN_NUMBER_BYTES];
     size_t most = recipe->n_stages;
     int n_unknown = 0;

@@ -46,6 +46,8 @@ struct stage_plan {
 struct stage_plan *plan_sizes(const struct recipe *recipe, const char *run, int n_ranks);
 /* Fills the memory of a stage whose shape is known. */
 void plan_size_memory(const struct stage *stage, struct stage_plan *plan);
+double plan_machine_bytes(void);   /* memory of this machine */
+int64_t plan_cache_tokens(const struct stage *stage, const struct stage_plan *plan);
 /* plan_advice.c: which settings would lower the memory of a stage, and by how much. */
 void plan_print_advice(struct text *out, const struct stage *stage, const struct stage_plan *plan);
 

@@ -36,6 +36,9 @@ static void print_saving(struct text *out, const struct stage *stage,
 void plan_print_advice(struct text *out, const struct stage *stage, const struct stage_plan *plan)
 {
     const struct stage_settings *settings = &stage->settings;
+    const struct rollout_limits limits = rollout_limits_of(&settings->rollout);
+    int64_t n_cached = plan_cache_tokens(stage, plan) / 2;
+    int is_enough = rollout_check_cache(&limits, n_cached) == STATUS_OK;
     const struct {
         const char *key;
         int64_t value;   /* half of what is set; 0: the text is whole */
@@ -46,6 +49,8 @@ void plan_print_advice(struct text *out, const struct stage *stage, const struct
          "same results but for rounding"},
         {"rollout.workers=1", 0, "same results, slower"},
         {"rollout.max_sequences", settings->rollout.max_sequences / 2, "same results, slower"},
+        {"rollout.kv_cache_tokens", is_enough ? n_cached : 0,
+         "same results, slower when many completions are long"},
         {"optimizer.bf16=true", 0, "other results: weights rounded to bfloat16"},
         {"grpo.beta=0", 0, "other results: no reference model"},
         {"lora.r=16", 0, "other results: adapters alone are trained"},

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/json.h"
 #include "common/status.h"
@@ -112,6 +113,11 @@ static double longest_sequence(const struct stage *stage)
     return (double)settings->sft.max_length;
 }
 
+double plan_machine_bytes(void)
+{
+    return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
+}
+
 static void add_up(struct plan_memory *memory)
 {
     memory->total = 0;
@@ -194,21 +200,30 @@ static void size_learner(const struct stage *stage, struct stage_plan *plan)
     add_up(&plan->learner);
 }
 
+/* The memory of a card is not known here. */
+int64_t plan_cache_tokens(const struct stage *stage, const struct stage_plan *plan)
+{
+    const struct rollout_config *rollout = &stage->settings.rollout;
+    const struct rollout_limits limits = rollout_limits_of(rollout);
+    int is_on_card = strncmp(rollout_devices[rollout->device], "cuda", 4) == 0;
+
+    return rollout_cache_tokens(&limits, &plan->shape,
+                                is_on_card ? INFINITY : plan_machine_bytes());
+}
+
 static void size_rollout(const struct stage *stage, struct stage_plan *plan)
 {
     const struct rollout_config *rollout = &stage->settings.rollout;
     const struct model_options options = {.bf16 = stage->settings.optimizer.bf16};
     double *parts = plan->rollout.parts;
-    double n_prompts = (double)((rollout->max_sequences + 1) / 2);
-    double rows = n_prompts * (double)rollout->max_prompt_length +
-                  (double)(rollout->max_sequences * rollout->max_completion_length);
+    int64_t n_cached = plan_cache_tokens(stage, plan);
     struct model_bytes bytes;
 
     model_size(&plan->shape, &options, &bytes);
     parts[PART_WEIGHTS] = (double)bytes.weights;
     parts[PART_TRANSIT] = (double)WIRE_WEIGHTS_WINDOW;
-    parts[PART_CACHE] = 2.0 * 4.0 * rows * plan->shape.n_layers * plan->shape.n_kv_heads *
-                        plan->shape.head_dim;
+    parts[PART_CACHE] =
+        (double)(n_cached / MODEL_PAGE) * (double)model_cache_page_bytes(&plan->shape);
     int64_t n_tokens = rollout->max_num_batched_tokens > rollout->max_sequences
                            ? rollout->max_num_batched_tokens : rollout->max_sequences;
     parts[PART_ACTIVATIONS] =

@@ -157,6 +157,7 @@ static void hash_stage(struct stage *stage)
     struct digest digest;
 
     settings.rollout.workers = settings.rollout.threads = settings.rollout.max_sequences = 1;
+    settings.rollout.kv_cache_tokens = 0;
     settings.rollout.weights = ROLLOUT_WEIGHTS_AUTO;
     settings.rollout.cuda_graphs = 1;
     settings.reward.workers = 1;

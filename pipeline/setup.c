@@ -137,6 +137,9 @@ static int check_stage(const struct stage *stage, struct reward *reward)
                            stage->name, stage->from);
     if (!stage->from[0])
         TRY(check_tokenizer(stage));
+    const struct rollout_limits limits = rollout_limits_of(&settings->rollout);
+    if (limits.kv_cache_tokens && rollout_check_cache(&limits, limits.kv_cache_tokens) < 0)
+        return status_context(STATUS_CONFIG, "stage \"%s\"", stage->name);
     if (!is_rl)
         return STATUS_OK;
     int status = reward_check_names(reward, &settings->reward);

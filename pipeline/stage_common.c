@@ -243,17 +243,20 @@ int stage_announce(struct stage_run *run)
 
 static void log_step(const struct stage_run *run, const struct metric_list *metrics, int64_t step)
 {
-    double reward = metric_get(metrics, "reward");
+    double reward = metric_get(metrics, "reward"), entropy = metric_get(metrics, "entropy");
+    char shown[32] = "-";   /* of a step whose groups all agree, which teaches nothing */
 
+    if (!isnan(entropy))
+        snprintf(shown, sizeof(shown), "%.3f", entropy);
     if (isnan(reward))
         log_info("%s step=%lld loss=%.4f grad_norm=%.3f lr=%.2e", run->stage->name, (long long)step,
                  metric_get(metrics, "loss"), metric_get(metrics, "grad_norm"),
                  metric_get(metrics, "learning_rate"));
     else
-        log_info("%s step=%lld reward=%.3f zero_std=%.2f length=%.1f entropy=%.3f grad_norm=%.3f "
+        log_info("%s step=%lld reward=%.3f zero_std=%.2f length=%.1f entropy=%s grad_norm=%.3f "
                  "time=%.2fs", run->stage->name, (long long)step, reward,
                  metric_get(metrics, "frac_reward_zero_std"),
-                 metric_get(metrics, "completions/mean_length"), metric_get(metrics, "entropy"),
+                 metric_get(metrics, "completions/mean_length"), shown,
                  metric_get(metrics, "grad_norm"), metric_get(metrics, "step_time"));
 }
 

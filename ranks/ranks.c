@@ -2,13 +2,13 @@
 #include "ranks/ranks.h"
 
 #include <dlfcn.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/cores.h"
 #include "common/files.h"
 #include "common/log.h"
 #include "common/status.h"
@@ -226,10 +226,8 @@ const char *ranks_describe(const struct ranks *ranks)
 /* Cores that this process may use, less what the other ranks here take of them. */
 static int share_of_cores(const struct ranks *ranks)
 {
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+    int n = cores_usable() / ranks_local_count(ranks);
 
-    n /= ranks_local_count(ranks);
     return n > 1 ? n : 1;
 }
 

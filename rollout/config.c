@@ -24,12 +24,16 @@ static const struct config_field fields[] = {
      "Samples among this many likeliest tokens; 0 is off."},
     {"workers", CONFIG_INT, AT(workers), "2", 0, 1024, NULL,
      "Rollout processes that the run starts; more may connect."},
-    {"threads", CONFIG_INT, AT(threads), "1", 0, 1024, NULL,
-     "Threads of each rollout process; 0 means one per core."},
+    {"threads", CONFIG_INT, AT(threads), "0", 0, 1024, NULL,
+     "Threads of each rollout process; 0: the cores of its machine, divided by workers."},
     {"max_sequences", CONFIG_INT, AT(max_sequences), "64", 1, 4096, NULL,
      "Completions that one worker decodes side by side; more is faster and takes more memory."},
     {"max_num_batched_tokens", CONFIG_INT, AT(max_num_batched_tokens), "2048", 1, 1 << 20, NULL,
      "Tokens that one worker computes in one step: one of each completion, the rest of prompts."},
+    {"kv_cache_tokens", CONFIG_INT, AT(kv_cache_tokens), "0", 0, (double)(1LL << 40), NULL,
+     "Tokens whose keys and values one worker keeps. When there is no room, the youngest "
+     "completions wait and are computed again: slower, same results. 0: as many as all "
+     "max_sequences may have, in at most a quarter of the memory."},
     {"device", CONFIG_ENUM, AT(device), "cpu", 0, 0, rollout_devices,
      "Where rollout computes; it must be where the learner computes for equal log-probabilities."},
     {"cuda_graphs", CONFIG_BOOL, AT(cuda_graphs), "true", 0, 0, NULL,
@@ -41,6 +45,17 @@ static const struct config_field fields[] = {
      "card, else files."},
     {NULL, CONFIG_INT, 0, NULL, 0, 0, NULL, NULL},
 };
+
+struct rollout_limits rollout_limits_of(const struct rollout_config *config)
+{
+    return (struct rollout_limits){
+        .max_sequences = (int)config->max_sequences,
+        .max_prompt = (int)config->max_prompt_length,
+        .max_completion = (int)config->max_completion_length,
+        .max_batched_tokens = (int)config->max_num_batched_tokens,
+        .kv_cache_tokens = config->kv_cache_tokens,
+    };
+}
 
 const struct config_section rollout_config_section = {
     .name = "rollout",

@@ -62,6 +62,7 @@ int group_fill(struct running_group *group, uint64_t lease, const struct task *t
     group->sampling = *sampling;
     group->n_prompt = (uint32_t)prompt->n;
     group->n_computed = 0;
+    group->holds_pages = 0;
     group->n_open = sampling->num_generations;
     TRY(task_copy(&group->task, task, arena));
     group->prompt_tokens = ARENA_NEW(arena, int32_t, prompt->n);

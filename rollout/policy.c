@@ -33,6 +33,7 @@ int policy_announce(struct policy *policy, const struct wire_model *model)
         policy->next_stops[i] = model->stop_ids[i];
     policy->n_next_stops = model->n_stops;
     policy->has_next_model = 1;
+    image_forget_policy(&policy->image);
     return STATUS_OK;
 }
 
@@ -71,6 +72,8 @@ static int build_policy(struct policy *policy)
 {
     struct model *model = NULL;
 
+    if (policy->image.is_change)
+        BUG("a policy is built from an image of which only changes were checked");
     TRY(model_load_map(&model, policy->ops, policy->next_config.data,
                        policy->next_config.length, &policy->image.map, &model_frozen));
     return policy_install(policy, model);
@@ -81,7 +84,8 @@ static int read_weights(struct policy *policy)
     if (!policy->model)
         return status_fail(STATUS_FORMAT, "weights of version %u came before their model",
                            policy->image.version);
-    TRY(model_read_map(policy->model, &policy->image.map, "weights of the coordinator"));
+    TRY(model_read_changes(policy->model, &policy->image.map, "weights of the coordinator",
+                           image_has_changed, &policy->image));
     return rollout_set_version(policy->rollout, policy->image.version);
 }
 
@@ -95,6 +99,10 @@ int policy_apply_image(struct policy *policy)
 
     if (status == STATUS_OK)
         policy->version = policy->image.version;
+    if (status == STATUS_OK && !policy->image.offer.n_regions)
+        image_was_taken(&policy->image);
+    else
+        image_forget_policy(&policy->image);
     image_end(&policy->image);
     return status;
 }

@@ -21,6 +21,7 @@ struct rollout_config {
     int64_t workers, threads;        /* processes, and threads of each */
     int64_t max_sequences;           /* decoded side by side in one worker */
     int64_t max_num_batched_tokens;  /* in one step of a worker */
+    int64_t kv_cache_tokens;         /* room of a worker's cache; 0: see rollout_cache_tokens() */
     int device;                      /* index of rollout_devices[] */
     int cuda_graphs;
     int weights;                     /* how they come: enum rollout_weights */
@@ -34,7 +35,16 @@ struct rollout_limits {
     int max_sequences;              /* decoded side by side */
     int max_prompt, max_completion; /* tokens */
     int max_batched_tokens;         /* in one step: what decoding leaves is for prompts */
+    int64_t kv_cache_tokens;        /* 0: see rollout_cache_tokens() */
 };
+struct rollout_limits rollout_limits_of(const struct rollout_config *config);
+/* Room of the cache: what is set, else as much as all slots may take in a quarter of so many bytes
+ * of memory. */
+int64_t rollout_cache_tokens(const struct rollout_limits *limits, const struct model_shape *shape,
+                             double memory_bytes);
+/* STATUS_CONFIG when one sequence of full length does not fit into so much room. */
+int rollout_check_cache(const struct rollout_limits *limits, int64_t n_tokens);
+
 /* Borrows the model and the tokenizer. */
 int rollout_create(struct rollout **out, struct model *model, const struct tokenizer *tokenizer,
                    uint32_t weight_version, const struct rollout_limits *limits);
@@ -56,6 +66,12 @@ int rollout_submit(struct rollout *rollout, uint64_t lease, const struct task *t
  * batch has room for; returns how many sequences are running or queued, 0 when idle, or a
  * failure. */
 int rollout_step(struct rollout *rollout);
+/* The cache as it stands. */
+struct rollout_load {
+    int64_t n_pages, n_free_pages;
+    int64_t n_pauses;   /* how often a sample or a prompt gave up its pages, to be computed again */
+};
+void rollout_load(const struct rollout *rollout, struct rollout_load *load);
 /* A finished group into the arena: 1, or 0 when none is ready. After a failure (the arena is full)
  * group->lease says whose group was lost. */
 int rollout_take(struct rollout *rollout, struct arena *arena, struct wire_group *group);

@@ -1,9 +1,8 @@
 /*
  * Continuous batching. A step is one batch of tokens: the next one of each running sample, then as
- * much of the prompts of new groups as there is room for. A group waits in the queue, then holds a
- * prompt slot until its last sample is done; each of its samples holds a sequence slot while it is
- * decoded. The first token of all samples is drawn where the prompt ends, so a sample that waits
- * for a sequence slot has its first token already.
+ * much of the prompts of new groups as there is room for, and of samples whose keys were given up
+ * (places.c). The first token of all samples is drawn where the prompt ends, so a sample that waits
+ * for a place has its first token already.
  */
 #include <string.h>
 
@@ -15,60 +14,7 @@
 #define MAX_TEMPERATURE 100
 #define GROUP_BYTES ((size_t)2 << 30)
 
-/* Whose token a draw is. */
-struct draw_owner {
-    struct running_group *group;
-    uint32_t sample;
-};
-
-struct rollout {
-    struct model *model;
-    struct model_cache *cache;
-    const struct tokenizer *tokenizer;
-    uint32_t weight_version;
-    int32_t stops[WIRE_MAX_STOPS];
-    size_t n_stops;
-    int n_vocab, max_positions;
-    struct rollout_limits limits;
-
-    struct group_list queued, running, finished, unused;
-    int n_pending;                 /* samples that are not done, queued ones too */
-
-    int n_prompt_slots, n_free_prompts, n_free_sequences;
-    int32_t *free_prompts;         /* [n_prompt_slots], a stack */
-    int32_t *free_sequences;       /* [max_sequences], a stack */
-
-    struct token_list encoded;
-    struct text decoded;
-    int n_rows, most_rows;         /* of the batch of a step, and room for them */
-    struct model_decode_row *rows;
-    int n_draws, most_draws;
-    struct draw *draws;
-    struct draw_owner *owners;     /* [n_draws] */
-    int32_t *drawn;
-    float *logprobs;
-};
-
 /* ---- Life. */
-
-static void allocate_slots(struct rollout *rollout)
-{
-    const struct rollout_limits *limits = &rollout->limits;
-    int n_sequences = limits->max_sequences;
-
-    rollout->most_rows =
-        limits->max_batched_tokens > n_sequences ? limits->max_batched_tokens : n_sequences;
-    rollout->rows = mem_alloc((size_t)rollout->most_rows, sizeof(*rollout->rows));
-    rollout->free_sequences = mem_alloc((size_t)n_sequences, sizeof(int32_t));
-    rollout->free_prompts = mem_alloc((size_t)rollout->n_prompt_slots, sizeof(int32_t));
-    /* Stacks: the lowest slot is taken first. */
-    for (int i = 0; i < n_sequences; i++)
-        rollout->free_sequences[i] = n_sequences - 1 - i;
-    for (int i = 0; i < rollout->n_prompt_slots; i++)
-        rollout->free_prompts[i] = rollout->n_prompt_slots - 1 - i;
-    rollout->n_free_sequences = n_sequences;
-    rollout->n_free_prompts = rollout->n_prompt_slots;
-}
 
 /* Grows to about the most draws that a step has made. */
 static void reserve_draws(struct rollout *rollout, int n)
@@ -106,14 +52,11 @@ int rollout_create(struct rollout **out, struct model *model, const struct token
     rollout->n_vocab = shape->vocab_size;
     rollout->max_positions = shape->max_positions;
     rollout->limits = *limits;
-    /* Groups have several samples as a rule: half as many prompts as sequences keep all slots
-     * busy from groups of two on. */
-    rollout->n_prompt_slots = (limits->max_sequences + 1) / 2;
-    allocate_slots(rollout);
+    rollout->most_rows = limits->max_batched_tokens > limits->max_sequences
+                             ? limits->max_batched_tokens : limits->max_sequences;
+    rollout->rows = mem_alloc((size_t)rollout->most_rows, sizeof(*rollout->rows));
     reserve_draws(rollout, limits->max_sequences);
-    int status =
-        model_cache_create(&rollout->cache, model, rollout->n_prompt_slots, limits->max_prompt,
-                           limits->max_sequences, limits->max_completion);
+    int status = places_create(rollout);
     if (status < 0)
         rollout_destroy(&rollout);
     *out = rollout;
@@ -130,7 +73,7 @@ void rollout_destroy(struct rollout **out)
     group_list_release(&rollout->running);
     group_list_release(&rollout->finished);
     group_list_release(&rollout->unused);
-    model_cache_destroy(&rollout->cache);
+    places_release(rollout);
     token_list_release(&rollout->encoded);
     text_release(&rollout->decoded);
     mem_free(rollout->rows);
@@ -138,8 +81,6 @@ void rollout_destroy(struct rollout **out)
     mem_free(rollout->owners);
     mem_free(rollout->drawn);
     mem_free(rollout->logprobs);
-    mem_free(rollout->free_sequences);
-    mem_free(rollout->free_prompts);
     mem_free(rollout);
     *out = NULL;
 }
@@ -162,6 +103,13 @@ int rollout_set_stops(struct rollout *rollout, const int32_t *ids, size_t n)
         rollout->stops[i] = ids[i];
     rollout->n_stops = n;
     return STATUS_OK;
+}
+
+void rollout_load(const struct rollout *rollout, struct rollout_load *load)
+{
+    load->n_pages = rollout->n_pages;
+    load->n_free_pages = model_cache_free_pages(rollout->cache);
+    load->n_pauses = rollout->n_pauses;
 }
 
 int rollout_set_version(struct rollout *rollout, uint32_t weight_version)
@@ -266,41 +214,6 @@ static int is_stop(const struct rollout *rollout, int32_t token)
     return 0;
 }
 
-/* Gives free sequence slots to samples whose prompt is computed, in order of arrival. */
-static void place_waiting(struct rollout *rollout)
-{
-    for (struct running_group *group = rollout->running.first; group; group = group->next) {
-        if (group->n_computed < group->n_prompt)
-            continue;
-        for (uint32_t i = 0; i < group->sampling.num_generations; i++) {
-            struct running_sample *sample = &group->samples[i];
-            if (sample->state != SAMPLE_WAITING)
-                continue;
-            if (!rollout->n_free_sequences)
-                return;
-            sample->sequence_slot = rollout->free_sequences[--rollout->n_free_sequences];
-            sample->state = SAMPLE_RUNNING;
-        }
-    }
-}
-
-/* Moves queued groups to `running` while one of their samples would find a free sequence slot
- * behind the samples of the groups before. */
-static void admit_groups(struct rollout *rollout)
-{
-    int64_t n_free = rollout->n_free_sequences;
-
-    for (const struct running_group *group = rollout->running.first; group; group = group->next)
-        for (uint32_t i = 0; i < group->sampling.num_generations; i++)
-            n_free -= group->samples[i].state == SAMPLE_WAITING;
-    while (n_free > 0 && rollout->n_free_prompts && rollout->queued.first) {
-        struct running_group *group = group_list_take(&rollout->queued);
-        group_list_append(&rollout->running, group);
-        group->prompt_slot = rollout->free_prompts[--rollout->n_free_prompts];
-        n_free -= group->sampling.num_generations;
-    }
-}
-
 /* The next token of a sample is to be drawn behind the batch's last row. */
 static void add_draw(struct rollout *rollout, struct running_group *group, uint32_t index)
 {
@@ -320,27 +233,46 @@ static void add_draw(struct rollout *rollout, struct running_group *group, uint3
     };
 }
 
-/* The samples of a group are neighbours, so that they read its prompt together. */
+/* The next token of a sample that the cache does not have. */
+static void add_token(struct rollout *rollout, const struct running_group *group,
+                      struct running_sample *sample)
+{
+    rollout->rows[rollout->n_rows++] = (struct model_decode_row){
+        .prompt_slot = group->prompt_slot,
+        .sequence_slot = sample->sequence_slot,
+        .position = (int32_t)sample->n_cached,
+        .token = sample->tokens[sample->n_cached],
+    };
+    sample->n_cached++;
+}
+
+/* The samples of a group are neighbours, so that they read its prompt together. The cache has all
+ * their tokens but the last one drawn. */
 static void batch_samples(struct rollout *rollout, struct running_group *group)
 {
     for (uint32_t i = 0; i < group->sampling.num_generations; i++) {
-        const struct running_sample *sample = &group->samples[i];
-        if (sample->state != SAMPLE_RUNNING)
+        struct running_sample *sample = &group->samples[i];
+        if (sample->state != SAMPLE_RUNNING || sample->n_cached + 1 < sample->n_tokens)
             continue;
-        /* The cache has all tokens but the last one drawn. */
-        rollout->rows[rollout->n_rows++] = (struct model_decode_row){
-            .prompt_slot = group->prompt_slot,
-            .sequence_slot = sample->sequence_slot,
-            .position = (int32_t)sample->n_tokens - 1,
-            .token = sample->tokens[sample->n_tokens - 1],
-        };
+        add_token(rollout, group, sample);
         add_draw(rollout, group, i);
+    }
+}
+
+/* Samples that were paused: what they had in the cache, up to the last token drawn. */
+static void batch_again(struct rollout *rollout, struct running_group *group)
+{
+    for (uint32_t i = 0; i < group->sampling.num_generations; i++) {
+        struct running_sample *sample = &group->samples[i];
+        while (sample->state == SAMPLE_RUNNING && sample->n_cached + 1 < sample->n_tokens &&
+               rollout->n_rows < rollout->limits.max_batched_tokens)
+            add_token(rollout, group, sample);
     }
 }
 
 static void batch_prompt(struct rollout *rollout, struct running_group *group)
 {
-    while (group->n_computed < group->n_prompt &&
+    while (group->holds_pages && group->n_computed < group->n_prompt &&
            rollout->n_rows < rollout->limits.max_batched_tokens) {
         rollout->rows[rollout->n_rows++] = (struct model_decode_row){
             .prompt_slot = group->prompt_slot,
@@ -351,13 +283,14 @@ static void batch_prompt(struct rollout *rollout, struct running_group *group)
         if (++group->n_computed < group->n_prompt)
             continue;
         for (uint32_t i = 0; i < group->sampling.num_generations; i++)
-            add_draw(rollout, group, i);
+            if (!group->samples[i].n_tokens)   /* the prompt was not computed before */
+                add_draw(rollout, group, i);
     }
 }
 
 static void close_group(struct rollout *rollout, struct running_group *group)
 {
-    rollout->free_prompts[rollout->n_free_prompts++] = group->prompt_slot;
+    places_free_group(rollout, group);
     group_list_remove(&rollout->running, group);
     group_list_append(&rollout->finished, group);
 }
@@ -377,7 +310,7 @@ static void take_token(struct rollout *rollout, const struct draw_owner *owner, 
     else
         return;
     if (sample->state == SAMPLE_RUNNING)
-        rollout->free_sequences[rollout->n_free_sequences++] = sample->sequence_slot;
+        places_free_sample(rollout, sample);
     sample->state = SAMPLE_DONE;
     rollout->n_pending--;
     if (--group->n_open == 0)
@@ -386,13 +319,14 @@ static void take_token(struct rollout *rollout, const struct draw_owner *owner, 
 
 int rollout_step(struct rollout *rollout)
 {
-    place_waiting(rollout);
-    admit_groups(rollout);
+    places_settle(rollout);
     rollout->n_rows = rollout->n_draws = 0;
     for (struct running_group *group = rollout->running.first; group; group = group->next)
         batch_samples(rollout, group);
     for (struct running_group *group = rollout->running.first; group; group = group->next)
         batch_prompt(rollout, group);
+    for (struct running_group *group = rollout->running.first; group; group = group->next)
+        batch_again(rollout, group);
     TRY(model_decode(rollout->model, rollout->cache, rollout->n_rows, rollout->rows,
                      rollout->n_draws, rollout->draws, rollout->drawn, rollout->logprobs));
     for (int i = 0; i < rollout->n_draws; i++)

@@ -77,6 +77,19 @@ static void note_doing(struct server *server, int64_t now_ms)
     server->doing = doing;
 }
 
+static void describe_decoding(const struct server *server, char *doing, size_t bytes)
+{
+    struct rollout_load load = {0};
+
+    if (server->policy.rollout)
+        rollout_load(server->policy.rollout, &load);
+    if (load.n_pauses)
+        snprintf(doing, bytes, "decodes %d samples; the cache was too small %lld times",
+                 server->n_running, (long long)load.n_pauses);
+    else
+        snprintf(doing, bytes, "decodes %d samples", server->n_running);
+}
+
 static int send_heartbeat(struct server *server)
 {
     int64_t now_ms = clock_ms();
@@ -91,7 +104,7 @@ static int send_heartbeat(struct server *server)
     };
 
     if (server->doing == DECODING)
-        snprintf(beat.doing, sizeof(beat.doing), "decodes %d samples", server->n_running);
+        describe_decoding(server, beat.doing, sizeof(beat.doing));
     else if (server->doing == RECEIVING)
         snprintf(beat.doing, sizeof(beat.doing), "%s WEIGHTS %u of the coordinator, is at %llu of "
                  "%llu bytes", server->policy.image.state == IMAGE_ARRIVES ? "waits for" : "takes",
@@ -151,10 +164,10 @@ static int apply_weights(struct server *server)
     struct image *image = &server->policy.image;
     uint32_t version = image->version;
 
-    if (image->state == IMAGE_IS_HASHED) {
-        int hashed = image_hash_some(image);
-        if (hashed < 0)
-            return send_weights_state(server, version, hashed);
+    if (image->state == IMAGE_IS_CHECKED) {
+        int checked = image_check_some(image);
+        if (checked < 0)
+            return send_weights_state(server, version, checked);
     }
     if (image->state != IMAGE_COMPLETE || server->n_running)
         return STATUS_OK;
@@ -265,7 +278,7 @@ static int take_frame(struct server *server)
 /* All frames that wait; blocks for the first one only, and only when nothing runs. */
 static int take_frames(struct server *server)
 {
-    int is_busy = server->n_running || server->policy.image.state == IMAGE_IS_HASHED ||
+    int is_busy = server->n_running || server->policy.image.state == IMAGE_IS_CHECKED ||
                   server->policy.image.state == IMAGE_COMPLETE;
     int wait_ms = is_busy ? 0 : IDLE_WAIT_MS;
 

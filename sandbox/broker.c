@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/cores.h"
 #include "common/status.h"
 #include "sandbox/internal.h"
 
@@ -133,12 +134,11 @@ static int say_hello(const struct box_host *host, int status)
 {
     struct box_hello hello = {.magic = BOX_MAGIC, .status = status, .level = host->level,
                               .pid = getpid()};
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     hello.supports = 1 << SANDBOX_NATIVE | (host->python[0] ? 1 << SANDBOX_PYTHON : 0) |
                      (host->node[0] ? 1 << SANDBOX_NODE : 0);
     hello.n_cells = host->config.cells > 0 ? (int32_t)host->config.cells
-                                           : (int32_t)(2 * (cores > 0 ? cores : 1));
+                                           : 2 * cores_usable();
     snprintf(hello.description, sizeof(hello.description), "%s", host->description);
     snprintf(hello.reason, sizeof(hello.reason), "%s",
              status < 0 ? status_reason() : host->shortfall);

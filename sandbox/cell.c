@@ -219,5 +219,6 @@ void cell_live(const struct box_host *host, enum cell_kind kind, int socket, con
     while (receive_run(life))
         if (life->plan.kind == (int32_t)kind)
             run_one(life);
-    box_exit(0);
+    for (;;)
+        box_exit(0);
 }

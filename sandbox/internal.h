@@ -268,7 +268,9 @@ void box_clean_stack(char *stack, size_t n);
 int init_live(void *life);
 
 /* walls.c: each does one step of the map above or leaves a failure and ends the process. */
-__attribute__((noreturn)) void box_exit(int code);   /* the call alone: nothing hooks it */
+/* The call alone: nothing hooks it. It never returns, and no compiler may know: a sanitizer would
+ * have its say about a stack that is not the thread's, on a descriptor that is the program's. */
+void box_exit(int code);
 void box_need(struct cell_life *life, int result, enum box_step step);
 void box_build_root(struct cell_life *life);
 void box_drop_bounding_set(struct cell_life *life);
@@ -284,7 +286,7 @@ int landlock_apply(int ruleset);
 /* python.c: an interpreter inside the cell. */
 int python_has_library(const char *interpreter);
 int python_start(const char *interpreter);
-__attribute__((noreturn)) void python_run_script(int script_fd);
+void python_run_script(int script_fd);   /* never returns */
 
 /* The protocol between caller and attendant: one message each way. */
 #define BOX_MAGIC 0x78306f62u

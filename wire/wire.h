@@ -17,7 +17,7 @@
 #include "common/files.h"
 #include "common/memory.h"
 
-#define WIRE_VERSION 5
+#define WIRE_VERSION 6
 #define WIRE_NAME_BYTES 32
 #define WIRE_DETAIL_BYTES 96
 #define WIRE_MAX_FRAME ((size_t)64 << 20)   /* larger things travel in parts */
@@ -137,6 +137,11 @@ struct wire_model {                  /* what a rollout worker must become */
     int32_t *stop_ids;               /* [n_stops]: a completion ends with any of them */
 };
 
+/* Of a piece that the reader has beside the writer, in the same file: see wire_pieces_check(). */
+struct wire_sum {
+    uint64_t low, high;
+};
+
 /* Weights to come: a file's bytes, cut into pieces. */
 struct wire_image {
     uint32_t version;
@@ -148,6 +153,8 @@ struct wire_image {
     uint32_t *piece_bytes;           /* [n_pieces], 1 to WIRE_PIECE_BYTES each */
     struct wire_text path;           /* not "": nothing follows, it is this file of this host */
     uint64_t device, inode;          /* which file that is */
+    struct digest *digests;          /* [n_pieces] and */
+    struct wire_sum *sums;           /* [n_pieces] with a path, else NULL */
 };
 
 struct wire_weights_part {           /* one piece; they come in their order */
@@ -233,17 +240,28 @@ struct wire_pieces {
     uint32_t n;
     uint32_t *bytes;                 /* [n] */
     struct digest *digests;          /* [n] */
+    struct wire_sum *sums;           /* [n], of a file */
     uint64_t total;
 };
 /* Room for n pieces of the lengths `bytes`, copied; STATUS_FORMAT when one is out of bounds. */
 int wire_pieces_begin(struct wire_pieces *pieces, const uint32_t *bytes, uint32_t n);
 void wire_pieces_release(struct wire_pieces *pieces);
+void wire_pieces_copy(struct wire_pieces *to, const struct wire_pieces *from);
+/* Whether both are cut at the same places. */
+int wire_pieces_are_alike(const struct wire_pieces *one, const struct wire_pieces *other);
 /* SHA-256 over { u32 bytes, SHA-256 } of each piece. */
 void wire_pieces_digest(const struct wire_pieces *pieces, struct digest *digest);
 /* The piece's bytes, hashed into its digest. */
 void wire_pieces_hash(struct wire_pieces *pieces, uint32_t piece, const void *bytes);
-/* All of a map that has them, by several threads; what was read is forgotten. */
-void wire_pieces_hash_map(struct wire_pieces *pieces, const struct file_map *map);
+/* All of a map that has them, sums too, by several threads; what was read is forgotten. A piece
+ * with the sum that it has in `before`, which is cut alike or NULL, has that one's digest. */
+void wire_pieces_hash_map(struct wire_pieces *pieces, const struct file_map *map,
+                          const struct wire_pieces *before);
+/* Whether the bytes are those of the piece's sum, at the speed of memory. With w[i] the 64-bit
+ * words, zeros behind the end, and k[i] = (i + 1) G, G = 0x9e3779b97f4a7c15, it is the sum of
+ * (w[2i] + k[2i]) (w[2i+1] + k[2i+1]) modulo 2^128: NH of UMAC (Black et al. 1999) with keys that
+ * are known. It finds damage, not forgery. */
+int wire_pieces_check(const struct wire_pieces *pieces, uint32_t piece, const void *bytes);
 /* What workers that see the same files have in common; "" when it is not known. */
 const char *wire_host_id(char out[WIRE_NAME_BYTES * 2]);
 

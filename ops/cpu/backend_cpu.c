@@ -126,6 +126,7 @@ const struct ops_table ops_table_cpu = {
     .close = close_cpu,
     .sync = sync_cpu,
     .describe = describe_cpu,
+    .memory_bytes = host_memory_bytes,
     .alloc = host_alloc,
     .free = host_free,
     .upload = host_copy,

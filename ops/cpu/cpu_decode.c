@@ -52,8 +52,8 @@ static void run_decode(void *argument, int64_t i, int thread)
                                      tasks->scratch + thread * tasks->thread_floats);
 }
 
-/* Neighbours whose first runs start at one row: as long as these are equally long, or as nobody has
- * a second run. Returns how many spans there are. */
+/* Neighbours whose first runs start at one place: as long as these are equally long, or as nobody
+ * has a second run. Returns how many spans there are. */
 static int64_t cut_rows(struct span *spans, const int32_t *runs, int64_t N, int64_t most_rows)
 {
     int64_t n_spans = 0;
@@ -78,7 +78,8 @@ static int64_t cut_rows(struct span *spans, const int32_t *runs, int64_t N, int6
 }
 
 void cpu_attention_decode(void *context, struct tensor *out, const struct tensor *q,
-                          const struct kv_cache *cache, const struct tensor *runs)
+                          const struct kv_cache *cache, const struct tensor *pages,
+                          const struct tensor *runs)
 {
     struct cpu *cpu = context;
     int64_t N = q->shape[0], H = q->shape[1], group = H / cache->K, most = 0;
@@ -86,6 +87,7 @@ void cpu_attention_decode(void *context, struct tensor *out, const struct tensor
                                  .job = {.out = tensor_f32(out),
                                          .q = tensor_f32(q),
                                          .cache = *cache,
+                                         .pages = pages->data,
                                          .runs = runs->data,
                                          .H = H}};
     struct span *spans = cpu_scratch(cpu, CPU_SCRATCH_TASKS, (size_t)N * sizeof(struct span));

@@ -57,7 +57,7 @@ struct attention_decode {
     float *out;
     const float *q;
     struct kv_cache cache;
-    const int32_t *runs;   /* [N,4] */
+    const int32_t *pages, *runs;   /* runs [N,4] */
     int64_t H;
 };
 
@@ -126,7 +126,7 @@ struct adamw_factors {
                            int64_t first_key, int64_t last_key, int wanted, float *scratch))       \
     X(cache_store, (const struct kv_cache *cache, const float *k, const float *v,                  \
                     const int32_t *rows, int64_t first, int64_t last))                             \
-    /* rows first .. last-1, DECODE_ROWS at most, whose first runs start at one row; either all    \
+    /* rows first .. last-1, DECODE_ROWS at most, whose first runs start at one place; either all  \
      * are equally long, or nobody has a second run */                                             \
     X(attention_decode, (const struct attention_decode *job, int64_t first, int64_t last,          \
                          int64_t kv_head, float *scratch))                                         \

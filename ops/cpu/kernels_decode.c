@@ -54,6 +54,7 @@ struct decode_task {
     const float *q;             /* of the first token and head */
     float *out, *scores, *spare, *sums;
     int64_t group, n_rows, shared, padded, D;
+    int64_t page_rows, page_bits;
 };
 
 INLINE const int32_t *run_of(const struct decode_task *task, int64_t row)
@@ -64,6 +65,14 @@ INLINE const int32_t *run_of(const struct decode_task *task, int64_t row)
 INLINE int64_t place_of(const struct decode_task *task, int64_t row)
 {
     return (row / task->group * task->job->H + row % task->group) * task->D;
+}
+
+/* The row of the cache that is row `at` of the run which starts at this place of the pages. */
+INLINE int64_t find_row(const struct decode_task *task, int64_t place, int64_t at)
+{
+    int64_t page = task->job->pages[place + (at >> task->page_bits)];
+
+    return (page << task->page_bits) + (at & (task->page_rows - 1));
 }
 
 /* Most keys of the first run that one of the rows sees. */
@@ -105,34 +114,42 @@ INLINE void weigh_values(const struct decode_task *task, int64_t row, int64_t n_
                task->spare);
 }
 
+/* The page that has row `at` of a run of n rows, on its way into the L2 cache: where the next page
+ * lies is a step that the processor does not foresee; along one it does. */
+INLINE void fetch_page(const struct decode_task *task, const int values, int64_t place, int64_t at,
+                       int64_t n)
+{
+    if (at >= n)
+        return;
+    const float *rows = (values ? task->values : task->keys) + find_row(task, place, at) * task->D;
+    int64_t bytes = round_up(min_i64(n - at, task->page_rows), LANES) * task->D *
+                    (int64_t)sizeof(float);
+
+    bytes = min_i64(bytes, FETCH_BYTES);
+    for (int64_t byte = 0; byte < bytes; byte += 64)
+        __builtin_prefetch((const char *)rows + byte, 0, 2);
+}
+
 /* The first run, in blocks of keys that all rows read in turn. */
 INLINE void walk_shared(const struct decode_task *task, const int weigh)
 {
-    int64_t first = task->runs[0];
+    int64_t block = min_i64(KEY_BLOCK, task->page_rows), place = task->runs[0];
 
-    for (int64_t at = 0; at < task->shared; at += KEY_BLOCK)
+    for (int64_t at = 0; at < task->shared; at += block) {
+        int64_t first = find_row(task, place, at), next = at + block;
+        if (next < task->shared && find_row(task, place, next) != first + block)
+            fetch_page(task, weigh, place, next, task->shared);
         for (int64_t row = 0; row < task->n_rows; row += TILE_ROWS) {
             int64_t n_rows = min_i64(TILE_ROWS, task->n_rows - row);
-            int64_t n = min_i64(most_shared(task, row, n_rows) - at, KEY_BLOCK);
+            int64_t n = min_i64(most_shared(task, row, n_rows) - at, block);
             if (n <= 0)
                 continue;
             if (weigh)
-                weigh_values(task, row, n_rows, first + at, n, at);
+                weigh_values(task, row, n_rows, first, n, at);
             else
-                score_keys(task, row, n_rows, first + at, n, at);
+                score_keys(task, row, n_rows, first, n, at);
         }
-}
-
-/* Keys or values from row `first` of the cache on, on their way into the L2 cache: where the next
- * run starts is a step that the processor does not foresee; along a long one it does. */
-INLINE void fetch_rows(const struct decode_task *task, const float *rows, int64_t first, int64_t n)
-{
-    const char *from = (const char *)(rows + first * task->D);
-    int64_t bytes = round_up(n, LANES) * task->D * (int64_t)sizeof(float);
-
-    bytes = min_i64(bytes, FETCH_BYTES);
-    for (int64_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch(from + at, 0, 2);
+    }
 }
 
 /* The second runs, each of one token. */
@@ -140,14 +157,20 @@ INLINE void walk_own(const struct decode_task *task, const int weigh)
 {
     for (int64_t token = 0; token < task->n_rows; token += task->group) {
         const int32_t *run = run_of(task, token);
-        if (token + task->group < task->n_rows)
-            fetch_rows(task, weigh ? task->values : task->keys, run[6], run[7]);
-        for (int64_t row = token; run[3] && row < token + task->group; row += TILE_ROWS) {
-            int64_t n_rows = min_i64(TILE_ROWS, token + task->group - row);
-            if (weigh)
-                weigh_values(task, row, n_rows, run[2], run[3], run[1]);
-            else
-                score_keys(task, row, n_rows, run[2], run[3], run[1]);
+        int64_t end = token + task->group;
+        for (int64_t at = 0; at < run[3]; at += task->page_rows) {
+            int64_t n = min_i64(run[3] - at, task->page_rows), first = find_row(task, run[2], at);
+            if (at + n < run[3])
+                fetch_page(task, weigh, run[2], at + n, run[3]);
+            else if (end < task->n_rows)
+                fetch_page(task, weigh, run[6], 0, run[7]);
+            for (int64_t row = token; row < end; row += TILE_ROWS) {
+                int64_t n_rows = min_i64(TILE_ROWS, end - row);
+                if (weigh)
+                    weigh_values(task, row, n_rows, first, n, run[1] + at);
+                else
+                    score_keys(task, row, n_rows, first, n, run[1] + at);
+            }
         }
     }
 }
@@ -182,7 +205,9 @@ void KERNEL(attention_decode)(const struct attention_decode *job, int64_t first,
                                .out = job->out + start,
                                .group = group,
                                .n_rows = (last - first) * group,
-                               .D = D};
+                               .D = D,
+                               .page_rows = job->cache.page_rows,
+                               .page_bits = __builtin_ctzll((uint64_t)job->cache.page_rows)};
 
     for (int64_t n = first; n < last; n++) {
         const int32_t *run = job->runs + 4 * n;
@@ -193,11 +218,11 @@ void KERNEL(attention_decode)(const struct attention_decode *job, int64_t first,
     task.sums = scratch;
     task.scores = task.sums + round_up(task.n_rows, LANES);
     task.spare = task.scores + task.n_rows * task.padded;
-    fetch_rows(&task, task.keys, task.runs[2], task.runs[3]);
+    fetch_page(&task, 0, task.runs[2], 0, task.runs[3]);
     walk_shared(&task, 0);
     walk_own(&task, 0);
-    fetch_rows(&task, task.values, task.runs[0], task.shared);
-    fetch_rows(&task, task.values, task.runs[2], task.runs[3]);
+    fetch_page(&task, 1, task.runs[0], 0, task.shared);
+    fetch_page(&task, 1, task.runs[2], 0, task.runs[3]);
     soften_rows(&task);
     walk_shared(&task, 1);
     walk_own(&task, 1);

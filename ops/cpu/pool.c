@@ -1,11 +1,11 @@
 #include "ops/cpu/pool.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
 
+#include "common/cores.h"
 #include "common/memory.h"
 #include "common/status.h"
 #include "ops/cpu/kernels.h"
@@ -14,8 +14,8 @@
 #define SPIN_NS 100000   /* what lies between two loops of a decoding step is shorter */
 #define SPIN_ROUND 32    /* pauses between looks at the clock */
 
-/* The ticket is one word, so that a worker takes a task of the loop that it has seen or none:
- * loop number in the high 24 bits, then the number of tasks, then the next task. */
+/* The tasks of a thread that nobody has taken are one word, so that another takes one of the loop
+ * that it has seen or none: loop number in the high 24 bits, then the end, then the next task. */
 #define FIELD_BITS 20
 #define FIELD_MASK ((UINT64_C(1) << FIELD_BITS) - 1)
 #define MAX_TASKS ((int64_t)FIELD_MASK)
@@ -26,27 +26,33 @@ struct worker {
     int index;
 };
 
+struct share {
+    _Alignas(64) _Atomic uint64_t left;
+};
+
 struct pool {
     int n_threads;   /* with the caller */
     struct worker *workers;
     void (*task)(void *argument, int64_t i, int thread);
     void *argument;
-    _Alignas(64) _Atomic uint64_t ticket;
+    int64_t n_tasks;
+    _Alignas(64) _Atomic uint64_t loop;   /* how many there were */
     _Alignas(64) _Atomic int64_t n_done;
     _Alignas(64) _Atomic int n_asleep;
     _Atomic int caller_asleep, stopping;
     pthread_mutex_t lock;
     pthread_cond_t work, done;
+    struct share shares[];   /* [n_threads] */
 };
 
-static int64_t next_of(uint64_t ticket)
+static int64_t next_of(uint64_t left)
 {
-    return (int64_t)(ticket & FIELD_MASK);
+    return (int64_t)(left & FIELD_MASK);
 }
 
-static int64_t total_of(uint64_t ticket)
+static int64_t end_of(uint64_t left)
 {
-    return (int64_t)(ticket >> FIELD_BITS & FIELD_MASK);
+    return (int64_t)(left >> FIELD_BITS & FIELD_MASK);
 }
 
 static int64_t now_ns(void)
@@ -57,10 +63,9 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static int has_work(struct pool *pool)
+static int has_work(struct pool *pool, uint64_t seen)
 {
-    uint64_t ticket = atomic_load(&pool->ticket);
-    return next_of(ticket) < total_of(ticket) || atomic_load(&pool->stopping);
+    return atomic_load(&pool->loop) != seen || atomic_load(&pool->stopping);
 }
 
 static int is_done(struct pool *pool, int64_t n_tasks)
@@ -68,23 +73,38 @@ static int is_done(struct pool *pool, int64_t n_tasks)
     return atomic_load(&pool->n_done) == n_tasks;
 }
 
+/* The first task of a share, or the last; returns 0 when none is left. */
+static int take_task(struct share *share, int last, int64_t *i)
+{
+    uint64_t left = atomic_load(&share->left);
+
+    while (next_of(left) < end_of(left)) {
+        uint64_t rest = last ? left - (UINT64_C(1) << FIELD_BITS) : left + 1;
+        if (!atomic_compare_exchange_weak(&share->left, &left, rest))
+            continue;
+        *i = last ? end_of(rest) : next_of(left);
+        return 1;
+    }
+    return 0;
+}
+
 /* Takes tasks until the loop has none left. A task taken is a loop not yet finished, so that
- * pool->task and pool->argument are that loop's. */
+ * pool->task and what goes with it are that loop's. */
 static void work_off(struct pool *pool, int thread)
 {
-    uint64_t ticket = atomic_load(&pool->ticket);
+    int64_t i;
 
-    while (next_of(ticket) < total_of(ticket)) {
-        if (!atomic_compare_exchange_weak(&pool->ticket, &ticket, ticket + 1))
-            continue;
-        int64_t total = total_of(ticket);
-        pool->task(pool->argument, next_of(ticket), thread);
-        if (atomic_fetch_add(&pool->n_done, 1) + 1 == total && atomic_load(&pool->caller_asleep)) {
-            pthread_mutex_lock(&pool->lock);
-            pthread_cond_signal(&pool->done);
-            pthread_mutex_unlock(&pool->lock);
+    for (int k = 0; k < pool->n_threads; k++) {
+        while (take_task(&pool->shares[(thread + k) % pool->n_threads], k > 0, &i)) {
+            int64_t n_tasks = pool->n_tasks;
+            pool->task(pool->argument, i, thread);
+            if (atomic_fetch_add(&pool->n_done, 1) + 1 == n_tasks &&
+                atomic_load(&pool->caller_asleep)) {
+                pthread_mutex_lock(&pool->lock);
+                pthread_cond_signal(&pool->done);
+                pthread_mutex_unlock(&pool->lock);
+            }
         }
-        ticket = atomic_load(&pool->ticket);
     }
 }
 
@@ -92,21 +112,25 @@ static void *run_worker(void *argument)
 {
     struct worker *worker = argument;
     struct pool *pool = worker->pool;
+    uint64_t seen = 0;
 
     while (!atomic_load(&pool->stopping)) {
-        work_off(pool, worker->index);
         int64_t until = now_ns() + SPIN_NS;
-        while (!has_work(pool) && now_ns() < until)
-            for (int i = 0; i < SPIN_ROUND && !has_work(pool); i++)
+        while (!has_work(pool, seen) && now_ns() < until)
+            for (int i = 0; i < SPIN_ROUND && !has_work(pool, seen); i++)
                 processor_relax();
-        if (has_work(pool))
-            continue;
-        pthread_mutex_lock(&pool->lock);
-        atomic_fetch_add(&pool->n_asleep, 1);
-        while (!has_work(pool))
-            pthread_cond_wait(&pool->work, &pool->lock);
-        atomic_fetch_sub(&pool->n_asleep, 1);
-        pthread_mutex_unlock(&pool->lock);
+        if (!has_work(pool, seen)) {
+            pthread_mutex_lock(&pool->lock);
+            atomic_fetch_add(&pool->n_asleep, 1);
+            while (!has_work(pool, seen))
+                pthread_cond_wait(&pool->work, &pool->lock);
+            atomic_fetch_sub(&pool->n_asleep, 1);
+            pthread_mutex_unlock(&pool->lock);
+        }
+        uint64_t loop = atomic_load(&pool->loop);
+        if (loop != seen)
+            work_off(pool, worker->index);
+        seen = loop;
     }
     return NULL;
 }
@@ -139,8 +163,14 @@ void pool_run(struct pool *pool, int64_t n_tasks,
     pool->task = task;
     pool->argument = argument;
     atomic_store(&pool->n_done, 0);
-    uint64_t loop = (atomic_load(&pool->ticket) >> (2 * FIELD_BITS)) + 1;
-    atomic_store(&pool->ticket, loop << (2 * FIELD_BITS) | (uint64_t)n_tasks << FIELD_BITS);
+    pool->n_tasks = n_tasks;
+    uint64_t loop = atomic_load(&pool->loop) + 1;
+    int64_t n = pool->n_threads;
+    for (int64_t i = 0; i < n; i++)
+        atomic_store(&pool->shares[i].left, loop << (2 * FIELD_BITS) |
+                                                (uint64_t)(n_tasks * (i + 1) / n) << FIELD_BITS |
+                                                (uint64_t)(n_tasks * i / n));
+    atomic_store(&pool->loop, loop);
     if (atomic_load(&pool->n_asleep) > 0) {
         pthread_mutex_lock(&pool->lock);
         pthread_cond_broadcast(&pool->work);
@@ -150,26 +180,16 @@ void pool_run(struct pool *pool, int64_t n_tasks,
     wait_until_done(pool, n_tasks);
 }
 
-static int count_cores(void)
-{
-    cpu_set_t set;
-
-    if (sched_getaffinity(0, sizeof(set), &set) != 0)
-        return 1;
-    int n = CPU_COUNT(&set);
-    return n < 1 ? 1 : n;
-}
-
 int pool_create(struct pool **out, int n_threads)
 {
-    int n = n_threads ? n_threads : count_cores();
+    int n = n_threads ? n_threads : cores_usable();
 
     *out = NULL;
     if (n > MAX_THREADS)
         n = MAX_THREADS;
     struct pool *pool = NULL;
     void *memory = NULL;
-    TRY(host_alloc(NULL, sizeof(*pool), &memory));
+    TRY(host_alloc(NULL, sizeof(*pool) + (size_t)n * sizeof(struct share), &memory));
     pool = memory;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);

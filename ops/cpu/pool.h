@@ -1,8 +1,10 @@
 /*
  * ops/cpu/pool.h - a few threads that share the tasks of one loop at a time. Private to ops/cpu/.
  *
- * pool_run() hands out task numbers 0 .. n_tasks-1 in order; the caller works too and returns when
- * all are done. A thread that the system does not run takes no task, so that a busy machine slows a
+ * pool_run() hands out task numbers 0 .. n_tasks-1; the caller works too and returns when all are
+ * done. Each thread begins with a part of the numbers, as many as others and in order, then takes
+ * the last ones of others' parts: what neighbours in number touch stays in one core's caches from
+ * loop to loop. A thread that the system does not run takes no task, so that a busy machine slows a
  * loop down but never stalls it behind a sleeping worker. Results must not depend on which thread
  * runs a task: `thread` (0 is the caller) may choose scratch memory and nothing else.
  */

@@ -11,6 +11,7 @@ static const struct ops_table table = {
     .close = cuda_close,
     .sync = cuda_sync,
     .describe = cuda_describe,
+    .memory_bytes = cuda_memory_bytes,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .upload = cuda_upload,

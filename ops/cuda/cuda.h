@@ -21,6 +21,7 @@ int cuda_open(const char *variant, int n_threads, void **context);
 void cuda_close(void *context);
 int cuda_sync(void *context);
 const char *cuda_describe(void *context);
+double cuda_memory_bytes(void *context);
 int cuda_alloc(void *context, size_t bytes, void **out);
 void cuda_free(void *context, void *memory);
 void cuda_upload(void *context, void *device, const void *host, size_t bytes);
@@ -85,7 +86,8 @@ void cuda_attention_backward(void *context, struct tensor *d_q, struct tensor *d
 void cuda_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,
                       const struct tensor *v, const struct tensor *rows);
 void cuda_attention_decode(void *context, struct tensor *out, const struct tensor *q,
-                           const struct kv_cache *cache, const struct tensor *runs);
+                           const struct kv_cache *cache, const struct tensor *pages,
+                           const struct tensor *runs);
 void cuda_sample(void *context, struct tensor *tokens, struct tensor *logprobs,
                  const struct tensor *logits, const struct draw *draws);
 void cuda_token_logprob(void *context, struct tensor *logprob, struct tensor *entropy,

@@ -1,23 +1,26 @@
 /*
  * ops/cuda/cuda_attend.cuh - softmax(q k^T / sqrt(D)) v of sixteen queries a warp, on tensor cores.
  *
- * Keys go by in blocks of KEY_BLOCK counted from the first key that a query sees, with a running
- * maximum and sum (Dao et al. 2022); float32 operands in bfloat16 terms as in cuda_product.cuh. A
- * query's bits depend on its keys in their order alone: not on what shares the warp, the block or
- * the launch, nor on where a run of keys ends. So prefill, a shared prompt and decoding agree.
+ * Keys go by in blocks of KEY_BLOCK counted from the first key that a query sees, with a
+ * running maximum and sum (Dao et al. 2022); float32 operands in bfloat16 terms as in
+ * cuda_product.cuh. A query's bits depend on its keys in their order alone: not on what shares the
+ * warp, the block or the launch, nor on where a run of keys ends. So prefill, a shared prompt and
+ * decoding agree.
  */
 #ifndef HONE_OPS_CUDA_ATTEND_CUH_H
 #define HONE_OPS_CUDA_ATTEND_CUH_H
 
 #include "ops/cuda/cuda_product.cuh"
 
-#define KEY_BLOCK 32
 #define ATTEND_WARPS 4
 #define ATTEND_THREADS (ATTEND_WARPS * WARP_SIZE)
 /* At least one block: else ptxas spills some numbers to make room for another block. */
 #define ATTEND_BOUNDS __launch_bounds__(ATTEND_THREADS, 1)
 #define ATTEND_ROWS 16           /* queries of a warp */
-#define ATTEND_WIDEST 128        /* head width */
+#define ATTEND_WIDEST 256        /* head width */
+
+/* What a block's shared memory holds of keys and values in three terms. */
+template <int D_PAD> static constexpr int KEY_BLOCK = D_PAD > 128 ? 16 : 32;
 
 /* Keys of one head: n[0] from k[0] on, then n[1] from k[1] on. */
 struct key_runs {
@@ -27,7 +30,7 @@ struct key_runs {
 
 /* LINES keys or values as terms, [key][D_PAD] in chunks of eight whose place is turned so that
  * fragments meet no bank twice. */
-template <int D_PAD, int TERMS, int LINES = KEY_BLOCK> struct key_tile {
+template <int D_PAD, int TERMS, int LINES = KEY_BLOCK<D_PAD>> struct key_tile {
     static constexpr int SIZE = LINES * D_PAD;
 
     static __device__ __forceinline__ int place(int key, int d)
@@ -41,14 +44,26 @@ template <int D_PAD, int TERMS, int LINES = KEY_BLOCK> struct key_tile {
                                                 const struct key_runs &keys, int64_t first, int D,
                                                 bool by_four)
     {
-        UNROLL
+        load_rows(
+            tile,
+            [&](int64_t j) {
+                return j < keys.n[0] ? runs[0] + j * keys.step
+                                     : runs[1] + (j - keys.n[0]) * keys.step;
+            },
+            keys.n[0] + keys.n[1], first, D, by_four);
+    }
+
+    /* The same of n keys: number j lies at row(j), which is asked for some beyond n too. */
+    template <class ROW>
+    static __device__ __forceinline__ void load_rows(uint16_t *tile, const ROW &row, int64_t n,
+                                                     int64_t first, int D, bool by_four)
+    {
+        UNROLL_BY((D_PAD > 128 ? 2 : 8))
         for (int i = 0; i < SIZE / 4 / ATTEND_THREADS; i++) {
             int group = i * ATTEND_THREADS + (int)threadIdx.x;
             int key = group / (D_PAD / 4), d = group % (D_PAD / 4) * 4;
             int64_t j = first + key;
-            const float *row = j < keys.n[0] ? runs[0] + j * keys.step
-                                             : runs[1] + (j - keys.n[0]) * keys.step;
-            float4 value = load_group(row + d, j < keys.n[0] + keys.n[1] ? D - d : 0, by_four);
+            float4 value = load_group(row(j) + d, j < n ? D - d : 0, by_four);
             UNROLL
             for (int term = 0; term < TERMS; term++)
                 *(uint2 *)(tile + term * SIZE + place(key, d)) = take_term(value);
@@ -111,7 +126,7 @@ template <> struct row_chunk<1> {
 
 /* Sixteen rows that a warp keeps. Without KEEPS they are read again for every tile, because they do
  * not fit beside what else is kept. */
-template <int D_PAD, int TERMS, bool KEEPS, int LINES = KEY_BLOCK> struct warp_rows {
+template <int D_PAD, int TERMS, bool KEEPS, int LINES = KEY_BLOCK<D_PAD>> struct warp_rows {
     using tile = key_tile<D_PAD, TERMS, LINES>;
     const float *row[2];
     int width;
@@ -187,15 +202,23 @@ template <int D_PAD, int TERMS, bool KEEPS, int LINES = KEY_BLOCK> struct warp_r
     }
 };
 
-/* sum[i][r] of row g + r / 2 * 8 and column 8 i + 2 t + r % 2: D_PAD columns of sixteen rows. */
-template <int D_PAD, int TERMS, int LINES = KEY_BLOCK> struct warp_sums {
-    using tile = key_tile<D_PAD, TERMS, LINES>;
-    float sum[D_PAD / 8][4];
+/* Columns of a sum that fit into a warp's registers; PARTS blocks share the D_PAD of wide heads. */
+template <int D_PAD, int TERMS> struct columns {
+    static constexpr int COUNT = D_PAD * TERMS > 384 ? D_PAD / 2 : D_PAD, PARTS = D_PAD / COUNT;
+};
 
-    __device__ __forceinline__ void clear()
+/* sum[i][r] of row g + r / 2 * 8 and column first + 8 i + 2 t + r % 2 of sixteen rows. */
+template <int D_PAD, int TERMS, int LINES = KEY_BLOCK<D_PAD>> struct warp_sums {
+    using tile = key_tile<D_PAD, TERMS, LINES>;
+    static constexpr int COLUMNS = columns<D_PAD, TERMS>::COUNT;
+    float sum[COLUMNS / 8][4];
+    int first;
+
+    __device__ __forceinline__ void start(int part)
     {
+        first = part * COLUMNS;
         UNROLL
-        for (int i = 0; i < D_PAD / 8; i++)
+        for (int i = 0; i < COLUMNS / 8; i++)
             sum[i][0] = sum[i][1] = sum[i][2] = sum[i][3] = 0;
     }
 
@@ -220,12 +243,12 @@ template <int D_PAD, int TERMS, int LINES = KEY_BLOCK> struct warp_sums {
             }
             int line = 16 * step + lane / 8 % 2 * 8 + lane % 8;
             UNROLL
-            for (int d = 0; d < D_PAD / 16; d++)
+            for (int d = 0; d < COLUMNS / 16; d++)
                 UNROLL
                 for (int term = 0; term < TERMS; term++) {
                     unsigned r[4];
                     ldmatrix_x4_trans(r, lines + term * tile::SIZE +
-                                             tile::place(line, 16 * d + lane / 16 * 8));
+                                             tile::place(line, first + 16 * d + lane / 16 * 8));
                     const unsigned b[2][2] = {{r[0], r[1]}, {r[2], r[3]}};
                     UNROLL
                     for (int other = 0; other + term < TERMS; other++) {
@@ -240,35 +263,35 @@ template <int D_PAD, int TERMS, int LINES = KEY_BLOCK> struct warp_sums {
     __device__ __forceinline__ void store(float *const (&row)[2], const float (&factor)[2],
                                           int D) const
     {
-        int t = (int)threadIdx.x % 4;
+        int column = first + (int)threadIdx.x % 4 * 2;
         UNROLL
         for (int half = 0; half < 2; half++)
             UNROLL
-            for (int i = 0; i < D_PAD / 8; i++)
+            for (int i = 0; i < COLUMNS / 8; i++)
                 UNROLL
                 for (int r = 0; r < 2; r++)
-                    if (row[half] && 8 * i + 2 * t + r < D)
-                        row[half][8 * i + 2 * t + r] = sum[i][2 * half + r] * factor[half];
+                    if (row[half] && column + 8 * i + r < D)
+                        row[half][column + 8 * i + r] = sum[i][2 * half + r] * factor[half];
     }
 };
 
 /* A warp's queries on their way through the keys. */
 template <int D_PAD, int TERMS> struct attend {
-    static constexpr int LINES = KEY_BLOCK;
-    struct warp_rows<D_PAD, TERMS, (D_PAD * TERMS < 384)> query;
+    static constexpr int LINES = KEY_BLOCK<D_PAD>;
+    struct warp_rows<D_PAD, TERMS, (D_PAD * TERMS < 256)> query;
     struct warp_sums<D_PAD, TERMS> out;
     float maximum[2], sum[2];
 
-    __device__ __forceinline__ void start(const float *const (&rows)[2], int D)
+    __device__ __forceinline__ void start(const float *const (&rows)[2], int D, int part)
     {
         query.start(rows, D);
-        out.clear();
+        out.start(part);
         maximum[0] = maximum[1] = -INFINITY;
         sum[0] = sum[1] = 0;
     }
 
     /* Scores become exp(s - max s) of the first visible[half] keys, 0 for the others. */
-    __device__ __forceinline__ void soften(float (&score)[KEY_BLOCK / 8][4],
+    __device__ __forceinline__ void soften(float (&score)[LINES / 8][4],
                                            const int (&visible)[2], float scale)
     {
         int t = (int)threadIdx.x % 4;
@@ -276,7 +299,7 @@ template <int D_PAD, int TERMS> struct attend {
         for (int half = 0; half < 2; half++) {
             float top = maximum[half];
             UNROLL
-            for (int n = 0; n < KEY_BLOCK / 8; n++)
+            for (int n = 0; n < LINES / 8; n++)
                 UNROLL
                 for (int r = 2 * half; r < 2 * half + 2; r++) {
                     bool seen = 8 * n + 2 * t + r % 2 < visible[half];
@@ -288,7 +311,7 @@ template <int D_PAD, int TERMS> struct attend {
             float base = top == -INFINITY ? 0.0f : top, keep = exp_f32(maximum[half] - base);
             float part = 0;
             UNROLL
-            for (int n = 0; n < KEY_BLOCK / 8; n++)
+            for (int n = 0; n < LINES / 8; n++)
                 UNROLL
                 for (int r = 2 * half; r < 2 * half + 2; r++) {
                     score[n][r] = exp_f32(score[n][r] - base);
@@ -299,7 +322,7 @@ template <int D_PAD, int TERMS> struct attend {
             sum[half] = fmaf(sum[half], keep, part);
             maximum[half] = top;
             UNROLL
-            for (int i = 0; i < D_PAD / 8; i++) {
+            for (int i = 0; i < out.COLUMNS / 8; i++) {
                 out.sum[i][2 * half] *= keep;
                 out.sum[i][2 * half + 1] *= keep;
             }
@@ -309,7 +332,7 @@ template <int D_PAD, int TERMS> struct attend {
     __device__ __forceinline__ void add_keys(const uint16_t *keys, const uint16_t *values,
                                              const int (&visible)[2], float scale)
     {
-        float score[KEY_BLOCK / 8][4];
+        float score[LINES / 8][4];
 
         query.multiply(score, keys);
         soften(score, visible, scale);
@@ -324,7 +347,7 @@ template <int D_PAD, int TERMS> struct attend {
 
         out.store(row, factor, D);
         for (int half = 0; half < 2; half++)
-            if (lse[half] && threadIdx.x % 4 == 0)
+            if (lse[half] && threadIdx.x % 4 == 0 && out.first == 0)
                 *lse[half] = maximum[half] + logf(sum[half]);
     }
 };

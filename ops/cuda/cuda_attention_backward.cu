@@ -25,7 +25,7 @@ static __global__ void __launch_bounds__(ATTEND_THREADS) row_delta(const struct 
 
 /* A warp's queries, shown their keys by walk_keys(). */
 template <int D_PAD, int TERMS> struct query_slopes {
-    static constexpr int LINES = D_PAD == 128 ? 16 : 32;
+    static constexpr int LINES = D_PAD > 64 ? 16 : 32;
     struct warp_rows<D_PAD, TERMS, (D_PAD * TERMS < 192), LINES> q, d_out;
     struct warp_sums<D_PAD, TERMS, LINES> d_q;
     float lse[2], delta[2];
@@ -72,7 +72,7 @@ static __global__ void ATTEND_BOUNDS backward_queries(const struct attention_job
     }
     state.q.start(q, job.D);
     state.d_out.start(d_out, job.D);
-    state.d_q.clear();
+    state.d_q.start((int)blockIdx.z);
     for (int64_t s = find_segment(job.segments, job.S, block_row);
          s < job.S && job.segments[s] < block_row + BLOCK_ROWS; s++)
         if (job.segments[s] < job.segments[s + 1])
@@ -80,8 +80,11 @@ static __global__ void ATTEND_BOUNDS backward_queries(const struct attention_job
     state.d_q.store(d_q, factor, job.D);
 }
 
-/* A warp's keys, rows `row` and row + 8, that lie in [first, last) of their segment. */
-template <int D_PAD, int TERMS> struct key_slopes {
+enum { SUM_K = 1, SUM_V = 2 };
+
+/* A warp's keys, rows `row` and row + 8, that lie in [first, last) of their segment. Of wide heads
+ * d_k and d_v are SUMS of a pass each. */
+template <int D_PAD, int TERMS, int SUMS> struct key_slopes {
     static constexpr int LINES = D_PAD > 32 ? 16 : 32;
     struct warp_rows<D_PAD, TERMS, (D_PAD < 128 && D_PAD * TERMS < 192), LINES> k, v;
     struct warp_sums<D_PAD, TERMS, LINES> d_k, d_v;
@@ -103,7 +106,8 @@ template <int D_PAD, int TERMS> struct key_slopes {
             from[half] = key >= first && key < last && later < left ? (int)later : left;
         }
         k.multiply(p, queries);
-        v.multiply(slope, d_outs);
+        if constexpr (SUMS & SUM_K)
+            v.multiply(slope, d_outs);
         UNROLL
         for (int i = 0; i < LINES / 8; i++)
             UNROLL
@@ -112,20 +116,24 @@ template <int D_PAD, int TERMS> struct key_slopes {
                 bool seen = query >= from[r / 2] && query < left;
                 int64_t at = query * job.H;
                 p[i][r] = seen ? exp_f32(p[i][r] * job.scale - lse[at]) : 0.0f;
-                slope[i][r] = seen ? p[i][r] * (slope[i][r] - delta[at]) * job.scale : 0.0f;
+                if constexpr (SUMS & SUM_K)
+                    slope[i][r] = seen ? p[i][r] * (slope[i][r] - delta[at]) * job.scale : 0.0f;
             }
-        d_v.add(p, d_outs);
-        d_k.add(slope, queries);
+        if constexpr (SUMS & SUM_V)
+            d_v.add(p, d_outs);
+        if constexpr (SUMS & SUM_K)
+            d_k.add(slope, queries);
     }
 };
 
 /* Shows the block's keys the queries of segment s from row `start` on, head by head. */
-template <int D_PAD, int TERMS>
+template <int D_PAD, int TERMS, int SUMS>
 static __device__ __forceinline__ void
-walk_queries(struct key_slopes<D_PAD, TERMS> &state, const struct attention_job &job, int64_t s,
-             int64_t start, bool is_prefix, uint16_t *query_terms, uint16_t *d_out_terms)
+walk_queries(struct key_slopes<D_PAD, TERMS, SUMS> &state, const struct attention_job &job,
+             int64_t s, int64_t start, bool is_prefix, uint16_t *query_terms,
+             uint16_t *d_out_terms)
 {
-    constexpr int LINES = key_slopes<D_PAD, TERMS>::LINES;
+    constexpr int LINES = key_slopes<D_PAD, TERMS, SUMS>::LINES;
     using tile = key_tile<D_PAD, TERMS, LINES>;
     int64_t group = job.H / job.K, end = job.segments[s + 1], step = job.H * job.D;
     int64_t blocks = (end - start + LINES - 1) / LINES;
@@ -142,10 +150,10 @@ walk_queries(struct key_slopes<D_PAD, TERMS> &state, const struct attention_job 
     }
 }
 
-template <int D_PAD, int TERMS>
+template <int D_PAD, int TERMS, int SUMS>
 static __global__ void ATTEND_BOUNDS backward_keys(const struct attention_job job)
 {
-    using slopes = key_slopes<D_PAD, TERMS>;
+    using slopes = key_slopes<D_PAD, TERMS, SUMS>;
     SHARED(uint16_t, query_terms, [TERMS * slopes::LINES * D_PAD]);
     SHARED(uint16_t, d_out_terms, [TERMS * slopes::LINES * D_PAD]);
     int64_t block_row = (int64_t)blockIdx.x * BLOCK_ROWS, block_end = block_row + BLOCK_ROWS;
@@ -163,8 +171,10 @@ static __global__ void ATTEND_BOUNDS backward_keys(const struct attention_job jo
     }
     state.k.start(k, job.D);
     state.v.start(v, job.D);
-    state.d_k.clear();
-    state.d_v.clear();
+    if constexpr (SUMS & SUM_K)
+        state.d_k.start((int)blockIdx.z);
+    if constexpr (SUMS & SUM_V)
+        state.d_v.start((int)blockIdx.z);
     for (int64_t mine = find_segment(job.segments, job.S, block_row);
          mine < job.S && job.segments[mine] < block_end; mine++) {
         state.first = block_row > job.segments[mine] ? block_row : job.segments[mine];
@@ -176,18 +186,27 @@ static __global__ void ATTEND_BOUNDS backward_keys(const struct attention_job jo
             if (job.prefixes[s] == mine)
                 walk_queries(state, job, s, job.segments[s], true, query_terms, d_out_terms);
     }
-    state.d_k.store(d_k, factor, job.D);
-    state.d_v.store(d_v, factor, job.D);
+    if constexpr (SUMS & SUM_K)
+        state.d_k.store(d_k, factor, job.D);
+    if constexpr (SUMS & SUM_V)
+        state.d_v.store(d_v, factor, job.D);
 }
 
 template <int D_PAD, int TERMS>
 static void run_backward(struct cuda *cuda, const struct attention_job *job)
 {
+    constexpr unsigned PARTS = columns<D_PAD, TERMS>::PARTS;
     unsigned blocks = (unsigned)divide_up(job->N, BLOCK_ROWS);
+    dim3 by_key(blocks, (unsigned)job->K, PARTS);
 
-    RUN(cuda, (backward_queries<D_PAD, TERMS>), dim3(blocks, (unsigned)job->H), ATTEND_THREADS,
-        *job);
-    RUN(cuda, (backward_keys<D_PAD, TERMS>), dim3(blocks, (unsigned)job->K), ATTEND_THREADS, *job);
+    RUN(cuda, (backward_queries<D_PAD, TERMS>), dim3(blocks, (unsigned)job->H, PARTS),
+        ATTEND_THREADS, *job);
+    if constexpr (D_PAD <= 128) {
+        RUN(cuda, (backward_keys<D_PAD, TERMS, SUM_K | SUM_V>), by_key, ATTEND_THREADS, *job);
+    } else {
+        RUN(cuda, (backward_keys<D_PAD, TERMS, SUM_K>), by_key, ATTEND_THREADS, *job);
+        RUN(cuda, (backward_keys<D_PAD, TERMS, SUM_V>), by_key, ATTEND_THREADS, *job);
+    }
 }
 
 template <int D_PAD> static void run_width(struct cuda *cuda, const struct attention_job *job)
@@ -222,6 +241,8 @@ void cuda_attention_backward(void *context, struct tensor *d_q, struct tensor *d
         run_width<32>(cuda, &job);
     else if (job.D <= 64)
         run_width<64>(cuda, &job);
-    else
+    else if (job.D <= 128)
         run_width<128>(cuda, &job);
+    else
+        run_width<256>(cuda, &job);
 }

@@ -1,5 +1,6 @@
-/* Decoding. The cache holds keys [n_rows,K,D], then values. A block has one key head and the query
- * heads that share it, of one row of the batch or of neighbours that only look at the same run. */
+/* Decoding. The cache holds keys [n_rows,K,D], then values; a page is page_rows rows. A block has
+ * one key head and the query heads that share it, of one row of the batch or of neighbours that
+ * only look at the same run. */
 #include "common/status.h"
 #include "ops/cuda/cuda_attention.cuh"
 
@@ -10,9 +11,9 @@
 struct decode_job {
     float *out;
     const float *q, *k, *v;
-    const int32_t *runs;
+    const int32_t *pages, *runs;
     int64_t N, H, K;
-    int D, together;
+    int D, together, page_bits;
     float scale;
     bool by_four;
 };
@@ -47,12 +48,30 @@ static __device__ __forceinline__ int rows_together(const struct decode_job &job
     return rows;
 }
 
+/* Where a head's key j of two runs lies, in floats from that of row 0: n_first keys in the pages
+ * from `first` on, the rest in those from `second` on. */
+struct paged_keys {
+    const int32_t *first, *second;
+    int64_t n_first, n, step;
+    int page_bits;
+
+    __device__ __forceinline__ int64_t at(int64_t j) const
+    {
+        if (j >= n)
+            return 0;
+        bool is_first = j < n_first;
+        int64_t row = is_first ? j : j - n_first;
+        int64_t page = (is_first ? first : second)[row >> page_bits];
+        return ((page << page_bits) + (row & ((1 << page_bits) - 1))) * step;
+    }
+};
+
 template <int D_PAD, int TERMS>
 static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
 {
-    SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK * D_PAD]);
-    SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK * D_PAD]);
-    int64_t group = job.H / job.K, step = job.K * job.D, row = blockIdx.x;
+    SHARED(uint16_t, key_terms, [TERMS * KEY_BLOCK<D_PAD> * D_PAD]);
+    SHARED(uint16_t, value_terms, [TERMS * KEY_BLOCK<D_PAD> * D_PAD]);
+    int64_t group = job.H / job.K, row = blockIdx.x;
     int rows = rows_together(job, row);
     const int32_t *run = job.runs + 4 * row;
     struct attend<D_PAD, TERMS> state;
@@ -62,7 +81,8 @@ static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
 
     if (!rows)
         return;
-    int64_t first_query = (int64_t)blockIdx.z * BLOCK_QUERIES +
+    constexpr unsigned PARTS = columns<D_PAD, TERMS>::PARTS;
+    int64_t first_query = (int64_t)(blockIdx.z / PARTS) * BLOCK_QUERIES +
                           threadIdx.x / WARP_SIZE * ATTEND_ROWS + threadIdx.x % WARP_SIZE / 4;
     for (int half = 0; half < 2; half++) {
         int64_t query = first_query + 8 * half, n = query / group;
@@ -71,17 +91,21 @@ static __global__ void ATTEND_BOUNDS decode(const struct decode_job job)
         out[half] = n < rows ? job.out + at : nullptr;
         n_keys[half] = n < rows ? (int64_t)run[4 * n + 1] + run[4 * n + 3] : 0;
     }
-    state.start(q, job.D);
-    int64_t n_first = run[1], at[2] = {run[0] * step + (int64_t)blockIdx.y * job.D,
-                                       run[2] * step + (int64_t)blockIdx.y * job.D};
+    state.start(q, job.D, (int)(blockIdx.z % PARTS));
+    int64_t n_first = run[1];
     for (int n = 1; n < rows; n++)
         n_first = run[4 * n + 1] > n_first ? run[4 * n + 1] : n_first;
-    struct key_runs keys = {{job.k + at[0], job.k + at[1]}, {job.v + at[0], job.v + at[1]},
-                            {n_first, run[3]}, step};
-    for (int64_t first = 0; first < keys.n[0] + keys.n[1]; first += KEY_BLOCK) {
+    const struct paged_keys keys = {job.pages + run[0], job.pages + run[2], n_first,
+                                    n_first + run[3],   job.K * job.D,      job.page_bits};
+    const float *k = job.k + blockIdx.y * job.D, *v = job.v + blockIdx.y * job.D;
+    for (int64_t first = 0; first < keys.n; first += KEY_BLOCK<D_PAD>) {
         __syncthreads();
-        key_tile<D_PAD, TERMS>::load(key_terms, keys.k, keys, first, job.D, job.by_four);
-        key_tile<D_PAD, TERMS>::load(value_terms, keys.v, keys, first, job.D, job.by_four);
+        key_tile<D_PAD, TERMS>::load_rows(
+            key_terms, [&](int64_t j) { return k + keys.at(j); }, keys.n, first, job.D,
+            job.by_four);
+        key_tile<D_PAD, TERMS>::load_rows(
+            value_terms, [&](int64_t j) { return v + keys.at(j); }, keys.n, first, job.D,
+            job.by_four);
         __syncthreads();
         int visible[2] = {(int)(n_keys[0] - first), (int)(n_keys[1] - first)};
         if (__any_sync(FULL_WARP, visible[0] > 0 || visible[1] > 0))
@@ -101,17 +125,20 @@ bool cuda_head_fits(struct cuda *cuda, int64_t D)
 template <int D_PAD>
 static void run_decode(struct cuda *cuda, const struct decode_job *job)
 {
-    dim3 grid((unsigned)job->N, (unsigned)job->K,
-              (unsigned)divide_up(job->H / job->K, BLOCK_QUERIES));
+    unsigned N = (unsigned)job->N, K = (unsigned)job->K;
+    unsigned blocks = (unsigned)divide_up(job->H / job->K, BLOCK_QUERIES);
 
     if (cuda->terms == 1)
-        RUN(cuda, (decode<D_PAD, 1>), grid, ATTEND_THREADS, *job);
+        RUN(cuda, (decode<D_PAD, 1>), dim3(N, K, blocks * columns<D_PAD, 1>::PARTS),
+            ATTEND_THREADS, *job);
     else
-        RUN(cuda, (decode<D_PAD, 3>), grid, ATTEND_THREADS, *job);
+        RUN(cuda, (decode<D_PAD, 3>), dim3(N, K, blocks * columns<D_PAD, 3>::PARTS),
+            ATTEND_THREADS, *job);
 }
 
 void cuda_attention_decode(void *context, struct tensor *out, const struct tensor *q,
-                           const struct kv_cache *cache, const struct tensor *runs)
+                           const struct kv_cache *cache, const struct tensor *pages,
+                           const struct tensor *runs)
 {
     struct cuda *cuda = (struct cuda *)context;
     int64_t D = cache->D, group = q->shape[1] / cache->K, together = BLOCK_QUERIES / group;
@@ -122,12 +149,14 @@ void cuda_attention_decode(void *context, struct tensor *out, const struct tenso
         .q = tensor_f32(q),
         .k = keys,
         .v = values,
+        .pages = (const int32_t *)pages->data,
         .runs = (const int32_t *)runs->data,
         .N = q->shape[0],
         .H = q->shape[1],
         .K = cache->K,
         .D = (int)D,
         .together = (int)(together < 1 ? 1 : together < MOST_TOGETHER ? together : MOST_TOGETHER),
+        .page_bits = __builtin_ctzll((uint64_t)cache->page_rows),
         .scale = 1 / sqrtf((float)D),
         .by_four = lies_by_four(keys, values, D),
     };
@@ -138,8 +167,10 @@ void cuda_attention_decode(void *context, struct tensor *out, const struct tenso
         run_decode<32>(cuda, &job);
     else if (D <= 64)
         run_decode<64>(cuda, &job);
-    else
+    else if (D <= 128)
         run_decode<128>(cuda, &job);
+    else
+        run_decode<256>(cuda, &job);
 }
 
 void cuda_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,

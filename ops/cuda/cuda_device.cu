@@ -137,6 +137,16 @@ const char *cuda_describe(void *context)
     return ((struct cuda *)context)->description;
 }
 
+double cuda_memory_bytes(void *context)
+{
+    struct cuda *cuda = (struct cuda *)context;
+    size_t available = 0, total = 0;
+
+    cuda_check(cuda, cudaSetDevice(cuda->device), "cudaSetDevice");
+    cuda_check(cuda, cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
+    return (double)total;
+}
+
 int cuda_alloc(void *context, size_t bytes, void **out)
 {
     struct cuda *cuda = (struct cuda *)context;

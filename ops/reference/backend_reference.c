@@ -36,6 +36,7 @@ const struct ops_table ops_table_reference = {
     .close = close_reference,
     .sync = sync_reference,
     .describe = describe_reference,
+    .memory_bytes = host_memory_bytes,
     .alloc = host_alloc,
     .free = host_free,
     .upload = host_copy,

@@ -61,7 +61,8 @@ void reference_attention_backward(void *context, struct tensor *d_q, struct tens
 void reference_cache_store(void *context, struct kv_cache *cache, const struct tensor *k,
                            const struct tensor *v, const struct tensor *rows);
 void reference_attention_decode(void *context, struct tensor *out, const struct tensor *q,
-                                const struct kv_cache *cache, const struct tensor *runs);
+                                const struct kv_cache *cache, const struct tensor *pages,
+                                const struct tensor *runs);
 void reference_sample(void *context, struct tensor *tokens, struct tensor *logprobs,
                       const struct tensor *logits, const struct draw *draws);
 void reference_token_logprob(void *context, struct tensor *logprob, struct tensor *entropy,

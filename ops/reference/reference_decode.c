@@ -21,28 +21,48 @@ void reference_cache_store(void *context, struct kv_cache *cache, const struct t
     }
 }
 
-void reference_attention_decode(void *context, struct tensor *out, const struct tensor *q,
-                                const struct kv_cache *cache, const struct tensor *runs)
+/* Row `at` of a run that starts at pages[first]. */
+static int64_t find_row(const int32_t *pages, int32_t first, int64_t at, int64_t page_rows)
 {
-    int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = cache->K, width = K * D;
-    const float *keys = cache->data, *values = keys + cache->n_rows * width;
-    double *p = mem_alloc((size_t)(2 * cache->n_rows), sizeof(*p));
+    return pages[first + at / page_rows] * page_rows + at % page_rows;
+}
+
+/* The keys or values of one head that a row sees, out of their pages. */
+static void gather_runs(float *out, const float *rows, const struct kv_cache *cache, int64_t head,
+                        const int32_t *pages, const int32_t *run)
+{
+    int64_t D = cache->D, width = cache->K * D;
+
+    for (int i = 0; i < 4; i += 2)
+        for (int64_t at = 0; at < run[i + 1]; at++, out += D)
+            memcpy(out, rows + find_row(pages, run[i], at, cache->page_rows) * width + head * D,
+                   (size_t)D * sizeof(float));
+}
+
+void reference_attention_decode(void *context, struct tensor *out, const struct tensor *q,
+                                const struct kv_cache *cache, const struct tensor *pages,
+                                const struct tensor *runs)
+{
+    int64_t N = q->shape[0], H = q->shape[1], D = q->shape[2], K = cache->K, most = 0;
+    const float *keys = cache->data, *values = keys + cache->n_rows * K * D;
+    const int32_t *run = (const int32_t *)runs->data;
 
     (void)context;
-    for (int64_t n = 0; n < N; n++) {
-        const int32_t *run = (const int32_t *)runs->data + 4 * n;
+    for (int64_t n = 0; n < N; n++)
+        most = run[4 * n + 1] + run[4 * n + 3] > most ? run[4 * n + 1] + run[4 * n + 3] : most;
+    double *p = mem_alloc((size_t)most, sizeof(*p));
+    float *seen = mem_alloc((size_t)(2 * most * D), sizeof(*seen));
+    for (int64_t n = 0; n < N; n++, run += 4)
         for (int64_t h = 0; h < H; h++) {
-            struct key_rows rows = {.n = {run[1], run[3]}, .stride = width};
-            for (int i = 0; i < 2; i++) {
-                int64_t first = run[2 * i] * width + h / (H / K) * D;
-                rows.k[i] = keys + first;
-                rows.v[i] = values + first;
-            }
+            struct key_rows rows = {.k = {seen, seen}, .v = {seen + most * D, seen + most * D},
+                                    .n = {run[1] + run[3], 0}, .stride = D};
             int64_t row = (n * H + h) * D;
+            gather_runs(seen, keys, cache, h / (H / K), pages->data, run);
+            gather_runs(seen + most * D, values, cache, h / (H / K), pages->data, run);
             reference_attend(tensor_f32(out) + row, p, tensor_f32(q) + row, &rows, D);
         }
-    }
     mem_free(p);
+    mem_free(seen);
 }
 
 /* ---- Sampling. */

@@ -68,6 +68,8 @@ static void a_value_out_of_bounds_is_refused(void **state)
     (void)state;
     REFUSED(WRONG_USAGE, "rollout.num_generations", RUN_NEW, "rollout.num_generations=0");
     REFUSED(WRONG_USAGE, "loss_type", RUN_NEW, "grpo.loss_type=ppo");
+    REFUSED(WRONG_USAGE, "set rollout.kv_cache_tokens to ", RUN_NEW,
+            "rollout.kv_cache_tokens=64");
 }
 
 static void a_missing_file_is_named(void **state)

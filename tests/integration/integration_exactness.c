@@ -28,7 +28,7 @@ static struct model_shape random_shape(struct random_stream *stream)
         .channels = 1 + below(stream, 50),
         .hidden_channels = 1 + below(stream, 60),
         .vocab_size = 2 + below(stream, below(stream, 8) ? 120 : 5000),
-        .max_positions = 128,
+        .max_positions = 256,
         .tied_head = below(stream, 2),
         .rope_base = 10000,
         .norm_eps = 1e-6,

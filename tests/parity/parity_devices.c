@@ -318,9 +318,10 @@ static void run_attention(struct trial *t)
 }
 
 /* A cache of n_rows rows of random keys and values, stored in two parts and in no order. */
-static struct kv_cache filled_cache(struct trial *t, int64_t n_rows, int64_t K, int64_t D)
+static struct kv_cache filled_cache(struct trial *t, int64_t n_rows, int64_t page_rows, int64_t K,
+                                    int64_t D)
 {
-    struct kv_cache cache = {.n_rows = n_rows, .K = K, .D = D};
+    struct kv_cache cache = {.n_rows = n_rows, .K = K, .D = D, .page_rows = page_rows};
     struct tensor all = distinct(t, n_rows, n_rows);
     int64_t half = n_rows / 3;
 
@@ -338,9 +339,11 @@ static struct kv_cache filled_cache(struct trial *t, int64_t n_rows, int64_t K, 
  * longer than that of the one before. */
 static void run_attention_decode(struct trial *t)
 {
-    int64_t N = t->s[0], H = t->s[1], K = t->s[2], D = t->s[3], T = 80;
-    struct kv_cache cache = filled_cache(t, 4 * T, K, D);
+    int64_t N = t->s[0], H = t->s[1], K = t->s[2], D = t->s[3], page_rows = N % 2 ? 16 : 32;
+    int64_t n_pages = 4 * 96 / page_rows, T = 96 / page_rows;   /* pages of a run */
+    struct kv_cache cache = filled_cache(t, 4 * 96, page_rows, K, D);
     struct tensor q = input(t, N, H, D), out = output(t, N, H, D);
+    struct tensor pages = distinct(t, n_pages, n_pages);
     int32_t runs[4 * 64];
 
     assert_true(N <= 64);
@@ -353,7 +356,7 @@ static void run_attention_decode(struct trial *t)
         memcpy(runs + 4 * n, run, sizeof(run));
     }
     struct tensor where = tensor_i32(place(t, runs, (size_t)(4 * N) * sizeof(*runs)), 4 * N);
-    ops_attention_decode(t->ops, &out, &q, &cache, &where);
+    ops_attention_decode(t->ops, &out, &q, &cache, &pages, &where);
 }
 
 /* Tokens as numbers: the uniform ones are far from the edges of these distributions. */
@@ -481,10 +484,17 @@ static const struct row {
     {"attention with prefixes 300,8,4,32", run_attention, {300, 8, 4, 32, 1}, 1e-5},
     {"attention of a group 41,2,1,8", run_attention_group, {41, 2, 1, 8}, 1e-5},
     {"attention of a group 400,6,2,40", run_attention_group, {400, 6, 2, 40}, 1e-5},
+    {"attention 70,2,1,160", run_attention, {70, 2, 1, 160}, 1e-5},
+    {"attention 20,3,3,133", run_attention, {20, 3, 3, 133}, 1e-5},
+    {"attention with prefixes 30,2,1,192", run_attention, {30, 2, 1, 192, 1}, 1e-5},
+    {"attention of a group 66,2,1,256", run_attention_group, {66, 2, 1, 256}, 1e-5},
     {"attention_decode 1,1,1,1", run_attention_decode, {1, 1, 1, 1}, 4e-6},
     {"attention_decode 20,3,3,20", run_attention_decode, {20, 3, 3, 20}, 4e-6},
     {"attention_decode 64,8,4,32", run_attention_decode, {64, 8, 4, 32}, 4e-6},
     {"attention_decode 9,20,1,64", run_attention_decode, {9, 20, 1, 64}, 4e-6},
+    {"attention_decode 5,6,2,160", run_attention_decode, {5, 6, 2, 160}, 4e-6},
+    {"attention_decode 15,1,1,253", run_attention_decode, {15, 1, 1, 253}, 4e-6},
+    {"attention_decode 2,66,1,256", run_attention_decode, {2, 66, 1, 256}, 4e-6},
     {"sample 1,1", run_sample, {1, 1}, 4e-6},
     {"sample 20,300", run_sample, {20, 300}, 4e-6},
     {"sample 2,20011", run_sample, {2, 20011}, 4e-6},

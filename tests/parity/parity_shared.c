@@ -166,7 +166,7 @@ static int setup(void **state)
 
     log_set_level(LOG_ERROR);
     f->options = (struct rollout_options){
-        .device = gpu_device(), .threads = 1, .limits = {6, 32, 48, 24}};
+        .device = gpu_device(), .threads = 1, .limits = {6, 32, 48, 24, 0}};
     write_tiny_tokenizer(&f->tokenizer);
     model_shape_print(&shape, -1, TINY_EOS, &f->config);
     *state = f;
@@ -339,7 +339,7 @@ static void take_image(struct fixture *f, const struct file_map *map, uint32_t v
     REQUIRE_OK(wire_pieces_begin(&pieces, bytes, n));
     struct wire_image image = {.version = version, .n_pieces = n, .n_follow = is_kept ? 0 : n,
                                .piece_bytes = bytes, .path = {"", 0}};
-    wire_pieces_hash_map(&pieces, map);
+    wire_pieces_hash_map(&pieces, map, NULL);
     wire_pieces_digest(&pieces, &image.digest);
     wire_pieces_release(&pieces);
     if (is_kept)

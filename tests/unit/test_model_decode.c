@@ -59,7 +59,7 @@ static void draws_of_more_than_one_chunk_are_those_of_each_alone(void **state)
         rows[i] = (struct model_decode_row){0, MODEL_PROMPT, i, (int32_t)random_below(&stream, 50)};
         draws[i] = (struct draw){random_real(&stream), 1, i % 2 ? 1 : 0.8f, 0, i};
     }
-    REQUIRE_OK(model_cache_create(&cache, model, 1, N, 0, 0));
+    REQUIRE_OK(open_cache(&cache, model, 1, N, 0, 0));
     REQUIRE_OK(model_decode(model, cache, N, rows, N, draws, tokens, logprobs));
     for (int i = 0; i < N; i++) {
         draws[i].row = 0;
@@ -89,7 +89,7 @@ static void tokens_and_positions_out_of_range_are_refused(void **state)
     for (int i = 0; i < 4; i++)
         rows[i] = (struct model_decode_row){0, MODEL_PROMPT, i, i == 2 ? 50 : 1};
     REQUIRE_OK(model_create(&model, ops, &shape, &model_frozen, 1));
-    REQUIRE_OK(model_cache_create(&cache, model, 1, 8, 1, 8));
+    REQUIRE_OK(open_cache(&cache, model, 1, 8, 1, 8));
     assert_int_equal(model_decode(model, cache, 4, rows, 0, NULL, NULL, NULL), STATUS_FORMAT);
     assert_non_null(strstr(status_reason(), "token id 50"));
     rows[2].token = -1;
@@ -108,6 +108,47 @@ static void tokens_and_positions_out_of_range_are_refused(void **state)
     ops_destroy(&ops);
 }
 
+/* Two prompts and two sequences on five pages, of which a prompt takes two. */
+static void pages_are_taken_as_tokens_come_and_given_back(void **state)
+{
+    enum { N = MODEL_PAGE + 1 };
+    const struct model_cache_size size = {2, N, 2, 2 * N, 5 * MODEL_PAGE + MODEL_PAGE - 1};
+    struct ops *ops = open_device("cpu");
+    struct model *model = make_model(ops, MODEL_LLAMA);
+    struct model_decode_row rows[N], row = {0, 0, 0, 3};
+    struct model_cache *cache = NULL;
+
+    (void)state;
+    REQUIRE_OK(model_cache_create(&cache, model, &size));
+    assert_int_equal(model_cache_free_pages(cache), 5);
+    for (int i = 0; i < N; i++)
+        rows[i] = (struct model_decode_row){0, MODEL_PROMPT, i, 1};
+    REQUIRE_OK(model_decode(model, cache, N - 1, rows, 0, NULL, NULL, NULL));
+    assert_int_equal(model_cache_free_pages(cache), 4);
+    REQUIRE_OK(model_decode(model, cache, 1, rows + N - 1, 0, NULL, NULL, NULL));
+    assert_int_equal(model_cache_free_pages(cache), 3);
+    assert_int_equal(model_cache_reserve(cache, 0, 1, 2 * MODEL_PAGE), 1);
+    assert_int_equal(model_cache_reserve(cache, 0, 1, 5), 1);   /* it has them */
+    assert_int_equal(model_cache_free_pages(cache), 1);
+    assert_int_equal(model_cache_reserve(cache, 1, MODEL_PROMPT, N), 0);
+    assert_int_equal(model_cache_free_pages(cache), 1);
+    for (; row.position < MODEL_PAGE; row.position++)
+        REQUIRE_OK(model_decode(model, cache, 1, &row, 0, NULL, NULL, NULL));
+    assert_int_equal(model_cache_free_pages(cache), 0);
+    assert_int_equal(model_decode(model, cache, 1, &row, 0, NULL, NULL, NULL), STATUS_NOMEM);
+    assert_non_null(strstr(status_reason(), "all 5 pages"));
+    model_cache_release(cache, 0, 1);
+    REQUIRE_OK(model_decode(model, cache, 1, &row, 0, NULL, NULL, NULL));
+    assert_int_equal(model_cache_free_pages(cache), 1);
+    model_cache_release(cache, 0, 0);
+    model_cache_release(cache, 0, MODEL_PROMPT);
+    model_cache_release(cache, 0, MODEL_PROMPT);   /* nothing is left of it */
+    assert_int_equal(model_cache_free_pages(cache), 5);
+    model_cache_destroy(&cache);
+    model_destroy(&model);
+    ops_destroy(&ops);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -115,6 +156,7 @@ int main(void)
         cmocka_unit_test(decoded_logprobs_equal_packed_ones_to_the_bit_on_the_reference),
         cmocka_unit_test(decoded_logprobs_equal_packed_ones_to_the_bit_on_the_gpu),
         cmocka_unit_test(draws_of_more_than_one_chunk_are_those_of_each_alone),
+        cmocka_unit_test(pages_are_taken_as_tokens_come_and_given_back),
         cmocka_unit_test(tokens_and_positions_out_of_range_are_refused),
     };
 

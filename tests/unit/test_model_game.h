@@ -8,7 +8,8 @@
 
 #include "test_model_support.h"
 
-enum { N_PROMPTS = 3, N_SEQUENCES = 7, MAX_PROMPT = 40, MAX_COMPLETION = 30 };
+enum { N_PROMPTS = 3, N_SEQUENCES = 7, MAX_PROMPT = 90, MAX_COMPLETION = 80 };
+enum { SHORT_PROMPT = 40, SHORT_COMPLETION = 30 };   /* less than a page; every fourth is long */
 
 /* Completions of random length behind shared prompts, and where each one stands. */
 struct game {
@@ -43,19 +44,22 @@ static inline void shuffle(struct game *game, int32_t *list, int n)
 /* Random prompts and lengths; borrows the model. */
 static inline void open_game(struct game *game, struct model *model, uint64_t seed)
 {
+    uint64_t most_prompt = seed % 4 < 3 ? SHORT_PROMPT : MAX_PROMPT;
+    uint64_t most_completion = seed % 4 < 3 ? SHORT_COMPLETION : MAX_COMPLETION;
+
     memset(game, 0, sizeof(*game));
     game->stream.seed = seed;
     game->temperature = seed % 2 ? 1.0f : 0.7f;
     game->model = model;
-    REQUIRE_OK(model_cache_create(&game->cache, model, N_PROMPTS, MAX_PROMPT, N_SEQUENCES,
-                                  MAX_COMPLETION));
+    REQUIRE_OK(open_cache(&game->cache, model, N_PROMPTS, MAX_PROMPT, N_SEQUENCES,
+                          MAX_COMPLETION));
     for (int p = 0; p < N_PROMPTS; p++) {
-        game->n_prompt[p] = 1 + (int32_t)random_below(&game->stream, MAX_PROMPT);
+        game->n_prompt[p] = 1 + (int32_t)random_below(&game->stream, most_prompt);
         for (int t = 0; t < game->n_prompt[p]; t++)
             game->prompts[p][t] = random_token(game);
     }
     for (int s = 0; s < N_SEQUENCES; s++) {
-        game->length[s] = 1 + (int32_t)random_below(&game->stream, MAX_COMPLETION);
+        game->length[s] = 1 + (int32_t)random_below(&game->stream, most_completion);
         game->prompt_of[s] = (int32_t)random_below(&game->stream, N_PROMPTS);
     }
     shuffle(game, game->prompt_slot, N_PROMPTS);

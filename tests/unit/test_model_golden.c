@@ -131,7 +131,7 @@ static void check_greedy(struct golden *golden)
 
     assert_true(golden_numbers(golden, "greedy.prompt", &prompt, N_PROMPT));
     assert_true(golden_numbers(golden, "greedy.tokens", &expected, N_NEW));
-    REQUIRE_OK(model_cache_create(&cache, golden->model, 1, N_PROMPT, 1, N_NEW));
+    REQUIRE_OK(open_cache(&cache, golden->model, 1, N_PROMPT, 1, N_NEW));
     prompt_logits(golden->model, cache, prompt, N_PROMPT, logits);
     for (int i = 0; i < N_NEW; i++) {
         struct model_decode_row row = {0, 0, i, largest_of(logits, V)};

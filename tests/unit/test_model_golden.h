@@ -94,7 +94,7 @@ static inline float *golden_logits(struct golden *golden)
     float *logits = mem_alloc((size_t)N_TARGETS * (size_t)V, sizeof(float));
     struct model_cache *cache = NULL;
 
-    REQUIRE_OK(model_cache_create(&cache, golden->model, 1, N_TOKENS, 0, 0));
+    REQUIRE_OK(open_cache(&cache, golden->model, 1, N_TOKENS, 0, 0));
     for (int i = 0; i < N_TARGETS; i++) {
         int32_t row = batch->target_rows[i], start = row - batch->positions[row];
         prompt_logits(golden->model, cache, batch->tokens + start, batch->positions[row] + 1,

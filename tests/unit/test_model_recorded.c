@@ -42,10 +42,8 @@ struct fixture {
 
 static void open_caches(struct fixture *f, int max_prompt)
 {
-    REQUIRE_OK(model_cache_create(&f->recorded, f->model, N_PROMPTS, max_prompt, N_SEQUENCES,
-                                  2 * STEPS));
-    REQUIRE_OK(model_cache_create(&f->plain, f->model, N_PROMPTS, max_prompt, N_SEQUENCES,
-                                  2 * STEPS));
+    REQUIRE_OK(open_cache(&f->recorded, f->model, N_PROMPTS, max_prompt, N_SEQUENCES, 2 * STEPS));
+    REQUIRE_OK(open_cache(&f->plain, f->model, N_PROMPTS, max_prompt, N_SEQUENCES, 2 * STEPS));
     model_cache_record(f->plain, 0);
 }
 

@@ -37,6 +37,15 @@ static inline struct ops *open_device(const char *device)
     return ops;
 }
 
+/* With room for all slots. */
+static inline int open_cache(struct model_cache **out, struct model *model, int n_prompts,
+                             int max_prompt, int n_sequences, int max_completion)
+{
+    const struct model_cache_size size = {n_prompts, max_prompt, n_sequences, max_completion, 0};
+
+    return model_cache_create(out, model, &size);
+}
+
 /* Small, grouped heads, a head width that is not channels / heads. */
 static inline struct model_shape small_shape(enum model_family family)
 {

@@ -75,7 +75,7 @@ static void check_logits(struct golden *golden)
     struct tensor like = tensor_2d(NULL, N_TOKENS, V);
     struct model_cache *cache = NULL;
 
-    REQUIRE_OK(model_cache_create(&cache, golden->model, 1, N_TOKENS, 0, 0));
+    REQUIRE_OK(open_cache(&cache, golden->model, 1, N_TOKENS, 0, 0));
     for (int n = 1; n <= N_TOKENS; n++)
         prompt_logits(golden->model, cache, golden->tokens, n,
                       logits + (size_t)(n - 1) * (size_t)V);
@@ -125,7 +125,7 @@ static void check_greedy(struct golden *golden)
 
     read_numbers(golden, "greedy.prompt", prompt, N_PROMPT);
     read_numbers(golden, "greedy.tokens", expected, N_NEW);
-    REQUIRE_OK(model_cache_create(&cache, golden->model, 1, N_PROMPT, 1, N_NEW));
+    REQUIRE_OK(open_cache(&cache, golden->model, 1, N_PROMPT, 1, N_NEW));
     prompt_logits(golden->model, cache, prompt, N_PROMPT, logits);
     for (int i = 0; i < N_NEW; i++) {
         struct model_decode_row row = {0, 0, i, 0};

@@ -237,9 +237,44 @@ static void call_decode_without_keys(struct ops *ops)
 {
     static const int32_t none[4] = {0};
     struct tensor q = tensor_3d(pool_of_floats, 1, 1, 2), runs = tensor_i32(none, 4);
-    struct kv_cache cache = {.n_rows = 16, .K = 1, .D = 2, .data = pool_of_floats};
+    struct tensor pages = tensor_i32(none, 1);
+    struct kv_cache cache = {
+        .n_rows = 16, .K = 1, .D = 2, .page_rows = 16, .data = pool_of_floats};
 
-    ops_attention_decode(ops, &q, &q, &cache, &runs);
+    ops_attention_decode(ops, &q, &q, &cache, &pages, &runs);
+}
+
+/* A page that the cache does not have, and rows beyond the pages that are named. */
+static void call_decode_of_page(struct ops *ops, int32_t page, int32_t n_rows)
+{
+    const int32_t run[4] = {0, n_rows, 0, 0};
+    struct tensor q = tensor_3d(pool_of_floats, 1, 1, 2), runs = tensor_i32(run, 4);
+    struct tensor pages = tensor_i32(&page, 1);
+    struct kv_cache cache = {
+        .n_rows = 32, .K = 1, .D = 2, .page_rows = 16, .data = pool_of_floats};
+
+    ops_attention_decode(ops, &q, &q, &cache, &pages, &runs);
+}
+
+static void call_decode_of_unknown_page(struct ops *ops)
+{
+    call_decode_of_page(ops, 2, 16);
+}
+
+static void call_decode_behind_the_pages(struct ops *ops)
+{
+    call_decode_of_page(ops, 1, 17);
+}
+
+static void call_decode_of_odd_pages(struct ops *ops)
+{
+    static const int32_t run[4] = {0, 1, 0, 0};
+    struct tensor q = tensor_3d(pool_of_floats, 1, 1, 2), runs = tensor_i32(run, 4);
+    struct tensor pages = tensor_i32(run, 1);
+    struct kv_cache cache = {
+        .n_rows = 48, .K = 1, .D = 2, .page_rows = 48, .data = pool_of_floats};
+
+    ops_attention_decode(ops, &q, &q, &cache, &pages, &runs);
 }
 
 static void call_carve_of_full_arena(struct ops *ops)
@@ -257,6 +292,8 @@ static void wrong_calls_are_bugs(void **state)
         call_embedding_of_unknown_token,  call_logprob_of_negative_target,
         call_with_indices_for_floats,     call_attention_of_short_segments,
         call_decode_without_keys,         call_carve_of_full_arena,
+        call_decode_of_unknown_page,      call_decode_behind_the_pages,
+        call_decode_of_odd_pages,
         call_attention_behind_a_later_segment, call_attention_behind_two_segments,
     };
 
@@ -294,9 +331,9 @@ static void ops_of_no_rows_do_nothing(void **state)
     ops_token_logprob(ops, &vector, NULL, &none, &targets, 1);
     ops_token_logprob_backward(ops, &none, &vector, &targets, 1);
     ops_attention(ops, &heads, NULL, &heads, &heads, &heads, &segments, NULL);
-    struct kv_cache cache = {.n_rows = 0, .K = 2, .D = 2};
+    struct kv_cache cache = {.n_rows = 0, .K = 2, .D = 2, .page_rows = 16};
     ops_cache_store(ops, &cache, &heads, &heads, &targets);
-    ops_attention_decode(ops, &heads, &heads, &cache, &targets);
+    ops_attention_decode(ops, &heads, &heads, &cache, &targets, &targets);
     struct tensor tokens = tensor_i32(NULL, 0);
     ops_sample(ops, &tokens, &vector, &none, NULL);
     ops_add(ops, &none, &none);

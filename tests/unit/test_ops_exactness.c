@@ -388,58 +388,93 @@ static void free_decode(struct decode_data *d)
     free(d->full);
 }
 
-enum { OWN = (KEYS + 15) / 16 * 16 };   /* where the second run starts */
+/* A cache, and the pages of two runs of up to KEYS rows: any size, anywhere. */
+enum { MOST_PAGES = (KEYS + 15) / 16, SPARE = 3, NOWHERE = 2 * MOST_PAGES + SPARE };
+struct paged {
+    struct kv_cache cache;
+    int32_t pages[NOWHERE];
+    int own;   /* the entry of `pages` that the second run starts at */
+    struct random_stream stream;
+};
+
+static void open_paged(struct paged *p)
+{
+    memset(p, 0, sizeof(*p));
+    p->stream.seed = 43;
+    p->cache = (struct kv_cache){.n_rows = 16 * NOWHERE, .K = K, .D = D, .page_rows = 16};
+    p->cache.data = calloc(1, ops_cache_bytes(&p->cache) * 8);   /* for pages of 128 too */
+}
+
+static void shuffle_pages(struct paged *p)
+{
+    p->cache.page_rows = 16 << random_below(&p->stream, 4);
+    p->cache.n_rows = p->cache.page_rows * NOWHERE;
+    for (int i = 0; i < NOWHERE; i++) {
+        int other = (int)random_below(&p->stream, (uint64_t)i + 1);
+        p->pages[i] = p->pages[other];
+        p->pages[other] = i;
+    }
+    p->own = (int)((KEYS + p->cache.page_rows - 1) / p->cache.page_rows) +
+             (int)random_below(&p->stream, SPARE);
+}
+
+static int32_t row_of(const struct paged *p, int place, int at)
+{
+    int page_rows = (int)p->cache.page_rows;
+
+    return p->pages[place + at / page_rows] * page_rows + at % page_rows;
+}
 
 /* Keys 0 .. cut - 1 are the first run, the rest the second. What lay there before is noise. */
-static void fill_cache(struct ops *ops, struct kv_cache *cache, const struct decode_data *d,
-                       int cut)
+static void fill_cache(struct ops *ops, struct paged *p, const struct decode_data *d, int cut)
 {
     struct tensor k = tensor_3d(d->k, KEYS, K, D), v = tensor_3d(d->v, KEYS, K, D);
     int32_t index[KEYS];
 
-    memset(cache->data, cut % 2 ? 0x7f : 0xff, ops_cache_bytes(cache));
+    shuffle_pages(p);
+    memset(p->cache.data, cut % 2 ? 0x7f : 0xff, ops_cache_bytes(&p->cache));
     for (int j = 0; j < KEYS; j++)
-        index[j] = j < cut ? j : OWN + j - cut;
+        index[j] = j < cut ? row_of(p, 0, j) : row_of(p, p->own, j - cut);
     struct tensor rows = tensor_i32(index, KEYS);
-    ops_cache_store(ops, cache, &k, &v, &rows);
+    ops_cache_store(ops, &p->cache, &k, &v, &rows);
 }
 
-static void set_run(int32_t *run, int n, int cut)
+static void set_run(int32_t *run, const struct paged *p, int n, int cut)
 {
     run[0] = 0;
     run[1] = n < cut ? n : cut;
-    run[2] = OWN;
+    run[2] = p->own;
     run[3] = n < cut ? 0 : n - cut;
 }
 
-static struct kv_cache make_cache(void)
+static void decode(struct ops *ops, const struct paged *p, float *out, float *q, int n,
+                   const int32_t *run)
 {
-    struct kv_cache cache = {.n_rows = 2 * OWN, .K = K, .D = D};
+    struct tensor outs = tensor_3d(out, n, H, D), queries = tensor_3d(q, n, H, D);
+    struct tensor pages = tensor_i32(p->pages, NOWHERE), runs = tensor_i32(run, 4 * n);
 
-    cache.data = calloc(1, ops_cache_bytes(&cache));
-    return cache;
+    ops_attention_decode(ops, &outs, &queries, &p->cache, &pages, &runs);
 }
 
 static void a_decoded_row_equals_that_of_the_whole_segment_at_every_cut(void **state)
 {
     struct ops *ops = open_ops(*state, 2);
-    struct kv_cache cache = make_cache();
     struct decode_data d;
+    struct paged p;
     float row[H * D];
 
     make_decode(ops, &d);
+    open_paged(&p);
     for (int cut = 0; cut <= KEYS; cut++) {
-        fill_cache(ops, &cache, &d, cut);
+        fill_cache(ops, &p, &d, cut);
         for (int n = cut > 3 ? cut - 2 : 1; n <= KEYS; n++) {
             int32_t run[4];
-            set_run(run, n, cut);
-            struct tensor q = tensor_3d(d.q + (n - 1) * H * D, 1, H, D);
-            struct tensor out = tensor_3d(row, 1, H, D), runs = tensor_i32(run, 4);
-            ops_attention_decode(ops, &out, &q, &cache, &runs);
+            set_run(run, &p, n, cut);
+            decode(ops, &p, row, d.q + (n - 1) * H * D, 1, run);
             assert_same_bits(row, d.full + (n - 1) * H * D, H * D);
         }
     }
-    free(cache.data);
+    free(p.cache.data);
     free_decode(&d);
     ops_destroy(&ops);
 }
@@ -448,25 +483,24 @@ static void a_decoded_row_equals_that_of_the_whole_segment_at_every_cut(void **s
 static void rows_that_share_a_prompt_do_not_disturb_each_other(void **state)
 {
     struct ops *ops = open_ops(*state, 2);
-    struct kv_cache cache = make_cache();
     struct decode_data d;
+    struct paged p;
     float *rows = calloc(KEYS * H * D, sizeof(*rows));
 
     make_decode(ops, &d);
+    open_paged(&p);
     for (int cut = 0; cut <= KEYS; cut += 7)
         for (int first = 0; first < KEYS; first += 13) {
             int32_t run[4 * KEYS];
             int n = KEYS - first;
-            fill_cache(ops, &cache, &d, cut);
+            fill_cache(ops, &p, &d, cut);
             for (int i = 0; i < n; i++)
-                set_run(run + 4 * i, first + i + 1, cut);
-            struct tensor q = tensor_3d(d.q + first * H * D, n, H, D);
-            struct tensor out = tensor_3d(rows, n, H, D), runs = tensor_i32(run, 4 * n);
-            ops_attention_decode(ops, &out, &q, &cache, &runs);
+                set_run(run + 4 * i, &p, first + i + 1, cut);
+            decode(ops, &p, rows, d.q + first * H * D, n, run);
             assert_same_bits(rows, d.full + first * H * D, (int64_t)n * H * D);
         }
     free(rows);
-    free(cache.data);
+    free(p.cache.data);
     free_decode(&d);
     ops_destroy(&ops);
 }
@@ -477,32 +511,29 @@ static void a_row_reads_the_same_whatever_its_neighbours_see(void **state)
     enum { ROWS = 8, TRIALS = 200 };
     struct ops *ops = open_ops(*state, 2);
     struct random_stream stream = {.seed = 44};
-    struct kv_cache cache = make_cache();
     struct decode_data d;
+    struct paged p;
     float together[ROWS * H * D], alone[H * D];
 
     make_decode(ops, &d);
-    fill_cache(ops, &cache, &d, KEYS / 2);
+    open_paged(&p);
     for (int trial = 0; trial < TRIALS; trial++) {
         int32_t run[4 * ROWS];
+        if (trial % 20 == 0)
+            fill_cache(ops, &p, &d, KEYS / 2);
         for (int n = 0; n < ROWS; n++) {
             int32_t shared = (int32_t)random_below(&stream, 3) * (KEYS / 8);
-            int32_t own = (int32_t)random_below(&stream, 2) * (int32_t)random_below(&stream, 40);
-            const int32_t one[4] = {0, shared || own ? shared : 1, OWN, own};
+            int32_t own = (int32_t)random_below(&stream, 2) * (int32_t)random_below(&stream, 35);
+            const int32_t one[4] = {0, shared || own ? shared : 1, p.own, own};
             memcpy(run + 4 * n, one, sizeof(one));
         }
-        struct tensor q = tensor_3d(d.q, ROWS, H, D), out = tensor_3d(together, ROWS, H, D);
-        struct tensor runs = tensor_i32(run, 4 * ROWS);
-        ops_attention_decode(ops, &out, &q, &cache, &runs);
+        decode(ops, &p, together, d.q, ROWS, run);
         for (int n = 0; n < ROWS; n++) {
-            q = tensor_3d(d.q + n * H * D, 1, H, D);
-            out = tensor_3d(alone, 1, H, D);
-            runs = tensor_i32(run + 4 * n, 4);
-            ops_attention_decode(ops, &out, &q, &cache, &runs);
+            decode(ops, &p, alone, d.q + n * H * D, 1, run + 4 * n);
             assert_same_bits(together + n * H * D, alone, H * D);
         }
     }
-    free(cache.data);
+    free(p.cache.data);
     free_decode(&d);
     ops_destroy(&ops);
 }

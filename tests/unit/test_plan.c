@@ -119,12 +119,13 @@ static void what_does_not_fit_says_what_would_help(void **state)
     assert_null(strstr(out.data, "TOO LITTLE"));
     assert_null(strstr(out.data, "saves"));
     text_append(&wide, recipe_yaml, (size_t)(at - recipe_yaml));
-    text_print(&wide, "max_sequences: 4096, max_prompt_length: 1000000%s",
-               at + strlen(short_prompts));
+    text_print(&wide, "max_sequences: 4096, kv_cache_tokens: 4000000000, "
+                      "max_prompt_length: 1000000%s", at + strlen(short_prompts));
     assert_true(plan(wide.data, "zero", 0) >= 0);
     assert_says("TOO LITTLE for all its processes at once. Each of these helps:\n");
     assert_says("  rollout.workers=1 ");
     assert_says("  rollout.max_sequences=2048 ");
+    assert_says("  rollout.kv_cache_tokens=1024131072 ");   /* 2048 * (1000000 + 2 * 64) / 2 */
     assert_says("same results, slower");
     assert_null(strstr(out.data, "grpo.beta=0"));   /* saves next to nothing of this */
     text_release(&wide);
@@ -237,8 +238,9 @@ static void sizes_follow_from_the_shape(void **state)
     assert_true(zero->learner.parts[PART_MOMENTS] == 2 * weights);
     assert_true(zero->learner.parts[PART_REFERENCE] > weights);
     assert_true(plans[3].learner.parts[PART_REFERENCE] == 0);
-    /* 64 sequences of 16 and 32 prompts of 32; 2 layers, 2 heads of 8, keys and values, floats */
-    assert_true(zero->rollout.parts[PART_CACHE] == (64.0 * 16 + 32 * 32) * 2 * 2 * 8 * 2 * 4);
+    /* 64 sequences of 16 and 32 prompts of 32, a page each; 2 layers, 2 heads of 8, keys and
+     * values, floats */
+    assert_true(zero->rollout.parts[PART_CACHE] == 64.0 * (64 + 32) * 2 * 2 * 8 * 2 * 4);
     assert_int_equal(zero->n_rollout, 3);
     assert_true(zero->total_bytes >
                 zero->learner.total + 3 * zero->rollout.total);

@@ -58,7 +58,7 @@ static void open_rollout(struct fixture *f, int max_sequences)
 {
     /* From a few tokens of a prompt at a time to all prompts at once. */
     int max_tokens = max_sequences * max_sequences;
-    const struct rollout_limits limits = {max_sequences, MAX_PROMPT, MAX_COMPLETION, max_tokens};
+    const struct rollout_limits limits = {max_sequences, MAX_PROMPT, MAX_COMPLETION, max_tokens, 0};
 
     rollout_destroy(&f->rollout);
     assert_int_equal(rollout_create(&f->rollout, f->model, f->tokenizer, 1, &limits), STATUS_OK);
@@ -494,7 +494,7 @@ static void a_completion_beyond_the_models_positions_is_refused(void **state)
     struct fixture *f = *state;
     struct task task = tiny_task(1, prompts[3]);
     struct sampling sampling = tiny_sampling();
-    const struct rollout_limits limits = {2, MAX_PROMPT, 200, 64};
+    const struct rollout_limits limits = {2, MAX_PROMPT, 200, 64, 0};
 
     assert_int_equal(rollout_create(&f->rollout, f->model, f->tokenizer, 1, &limits), STATUS_OK);
     sampling.max_completion_length = 97;

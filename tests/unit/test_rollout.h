@@ -51,9 +51,9 @@ static inline struct model_shape tiny_shape(void)
 
 /* Weights larger than at a start of training, so that the distributions have peaks; held as a
  * worker holds them. */
-static inline int create_tiny_model(struct model **out, struct ops *ops, uint64_t seed)
+static inline int create_model_of(struct model **out, struct ops *ops, struct model_shape shape,
+                                  uint64_t seed)
 {
-    struct model_shape shape = tiny_shape();
     struct file_map image = {0};
     struct text config = {0};
     struct model *wide = NULL;
@@ -76,6 +76,11 @@ out:
     text_release(&config);
     file_map_close(&image);
     return status;
+}
+
+static inline int create_tiny_model(struct model **out, struct ops *ops, uint64_t seed)
+{
+    return create_model_of(out, ops, tiny_shape(), seed);
 }
 
 static inline struct task tiny_task(uint64_t id, const char *prompt)

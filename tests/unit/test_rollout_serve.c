@@ -84,7 +84,7 @@ static int setup(void **state)
                                           .name = NAME,
                                           .device = "cpu",
                                           .threads = 1,
-                                          .limits = {6, 32, 48, 24},
+                                          .limits = {6, 32, 48, 24, 0},
                                           .lost_ms = LONG_MS};
     f->stops[0] = TINY_EOS;
     f->n_stops = 1;
@@ -540,6 +540,7 @@ static void weights_in_a_file_of_this_host_need_not_travel(void **state)
 {
     struct fixture *f = *state;
     struct wire_image message = cut_image(f, 5, &f->weights);
+    struct wire_pieces pieces;
     struct file_sink sink;
     struct file_map map;
     char path[64];
@@ -553,6 +554,10 @@ static void weights_in_a_file_of_this_host_need_not_travel(void **state)
     assert_int_equal(file_map_name(&map, path, &message.device, &message.inode), STATUS_OK);
     message.path = (struct wire_text){path, (uint32_t)strlen(path)};
     message.n_follow = 0;
+    assert_int_equal(wire_pieces_begin(&pieces, message.piece_bytes, message.n_pieces), STATUS_OK);
+    wire_pieces_hash_map(&pieces, &map, NULL);
+    message.digests = pieces.digests;
+    message.sums = pieces.sums;
     send_frame(f, wire_encode_image(&message, &f->out));
     assert_weights_state(f, 5, 1, "");
     send_lease(f, 2, 5, "a");
@@ -560,11 +565,13 @@ static void weights_in_a_file_of_this_host_need_not_travel(void **state)
     assert_true(same_tokens(&before, &after));
     message.digest.bytes[0] ^= 1;
     send_frame(f, wire_encode_image(&message, &f->out));
-    assert_weights_state(f, 5, 0, "damaged on the way");
+    assert_weights_state(f, 5, 0, "was announced");
+    message.digest.bytes[0] ^= 1;
     message.inode++;               /* the path means another file by now */
     send_frame(f, wire_encode_image(&message, &f->out));
     struct wire_weights_state answer = assert_weights_state(f, 5, 0, "another file");
     assert_int_equal(answer.wants_bytes, 1);
+    wire_pieces_release(&pieces);
     file_map_close(&map);
     stop(f);
 }

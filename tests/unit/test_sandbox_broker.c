@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include "common/cores.h"
 #include "common/random.h"
 
 #define ECHO MAIN("int c; while ((c = getchar()) != EOF) putchar(c); return 0;")
@@ -338,8 +339,7 @@ static void the_verdicts_do_not_depend_on_what_else_runs(void **state)
     struct crowd crowd = {.wanted = {SANDBOX_EXITED, SANDBOX_SIGNALED, SANDBOX_CPU_LIMIT,
                                      SANDBOX_MEMORY_LIMIT, SANDBOX_OUTPUT_LIMIT},
                           .n_runs = 2};
-    long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-    int n = n_cores > 8 ? 16 : 2 * (int)n_cores, stop = 0;
+    int n_cores = cores_usable(), n = n_cores > 8 ? 16 : 2 * n_cores, stop = 0;
     pthread_t askers[16], loops[32];
 
     (void)state;

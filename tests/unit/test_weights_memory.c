@@ -157,7 +157,7 @@ static void *run_worker(void *argument)
 {
     struct fixture *f = argument;
     const struct rollout_options options = {.endpoint = f->endpoint, .name = NAME, .device = "cpu",
-                                            .threads = 1, .limits = {6, 32, 48, 24},
+                                            .threads = 1, .limits = {6, 32, 48, 24, 0},
                                             .lost_ms = LONG_MS};
 
     f->status = rollout_serve(&options, &f->stop);

@@ -61,6 +61,9 @@ static struct sample_group full_group(void)
                                  .rewards = terms};
 }
 
+static struct digest digests[3] = {{{1, 2, 3}}, {{4}}, {{5}}};
+static struct wire_sum sums[3] = {{1, UINT64_MAX}, {(uint64_t)7 << 40, 0}, {3, 4}};
+
 /* Every message behind one face, so that each property is tested on all of them. */
 union message {
     struct wire_hello hello;
@@ -139,7 +142,8 @@ static union message full_message(enum wire_kind kind)
                                       .n_follow = 2, .n_pieces = 3,
                                       .piece_bytes = (uint32_t *)tokens,
                                       .path = TEXT("/proc/1/fd/3"), .device = 5,
-                                      .inode = (uint64_t)5 << 40};
+                                      .inode = (uint64_t)5 << 40, .digests = digests,
+                                      .sums = sums};
         break;
     case WIRE_SHARED_WEIGHTS:
         m.shared_weights = (struct wire_shared_weights){
@@ -600,41 +604,26 @@ static void an_image_of_which_more_follows_than_it_has_is_refused(void **state)
                      STATUS_FORMAT);
 }
 
-static const uint32_t lengths[] = {WIRE_PIECE_BYTES, 1, 3};
-
-static void pieces_of_other_lengths_make_another_digest(void **state)
+static void the_pieces_of_a_file_have_digests_and_sums_and_others_have_none(void **state)
 {
-    const uint32_t other[] = {WIRE_PIECE_BYTES, 2, 2};
-    struct wire_pieces one, two;
-    struct digest first, second;
-    char *bytes = mem_alloc(WIRE_PIECE_BYTES, 1);
+    struct fixture *f = *state;
+    union message message = full_message(WIRE_IMAGE);
+    struct wire_image back;
 
-    (void)state;
-    assert_int_equal(wire_pieces_begin(&one, lengths, 3), STATUS_OK);
-    assert_int_equal(wire_pieces_begin(&two, other, 3), STATUS_OK);
-    assert_int_equal(one.total, WIRE_PIECE_BYTES + 4);
-    wire_pieces_digest(&one, &first);
-    wire_pieces_digest(&two, &second);
-    assert_memory_not_equal(first.bytes, second.bytes, sizeof(first.bytes));
-    wire_pieces_hash(&one, 2, bytes);
-    wire_pieces_digest(&one, &second);
-    assert_memory_not_equal(first.bytes, second.bytes, sizeof(first.bytes));
-    wire_pieces_release(&one);
-    wire_pieces_release(&two);
-    mem_free(bytes);
-}
-
-static void pieces_of_no_sensible_length_are_refused(void **state)
-{
-    const uint32_t wrong[] = {1, 0, WIRE_PIECE_BYTES + 1};
-    struct wire_pieces pieces;
-
-    (void)state;
-    assert_int_equal(wire_pieces_begin(&pieces, wrong, 0), STATUS_FORMAT);
-    assert_int_equal(wire_pieces_begin(&pieces, wrong, 2), STATUS_FORMAT);
-    assert_int_equal(wire_pieces_begin(&pieces, wrong + 2, 1), STATUS_FORMAT);
-    assert_int_equal(wire_pieces_begin(&pieces, wrong, 1), STATUS_OK);
-    wire_pieces_release(&pieces);
+    assert_int_equal(wire_encode_image(&message.image, &f->frame), STATUS_OK);
+    assert_int_equal(wire_decode_image(f->frame.data, f->frame.length, &f->arena, &back),
+                     STATUS_OK);
+    assert_memory_equal(back.digests, digests, sizeof(digests));
+    assert_memory_equal(back.sums, sums, sizeof(sums));
+    size_t with = f->frame.length, path = message.image.path.bytes;
+    message.image.path = (struct wire_text){"", 0};
+    text_clear(&f->frame);
+    assert_int_equal(wire_encode_image(&message.image, &f->frame), STATUS_OK);
+    assert_int_equal(f->frame.length, with - path - 3 * 48);
+    assert_int_equal(wire_decode_image(f->frame.data, f->frame.length, &f->arena, &back),
+                     STATUS_OK);
+    assert_null(back.digests);
+    assert_null(back.sums);
 }
 
 static void scribble_text(const struct wire_text *text)
@@ -723,8 +712,7 @@ int main(void)
         TEST(a_name_without_an_end_is_refused),
         TEST(a_frame_over_the_limit_is_not_written),
         TEST(an_image_of_which_more_follows_than_it_has_is_refused),
-        TEST(pieces_of_other_lengths_make_another_digest),
-        TEST(pieces_of_no_sensible_length_are_refused),
+        TEST(the_pieces_of_a_file_have_digests_and_sums_and_others_have_none),
         TEST(a_copied_group_shares_no_memory),
         TEST(a_copy_that_does_not_fit_is_out_of_memory),
         TEST(every_outcome_has_a_name),

@@ -214,6 +214,7 @@ template <typename T> T shuffle(unsigned mask, T value, int from, bool inside, c
 
 #define UNROLL
 #define NO_UNROLL
+#define UNROLL_BY(n)
 
 /* SHARED(float, tile, [32][33]): poisoned for every block. */
 #define SHARED(type, name, dimensions)                                                             \

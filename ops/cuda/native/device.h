@@ -20,6 +20,8 @@
 
 #define UNROLL _Pragma("unroll")
 #define NO_UNROLL _Pragma("unroll 1")   /* where registers are worth more than branches */
+#define PRAGMA(text) _Pragma(#text)
+#define UNROLL_BY(n) PRAGMA(unroll n)   /* n may depend on the template */
 
 #define SHARED(type, name, dimensions) __shared__ __align__(16) type name dimensions
 
