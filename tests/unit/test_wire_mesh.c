@@ -245,7 +245,8 @@ static int knock_at_the_second(struct several *several, int index)
         several_read_keys(several, 1, &worker);
         memcpy(worker.hub, mesh->job.public_key, sizeof(worker.hub));
         TRY(wire_link_open(&link, mesh->bound, "rank-2", &worker));
-        while (status == STATUS_OK)
+        int64_t end_ms = clock_ms() + 10 * SHORT_MS;
+        while (status == STATUS_OK && clock_ms() < end_ms)
             status = wire_link_check(link, LONG_MS);
         wire_link_close(&link);
     }
