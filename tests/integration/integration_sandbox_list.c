@@ -3,27 +3,17 @@
  * which verdicts are good. After all of them nothing may be left. Limits: 1 s of CPU, 3 s of wall
  * clock, 128 MB, 1 MiB of output, 16 threads.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
 #include <arpa/inet.h>
 #include <jansson.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/files.h"
-#include "common/status.h"
 #include "sandbox/judge.h"
 #include "sandbox/sandbox.h"
 #include "tests/integration/sandbox_programs.h"
+#include "tests/integration/support.h"
 
 static struct sandbox *box;
 static struct judge *judge;
@@ -141,7 +131,15 @@ static void every_listed_program_gets_its_verdict(void **state)
     assert_int_equal(n_bad, 0);
 }
 
-/* A host that has less: the same verdicts, from other walls. C++ takes too long to compile. */
+/* C++ takes too long to compile. An interpreter that was forked has what a sanitizer has mapped,
+ * which the limit of the address space counts where there are no control groups. */
+static int is_for_less(const struct listed_program *program)
+{
+    return strcmp(program->language, "cpp") != 0 &&
+           !(is_sanitized() && strcmp(program->language, "python") == 0);
+}
+
+/* A host that has less: the same verdicts, from other walls. */
 static void judge_at_level(int level)
 {
     struct sandbox *usual = box;
@@ -158,7 +156,7 @@ static void judge_at_level(int level)
     assert_int_equal(sandbox_level(box), level);
     assert_int_equal(judge_create(&judge, box, &config), 0);
     for (const struct listed_program *program = listed_programs; program->name; program++)
-        if (strcmp(program->language, "cpp") != 0)
+        if (is_for_less(program))
             n_bad += judge_one(program, program->source, program->input);
     judge_destroy(&judge);
     sandbox_destroy(&box);
