@@ -67,8 +67,10 @@ static int fail_at(const struct reader *reader, size_t line, const char *text)
 static int place(struct reader *reader, enum node_kind kind, const char *scalar, size_t line)
 {
     struct level *level = reader->depth ? &reader->levels[reader->depth - 1] : NULL;
-    struct config_node *node = new_node(kind, level ? level->key : NULL, line);
 
+    if (level && level->node->kind == NODE_MAPPING && !level->key)
+        return fail_at(reader, line, "a key is a list or a section; it must be a word");
+    struct config_node *node = new_node(kind, level ? level->key : NULL, line);
     node->scalar = mem_copy_text(scalar);
     if (level && level->node->n == MAX_CHILDREN) {
         free_node(node);
@@ -159,13 +161,16 @@ static int read_events(struct reader *reader, yaml_parser_t *parser)
 
 int config_parse(struct config_file **out, const char *bytes, size_t n, const char *name)
 {
-    struct config_file *file = mem_alloc(1, sizeof(*file));
-    struct reader reader = {.file = file};
+    struct config_file *file;
     yaml_parser_t parser;
     int status;
 
     *out = NULL;
+    if (n > MAX_BYTES)
+        return status_fail(STATUS_CONFIG, "%s has %zu bytes, %zu are the most", name, n, MAX_BYTES);
+    file = mem_alloc(1, sizeof(*file));
     file->name = mem_copy_text(name);
+    struct reader reader = {.file = file};
     if (!yaml_parser_initialize(&parser)) {
         config_close(&file);
         return status_fail(STATUS_NOMEM, "%s: no memory for the YAML reader", name);

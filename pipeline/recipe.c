@@ -303,6 +303,17 @@ static void print_recipe(struct recipe *recipe)
     digest_hex(&digest, recipe->hash);
 }
 
+/* Workers read it, and so does a run that goes on: now is the time to say that they cannot. */
+static int check_printed(const struct recipe *recipe)
+{
+    struct config_file *file;
+
+    TRY(config_parse(&file, recipe->yaml, strlen(recipe->yaml),
+                     "the recipe with all settings of its stages"));
+    config_close(&file);
+    return STATUS_OK;
+}
+
 int recipe_open(struct recipe *recipe, const char *path, const char *const *overrides)
 {
     struct config_file *file;
@@ -314,6 +325,7 @@ int recipe_open(struct recipe *recipe, const char *path, const char *const *over
     TRY_OUT(read_run(recipe, file, overrides));
     TRY_OUT(read_stages(recipe, file, overrides));
     print_recipe(recipe);
+    TRY_OUT(check_printed(recipe));
 out:
     config_close(&file);
     if (status < 0)

@@ -167,6 +167,8 @@ static void hostile_yaml_is_refused(void **state)
     assert_refused("knobs: {steps: 5, steps: 6}\n", "a second time");
     assert_refused("knobs: {steps: 5}\nknobs: {rate: 0}\n", "a second time");
     assert_refused("knobs: {}\n---\nknobs: {}\n", "second document");
+    assert_refused("knobs: {[steps]: 5, steps: 6}\n", "it must be a word");
+    assert_refused("? {knobs: 1}\n: {steps: 5}\nknobs: {steps: 5}\n", "it must be a word");
     assert_refused("knobs: {steps: 5", "not valid YAML");
     assert_refused("knobs: {name: \"a\\0b\"}", "NUL");
     for (int i = 0; i < 17; i++)

@@ -206,6 +206,18 @@ static void the_hash_tells_results_apart_and_not_speed(void **state)
     }
 }
 
+static void a_recipe_that_no_worker_could_read_is_refused(void **state)
+{
+    struct text yaml = {0};
+
+    (void)state;
+    text_print(&yaml, "stages:\n");
+    for (int i = 0; i < 400; i++)
+        text_print(&yaml, "  - {name: s%d, stage: base, tasks: {text: t.jsonl}}\n", i);
+    assert_refused(yaml.data, "1048576 are the most");
+    text_release(&yaml);
+}
+
 static void a_resolved_recipe_opens_alike(void **state)
 {
     char hash[DIGEST_HEX_BYTES];
@@ -284,6 +296,7 @@ int main(void)
         TEST(a_stage_kind_brings_defaults_that_the_file_overrides),
         TEST(an_override_for_a_stage_that_is_not_there_is_refused),
         TEST(the_hash_tells_results_apart_and_not_speed),
+        TEST(a_recipe_that_no_worker_could_read_is_refused),
         TEST(a_resolved_recipe_opens_alike),
         TEST(a_worker_takes_the_settings_of_its_stage),
         TEST(verifiers_of_a_run_take_their_randomness_from_its_seed),
