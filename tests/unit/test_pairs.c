@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "common/random.h"
+#include "ops/cpu/kernels.h"
 #include "ops/ops.h"
 
 static const char *const devices[] = {"cpu:avx512bf16", "cpu:avx512", "cpu:avx2", "cpu:baseline"};
@@ -266,9 +267,34 @@ static void rows_do_not_depend_on_their_number(void **state)
     close_trial(&t);
 }
 
+/* The nearest bfloat16 is 2^-126, which is no zero. */
+static void a_number_just_below_the_least_normal_one_is_rounded_up(void **state)
+{
+    (void)state;
+    enum { N = 32 };
+    float x[N * N], words[N * N];
+    uint32_t below = 0x007fffffu, word;
+
+    for (int i = 0; i < N * N; i++)
+        memcpy(&x[i], &below, sizeof(below));
+    for (const struct kernels *const *all = processor_kernels(); *all; all++) {
+        (*all)->pair_columns(words, x, N, N, N, 0, N / 16);
+        for (int i = 0; i < N * N / 2; i++) {
+            memcpy(&word, &words[i], sizeof(word));
+            assert_int_equal(word, 0x00800080u);
+        }
+        (*all)->pair_panel(words, x, N, 16, N);
+        for (int i = 0; i < N * N / 4; i++) {
+            memcpy(&word, &words[i], sizeof(word));
+            assert_int_equal(word, 0x00800080u);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_number_just_below_the_least_normal_one_is_rounded_up),
         cmocka_unit_test(products_are_the_chain_of_the_law),
         cmocka_unit_test(rows_do_not_depend_on_their_number),
     };
