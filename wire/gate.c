@@ -9,6 +9,7 @@
  * (RFC 26: greeting 64 bytes, WELCOME 170, then READY, or ERROR, which is shorter than 32).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -16,6 +17,8 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zmq.h>
 
 #include "common/status.h"
@@ -34,12 +37,19 @@
 #define ZAP_PARTS 16
 #define ZAP_PART_BYTES 256
 
+/* A descriptor is libzmq's, which may close it before its event is read; the next socket then has
+ * the same number, but another inode. */
+struct pending {
+    int fd;
+    ino_t socket;
+};
+
 struct gate {
     void *zap, *monitor;              /* of the thread, once it runs */
     char endpoint[256];
     char allowed[FILE_PATH_MAX];      /* or "": */
     char own[WIRE_KEY_BYTES];         /* this key alone */
-    int pending[MAX_PENDING];         /* descriptors, the oldest first */
+    struct pending pending[MAX_PENDING];   /* the oldest first */
     int n_pending;
     int n_let_in, n_denied;           /* of the pending: those with a verdict (events without a
                                        * descriptor; what was sent may be seen before the event) */
@@ -121,14 +131,27 @@ static void forget(struct gate *gate, int i)
             (size_t)(gate->n_pending - i) * sizeof(*gate->pending));
 }
 
+/* 0: none. */
+static ino_t socket_of(int fd)
+{
+    struct stat stat;
+
+    return fstat(fd, &stat) == 0 && S_ISSOCK(stat.st_mode) ? stat.st_ino : 0;
+}
+
 /* The descriptor stays libzmq's, which closes it once it reads the error. To disconnect resets the
  * connection; shutdown() would still take in what the other end goes on sending. */
 static void end_connection(struct gate *gate, int i)
 {
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+    int fd = fcntl(gate->pending[i].fd, F_DUPFD_CLOEXEC, 0);   /* of one socket from here on */
 
-    connect(gate->pending[i], &nobody, sizeof(nobody));
-    count(gate, &gate->refusals.n_crowded);
+    if (fd >= 0 && socket_of(fd) == gate->pending[i].socket) {
+        connect(fd, &nobody, sizeof(nobody));
+        count(gate, &gate->refusals.n_crowded);
+    }
+    if (fd >= 0)
+        close(fd);
     forget(gate, i);
 }
 
@@ -137,7 +160,8 @@ static void look_at_pending(struct gate *gate)
     for (int i = gate->n_pending - 1; i >= 0; i--) {
         struct tcp_info info = {0};
         socklen_t n = sizeof(info);
-        if (getsockopt(gate->pending[i], IPPROTO_TCP, TCP_INFO, &info, &n) ||
+        if (socket_of(gate->pending[i].fd) != gate->pending[i].socket ||
+            getsockopt(gate->pending[i].fd, IPPROTO_TCP, TCP_INFO, &info, &n) ||
             n < offsetof(struct tcp_info, tcpi_bytes_sent) + sizeof(info.tcpi_bytes_sent))
             forget(gate, i);          /* it is gone */
         else if (info.tcpi_bytes_sent > HANDSHAKE_SENT) {
@@ -154,14 +178,14 @@ static void add_pending(struct gate *gate, int fd)
         look_at_pending(gate);
     if (gate->n_pending == MAX_PENDING)
         end_connection(gate, 0);
-    gate->pending[gate->n_pending++] = fd;
+    gate->pending[gate->n_pending++] = (struct pending){fd, socket_of(fd)};
 }
 
 /* A handshake that ends without a verdict broke a rule of the protocol. */
 static void remove_pending(struct gate *gate, int fd)
 {
     for (int i = gate->n_pending - 1; i >= 0; i--) {
-        if (gate->pending[i] != fd)
+        if (gate->pending[i].fd != fd)
             continue;
         forget(gate, i);
         if (gate->n_let_in > 0)
