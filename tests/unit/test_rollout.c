@@ -18,43 +18,12 @@ static const char *const prompts[N_TASKS] = {
     "Say it.",        "?", "1 2 3 4 5 6 7",
 };
 
-struct fixture {
-    struct ops *ops;
-    struct model *model;
-    struct tokenizer *tokenizer;
-    struct rollout *rollout;
-    struct arena arena;
-};
-
 static int setup(void **state)
 {
-    struct fixture *f = mem_alloc(1, sizeof(*f));
-    struct text json = {0};
-
-    arena_init(&f->arena, (size_t)64 << 20);
-    write_tiny_tokenizer(&json);
-    if (ops_create(&f->ops, "cpu", 1) < 0 || create_tiny_model(&f->model, f->ops, 3) < 0 ||
-        tokenizer_parse(&f->tokenizer, json.data, json.length, "test") < 0)
-        return -1;
-    text_release(&json);
-    *state = f;
-    return 0;
+    return tiny_rollout_open((struct tiny_rollout **)state, 128);
 }
 
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    rollout_destroy(&f->rollout);
-    model_destroy(&f->model);
-    tokenizer_destroy(&f->tokenizer);
-    ops_destroy(&f->ops);
-    arena_release(&f->arena);
-    mem_free(f);
-    return 0;
-}
-
-static void open_rollout(struct fixture *f, int max_sequences)
+static void open_rollout(struct tiny_rollout *f, int max_sequences)
 {
     /* From a few tokens of a prompt at a time to all prompts at once. */
     int max_tokens = max_sequences * max_sequences;
@@ -65,7 +34,7 @@ static void open_rollout(struct fixture *f, int max_sequences)
 }
 
 /* Steps until idle and files each group under its lease. */
-static void finish_all(struct fixture *f, struct sample_group *groups, size_t n_groups)
+static void finish_all(struct tiny_rollout *f, struct sample_group *groups, size_t n_groups)
 {
     struct wire_group group;
     int n, n_steps = 0;
@@ -82,7 +51,7 @@ static void finish_all(struct fixture *f, struct sample_group *groups, size_t n_
     } while (n > 0);
 }
 
-static void sample_all(struct fixture *f, const struct sampling *sampling, int backwards,
+static void sample_all(struct tiny_rollout *f, const struct sampling *sampling, int backwards,
                        struct sample_group *groups)
 {
     memset(groups, 0, N_TASKS * sizeof(*groups));
@@ -113,7 +82,7 @@ static void samples_do_not_depend_on_batch_size_or_order(void **state)
 {
     static const int sizes[] = {1, 3, 8};
     struct sample_group wanted[N_TASKS], found[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
 
     open_rollout(f, 64);
@@ -132,7 +101,7 @@ static void samples_do_not_depend_on_batch_size_or_order(void **state)
 static void samples_do_not_depend_on_threads(void **state)
 {
     struct sample_group wanted[N_TASKS], found[N_TASKS];
-    struct fixture *f = *state, two = {0};
+    struct tiny_rollout *f = *state, two = {0};
     struct sampling sampling = tiny_sampling();
 
     sampling.top_p = 0.95f;
@@ -156,7 +125,7 @@ static void samples_do_not_depend_on_threads(void **state)
 static void samples_of_one_group_differ_and_so_do_seeds(void **state)
 {
     struct sample_group first[N_TASKS], second[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
 
     open_rollout(f, 16);
@@ -169,7 +138,7 @@ static void samples_of_one_group_differ_and_so_do_seeds(void **state)
 }
 
 /* The whole sequence in one forward pass, as the learner computes it. */
-static void assert_learner_agrees(struct fixture *f, struct model_tape *tape,
+static void assert_learner_agrees(struct tiny_rollout *f, struct model_tape *tape,
                                   const struct sample_group *group, const struct sample *sample,
                                   float temperature)
 {
@@ -195,7 +164,7 @@ static void assert_learner_agrees(struct fixture *f, struct model_tape *tape,
 static void logprobs_are_the_learners_bit_for_bit(void **state)
 {
     struct sample_group groups[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
     struct model_tape *tape;
 
@@ -212,7 +181,7 @@ static void logprobs_are_the_learners_bit_for_bit(void **state)
 static void samples_stop_at_the_end_token_or_at_their_length(void **state)
 {
     struct sample_group groups[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
     int n_eos = 0, n_length = 0;
 
@@ -240,7 +209,7 @@ static void samples_stop_at_each_id_of_a_list(void **state)
     static const int32_t stops[] = {'e', TINY_EOS, ' ', 200, 'Q'};
     enum { N_STOPS = sizeof(stops) / sizeof(stops[0]) };
     struct sample_group groups[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
     int n_ended[N_STOPS] = {0};
 
@@ -269,7 +238,7 @@ static void samples_stop_at_each_id_of_a_list(void **state)
 static void without_a_stop_id_samples_have_their_whole_length(void **state)
 {
     struct sample_group groups[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
 
     sampling.num_generations = 40;
@@ -285,7 +254,7 @@ static void stop_ids_outside_the_vocabulary_are_refused(void **state)
 {
     int32_t many[WIRE_MAX_STOPS + 1] = {0};
     const int32_t negative[] = {1, -1}, large[] = {1, TINY_VOCAB};
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
 
     open_rollout(f, 2);
     assert_int_equal(rollout_set_stops(f->rollout, negative, 2), STATUS_FORMAT);
@@ -298,7 +267,7 @@ static void stop_ids_outside_the_vocabulary_are_refused(void **state)
 static void text_is_the_tokens_without_special_ones(void **state)
 {
     struct sample_group groups[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
 
     open_rollout(f, 64);
@@ -322,7 +291,7 @@ static void text_is_the_tokens_without_special_ones(void **state)
 static void greedy_samples_are_all_alike(void **state)
 {
     struct sample_group groups[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
     struct model_tape *tape;
 
@@ -340,7 +309,7 @@ static void greedy_samples_are_all_alike(void **state)
 static void one_token_completions_need_no_decoding(void **state)
 {
     struct sample_group groups[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
 
     sampling.max_completion_length = 1;
@@ -354,7 +323,7 @@ static void one_token_completions_need_no_decoding(void **state)
 static void a_prompt_is_computed_once_for_all_its_samples(void **state)
 {
     struct sample_group groups[1] = {{.n_samples = 0}};
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct task task = tiny_task(1, "a");
     struct sampling sampling = tiny_sampling();
 
@@ -371,7 +340,7 @@ static void a_prompt_is_computed_once_for_all_its_samples(void **state)
 static void groups_of_different_sampling_run_side_by_side(void **state)
 {
     struct sample_group mixed[3] = {{.n_samples = 0}}, alone[3] = {{.n_samples = 0}};
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling samplings[3] = {tiny_sampling(), tiny_sampling(), tiny_sampling()};
 
     samplings[1].num_generations = 20;
@@ -395,7 +364,7 @@ static void groups_of_different_sampling_run_side_by_side(void **state)
 static void a_task_that_cannot_be_done_disturbs_nobody(void **state)
 {
     struct sample_group wanted[N_TASKS], found[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct sampling sampling = tiny_sampling();
     struct task too_long = tiny_task(5, "This prompt has more than thirty-two bytes.");
     struct task empty = tiny_task(6, "");
@@ -418,7 +387,7 @@ static void a_task_that_cannot_be_done_disturbs_nobody(void **state)
 
 static void sampling_out_of_bounds_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct task task = tiny_task(1, "a");
     const struct sampling good = tiny_sampling();
     struct sampling bad[9];
@@ -442,7 +411,7 @@ static void sampling_out_of_bounds_is_refused(void **state)
 
 static void a_lease_of_another_policy_names_both_versions(void **state)
 {
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct task task = tiny_task(1, "a");
     struct sampling sampling = tiny_sampling();
 
@@ -456,7 +425,7 @@ static void a_lease_of_another_policy_names_both_versions(void **state)
 static void the_policy_changes_only_when_idle(void **state)
 {
     struct sample_group groups[1] = {{.n_samples = 0}};
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct task task = tiny_task(1, "a");
     struct sampling sampling = tiny_sampling();
 
@@ -472,7 +441,7 @@ static void the_policy_changes_only_when_idle(void **state)
 
 static void a_group_that_does_not_fit_is_named_and_dropped(void **state)
 {
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct task task = tiny_task(1, "a");
     struct sampling sampling = tiny_sampling();
     struct wire_group group;
@@ -491,7 +460,7 @@ static void a_group_that_does_not_fit_is_named_and_dropped(void **state)
 
 static void a_completion_beyond_the_models_positions_is_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct task task = tiny_task(1, prompts[3]);
     struct sampling sampling = tiny_sampling();
     const struct rollout_limits limits = {2, MAX_PROMPT, 200, 64, 0};
@@ -516,7 +485,7 @@ static size_t heap_bytes(void)
 static void nothing_is_allocated_per_token(void **state)
 {
     struct sample_group groups[N_TASKS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct task task = tiny_task(1, "a");
     struct sampling sampling = tiny_sampling();
     struct wire_group group;
@@ -548,7 +517,7 @@ static void the_defaults_are_those_of_trl(void **state)
     assert_string_equal(rollout_devices[config.device], "reference");
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, tiny_rollout_close)
 
 int main(void)
 {

@@ -102,4 +102,43 @@ static inline struct sampling tiny_sampling(void)
                              .weight_version = 1};
 }
 
+/* A model, its tokenizer and memory for what is taken; the test creates the rollout. */
+struct tiny_rollout {
+    struct ops *ops;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct rollout *rollout;
+    struct arena arena;
+};
+
+static inline int tiny_rollout_open(struct tiny_rollout **out, int max_positions)
+{
+    struct tiny_rollout *tiny = mem_alloc(1, sizeof(*tiny));
+    struct model_shape shape = tiny_shape();
+    struct text json = {0};
+
+    *out = tiny;
+    shape.max_positions = max_positions;
+    arena_init(&tiny->arena, (size_t)64 << 20);
+    write_tiny_tokenizer(&json);
+    TRY(ops_create(&tiny->ops, "cpu", 1));
+    TRY(create_model_of(&tiny->model, tiny->ops, shape, 3));
+    TRY(tokenizer_parse(&tiny->tokenizer, json.data, json.length, "test"));
+    text_release(&json);
+    return STATUS_OK;
+}
+
+static inline int tiny_rollout_close(void **state)
+{
+    struct tiny_rollout *tiny = *state;
+
+    rollout_destroy(&tiny->rollout);
+    model_destroy(&tiny->model);
+    tokenizer_destroy(&tiny->tokenizer);
+    ops_destroy(&tiny->ops);
+    arena_release(&tiny->arena);
+    mem_free(tiny);
+    return 0;
+}
+
 #endif

@@ -23,51 +23,17 @@ static const int prompt_bytes[N_GROUPS] = {30, 200, 64, 150, 1};
 static const uint32_t n_samples[N_GROUPS] = {3, 6, 1, 4, 5};
 
 /* What was seen between steps. */
-struct sights {
+static struct sights {
     int n_paused, n_paused_behind_a_done_mate, n_dropped_prompts;
-};
-
-struct fixture {
-    struct ops *ops;
-    struct model *model;
-    struct tokenizer *tokenizer;
-    struct rollout *rollout;
-    struct arena arena;
-    struct sights sights;
-};
+} sights;
 
 static int setup(void **state)
 {
-    struct fixture *f = mem_alloc(1, sizeof(*f));
-    struct model_shape shape = tiny_shape();
-    struct text json = {0};
-
     log_set_level(LOG_ERROR);
-    shape.max_positions = MAX_PROMPT + MAX_COMPLETION;
-    arena_init(&f->arena, (size_t)64 << 20);
-    write_tiny_tokenizer(&json);
-    if (ops_create(&f->ops, "cpu", 1) < 0 || create_model_of(&f->model, f->ops, shape, 3) < 0 ||
-        tokenizer_parse(&f->tokenizer, json.data, json.length, "test") < 0)
-        return -1;
-    text_release(&json);
-    *state = f;
-    return 0;
+    return tiny_rollout_open((struct tiny_rollout **)state, MAX_PROMPT + MAX_COMPLETION);
 }
 
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    rollout_destroy(&f->rollout);
-    model_destroy(&f->model);
-    tokenizer_destroy(&f->tokenizer);
-    ops_destroy(&f->ops);
-    arena_release(&f->arena);
-    mem_free(f);
-    return 0;
-}
-
-static void open_rollout(struct fixture *f, int max_sequences, int max_tokens, int64_t n_cached)
+static void open_rollout(struct tiny_rollout *f, int max_sequences, int max_tokens, int64_t n_cached)
 {
     const struct rollout_limits limits = {max_sequences, MAX_PROMPT, MAX_COMPLETION, max_tokens,
                                           n_cached};
@@ -76,7 +42,7 @@ static void open_rollout(struct fixture *f, int max_sequences, int max_tokens, i
     assert_int_equal(rollout_create(&f->rollout, f->model, f->tokenizer, 1, &limits), STATUS_OK);
 }
 
-static void look(struct fixture *f)
+static void look(struct tiny_rollout *f)
 {
     const struct rollout *rollout = f->rollout;
 
@@ -88,13 +54,13 @@ static void look(struct fixture *f)
             n_paused += is_waiting && group->samples[i].n_tokens > 1;
             n_done += group->samples[i].state == SAMPLE_DONE;
         }
-        f->sights.n_paused += n_paused;
-        f->sights.n_paused_behind_a_done_mate += n_paused && n_done;
-        f->sights.n_dropped_prompts += n_begun && !group->holds_pages;
+        sights.n_paused += n_paused;
+        sights.n_paused_behind_a_done_mate += n_paused && n_done;
+        sights.n_dropped_prompts += n_begun && !group->holds_pages;
     }
 }
 
-static void submit(struct fixture *f, int at, uint64_t seed)
+static void submit(struct tiny_rollout *f, int at, uint64_t seed)
 {
     struct sampling sampling = tiny_sampling();
     char prompt[MAX_PROMPT + 1] = {0};
@@ -108,7 +74,7 @@ static void submit(struct fixture *f, int at, uint64_t seed)
     assert_int_equal(rollout_submit(f->rollout, (uint64_t)at, &task, &sampling), STATUS_OK);
 }
 
-static void assert_all_is_given_back(struct fixture *f)
+static void assert_all_is_given_back(struct tiny_rollout *f)
 {
     struct rollout_load load;
 
@@ -118,13 +84,12 @@ static void assert_all_is_given_back(struct fixture *f)
     assert_int_equal(f->rollout->n_free_prompts, (f->rollout->limits.max_sequences + 1) / 2);
 }
 
-static void sample_all(struct fixture *f, uint64_t seed, struct sample_group *groups)
+static void sample_all(struct tiny_rollout *f, uint64_t seed, struct sample_group *groups)
 {
     struct wire_group group;
     int n, n_steps = 0;
 
     memset(groups, 0, N_GROUPS * sizeof(*groups));
-    memset(&f->sights, 0, sizeof(f->sights));
     for (int i = 0; i < N_GROUPS; i++)
         submit(f, i, seed);
     do {
@@ -150,7 +115,7 @@ static void assert_same_samples(const struct sample_group *a, const struct sampl
     }
 }
 
-static int64_t count_pauses(const struct fixture *f)
+static int64_t count_pauses(const struct tiny_rollout *f)
 {
     struct rollout_load load;
 
@@ -164,9 +129,9 @@ static void samples_do_not_depend_on_the_room_of_the_cache(void **state)
     enum { TRIES = 24, LEAST_PAGES = LEAST / MODEL_PAGE };
     struct sample_group wanted[N_GROUPS], found[N_GROUPS];
     struct random_stream stream = {.seed = 6};
-    struct fixture *f = *state;
-    struct sights all = {0};
+    struct tiny_rollout *f = *state;
 
+    sights = (struct sights){0};
     open_rollout(f, 16, 512, LARGE);
     sample_all(f, 11, wanted);
     assert_int_equal(count_pauses(f), 0);
@@ -179,20 +144,17 @@ static void samples_do_not_depend_on_the_room_of_the_cache(void **state)
             sample_all(f, 11, found);
             for (int j = 0; j < N_GROUPS; j++)
                 assert_same_samples(&found[j], &wanted[j]);
-            all.n_paused += f->sights.n_paused;
-            all.n_paused_behind_a_done_mate += f->sights.n_paused_behind_a_done_mate;
-            all.n_dropped_prompts += f->sights.n_dropped_prompts;
         }
     }
-    assert_true(all.n_paused > 0);
-    assert_true(all.n_paused_behind_a_done_mate > 0);
-    assert_true(all.n_dropped_prompts > 0);
+    assert_true(sights.n_paused > 0);
+    assert_true(sights.n_paused_behind_a_done_mate > 0);
+    assert_true(sights.n_dropped_prompts > 0);
 }
 
 static void with_room_for_all_nobody_is_paused(void **state)
 {
     struct sample_group groups[N_GROUPS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
 
     for (int n = 1; n <= 16; n *= 4) {
         open_rollout(f, n, 512, 0);
@@ -205,7 +167,7 @@ static void with_room_for_all_nobody_is_paused(void **state)
 static void a_cache_without_room_for_one_sequence_is_refused(void **state)
 {
     struct rollout_limits limits = {8, MAX_PROMPT, MAX_COMPLETION, 64, LEAST - 1};
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
 
     assert_int_equal(rollout_create(&f->rollout, f->model, f->tokenizer, 1, &limits),
                      STATUS_CONFIG);
@@ -240,7 +202,7 @@ static size_t heap_bytes(void)
 static void nothing_is_allocated_while_pages_come_and_go(void **state)
 {
     struct sample_group groups[N_GROUPS];
-    struct fixture *f = *state;
+    struct tiny_rollout *f = *state;
     struct wire_group group;
 
     open_rollout(f, 16, 64, 12 * MODEL_PAGE);
@@ -256,7 +218,7 @@ static void nothing_is_allocated_while_pages_come_and_go(void **state)
         continue;
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, tiny_rollout_close)
 
 int main(void)
 {
