@@ -33,7 +33,8 @@ static int setup(void **state)
     return tiny_rollout_open((struct tiny_rollout **)state, MAX_PROMPT + MAX_COMPLETION);
 }
 
-static void open_rollout(struct tiny_rollout *f, int max_sequences, int max_tokens, int64_t n_cached)
+static void open_rollout(struct tiny_rollout *f, int max_sequences, int max_tokens,
+                         int64_t n_cached)
 {
     const struct rollout_limits limits = {max_sequences, MAX_PROMPT, MAX_COMPLETION, max_tokens,
                                           n_cached};
