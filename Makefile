@@ -65,7 +65,8 @@ HAS_CUDA := $(filter-out 0,$(CUDA))
 ifneq ($(HAS_CUDA),)
 KNOWN    := $(patsubst compute_%,%,$(shell $(CUDA)/bin/nvcc --list-gpu-arch))
 CARDS    := $(filter $(KNOWN),$(CUDA_CARDS))
-NVCCFLAGS = -std=c++20 -O3 -fmad=false -ccbin $(lastword $(CXX)) -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics -I. -Iops/cuda/native \
+NVCC_HOST := $(shell tools/find_nvcc_host $(CUDA) $(lastword $(CXX)))
+NVCCFLAGS = -std=c++20 -O3 -fmad=false -ccbin $(NVCC_HOST) -Xcompiler -Wall,-Wextra,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics -I. -Iops/cuda/native \
             $(foreach c,$(CARDS),-gencode arch=compute_$(c),code=sm_$(c)) \
             -gencode arch=compute_$(lastword $(CARDS)),code=compute_$(lastword $(CARDS)) $(if $(WERROR),-Werror all-warnings)
 override LDLIBS += $(addprefix -L,$(wildcard $(CUDA)/lib64 $(CUDA)/lib/$(shell uname -m)-linux-gnu)) -lcudart_static -lrt -lpthread -ldl

@@ -1,4 +1,4 @@
-/* tools/find_cuda on folders that look like the packagings there are. */
+/* tools/find_cuda and find_nvcc_host on folders that look like the packagings there are. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -118,6 +118,55 @@ static void a_toolkit_that_is_too_old_is_passed_over_with_a_line(void **state)
     assert_non_null(strstr(find(layout, "/old", "none"), "CUDA 11; 12 or later is needed"));
 }
 
+/* A compiler that says its version, or a header of a toolkit that says the newest it takes. */
+static void put(const struct layout *layout, const char *folder, const char *name,
+                const char *text)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s", layout->root, folder);
+    assert_int_equal(file_make_directories(path), 0);
+    snprintf(path, sizeof(path), "%s/%s/%s", layout->root, folder, name);
+    assert_int_equal(file_write_atomic(path, text, strlen(text)), 0);
+    assert_int_equal(chmod(path, 0755), 0);
+}
+
+static const char *find_host(struct layout *layout, const char *cuda)
+{
+    char command[1024];
+
+    snprintf(command, sizeof(command), "PATH=%s/bin tools/find_nvcc_host %s/%s %s/bin/c++",
+             layout->root, layout->root, cuda, layout->root);
+    FILE *out = popen(command, "r");
+    assert_non_null(out);
+    assert_non_null(fgets(layout->found, sizeof(layout->found), out));
+    assert_int_equal(pclose(out), 0);
+    layout->found[strcspn(layout->found, "\n")] = '\0';
+    const char *slash = strrchr(layout->found, '/');
+    return slash ? slash + 1 : layout->found;
+}
+
+static void a_compiler_newer_than_the_toolkit_takes_makes_way_for_one_that_it_does(void **state)
+{
+    struct layout *layout = *state;
+
+    put(layout, "old/include/crt", "host_config.h", "#if __GNUC__ > 12\n");
+    put(layout, "new/targets/x86_64-linux/include/crt", "host_config.h", "#if __GNUC__ > 13\n");
+    put(layout, "bin", "c++", "#!/bin/sh\necho 13 __clang__\n");
+    put(layout, "bin", "sed", "#!/bin/sh\nexec /bin/sed \"$@\"\n");
+    put(layout, "bin", "uname", "#!/bin/sh\nexec /bin/uname \"$@\"\n");
+    assert_string_equal(find_host(layout, "old"), "c++");   /* nothing else is there */
+    put(layout, "bin", "g++-13", "#!/bin/sh\n");
+    put(layout, "bin", "g++-11", "#!/bin/sh\n");
+    assert_string_equal(find_host(layout, "old"), "g++-11");
+    put(layout, "bin", "g++-12", "#!/bin/sh\n");
+    assert_string_equal(find_host(layout, "old"), "g++-12");
+    assert_string_equal(find_host(layout, "new"), "c++");
+    assert_string_equal(find_host(layout, "none"), "c++");
+    put(layout, "bin", "c++", "#!/bin/sh\necho 4 18\n");   /* clang: its own numbers */
+    assert_string_equal(find_host(layout, "old"), "c++");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -128,6 +177,7 @@ int main(void)
         TEST(a_link_leads_to_the_toolkit),
         TEST(cuda_home_comes_first),
         TEST(a_toolkit_that_is_too_old_is_passed_over_with_a_line),
+        TEST(a_compiler_newer_than_the_toolkit_takes_makes_way_for_one_that_it_does),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
