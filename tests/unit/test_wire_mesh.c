@@ -396,9 +396,27 @@ static int wait_for_loss(int wanted, const char *reason)
                : status_fail(STATUS_FAILED, "%d: \"%s\"", loss.index, loss.reason);
 }
 
+/* Returns in number `last` when the others are through open_mesh() as well. */
+static int open_before(struct several *several, int index, int last)
+{
+    int from, n_left = index == last ? several->n - 1 : 0;
+    const void *bytes;
+    size_t n;
+
+    TRY(open_mesh(several, index, LONG_MS));
+    if (index != last)
+        wire_mesh_send(mesh, last, &index, sizeof(index), NULL, 0);
+    for (int64_t end_ms = clock_ms() + LONG_MS; n_left;) {
+        n_left -= wire_mesh_receive(mesh, &from, &bytes, &n);
+        if (clock_ms() > end_ms)
+            return status_fail(STATUS_TIMEOUT, "%d of the others are missing", n_left);
+    }
+    return STATUS_OK;
+}
+
 static int lose_the_second(struct several *several, int index)
 {
-    TRY(open_mesh(several, index, LONG_MS));
+    TRY(open_before(several, index, 1));
     if (index == 1)
         raise(SIGKILL);
     return wait_for_loss(1, "");
@@ -415,7 +433,7 @@ static void one_that_is_killed_is_missed_by_all(void **state)
 
 static int end_by_the_last(struct several *several, int index)
 {
-    TRY(open_mesh(several, index, LONG_MS));
+    TRY(open_before(several, index, 2));
     if (index < 2)
         return wait_for_loss(2, "no memory");
     wire_mesh_end(&mesh, "no memory");
