@@ -26,9 +26,9 @@ INLINE vector_f32 pair_multiply(vector_f32 sum, const float *inputs, vector_f32 
  * there, rarely, go the long way. */
 INLINE int pair_all_normal(__m512 a, __m512 b)
 {
-    const int denormal = 0x20;
+    enum { DENORMAL = 0x20 };
 
-    return !(_mm512_fpclass_ps_mask(a, denormal) | _mm512_fpclass_ps_mask(b, denormal));
+    return !(_mm512_fpclass_ps_mask(a, DENORMAL) | _mm512_fpclass_ps_mask(b, DENORMAL));
 }
 
 /* Sixteen words, rounded: of the even and the odd numbers; of 32 that follow each other. */
