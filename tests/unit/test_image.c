@@ -194,7 +194,7 @@ static int setup(void **state)
     log_set_level(LOG_ERROR);
     *state = f;
     f->options = (struct rollout_options){.device = "cpu", .threads = 1,
-                                          .limits = {6, 32, 48, 24}};
+                                          .limits = {6, 32, 48, 24, 0}};
     write_tiny_tokenizer(&f->tokenizer);
     TRY(ops_create(&f->ops, "cpu", 1));
     TRY(policy_open(&f->policy, &f->options));
