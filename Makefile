@@ -375,7 +375,7 @@ $(OUT)/libhone_mpi.so: ranks/mpi/mail_mpi.c
 $(OUT)/shim/%.so: tests/shim/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) $(filter-out -fsanitize%,$(CFLAGS)) -fPIC -shared $< -o $@ -ldl -lpthread
+	$(Q)$(CC) $(CPPFLAGS) $(filter-out -fsanitize%,$(CFLAGS)) -foptimize-sibling-calls -fPIC -shared $< -o $@ -ldl -lpthread
 $(OUT)/plugin/%.so: tests/plugin/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

@@ -20,6 +20,7 @@
 #define LEAVING_MS 50     /* between the end of its socket and the end of the child */
 #define DYING 8
 #define ALONE_SECONDS 5   /* longest a child works when its parent cannot kill it */
+#define NOT_BEGUN 81      /* how a child ends that could not get ready for its first request */
 
 struct child {
     void (*serve)(const struct text *request, struct text *reply);
@@ -173,11 +174,10 @@ static size_t address_space(void)
     size_t pages = 0;
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 
-    if (fd < 0)
-        return 0;
-    if (read(fd, line, sizeof(line) - 1) > 0)
-        for (const char *at = line; *at >= '0' && *at <= '9'; at++)
-            pages = pages * 10 + (size_t)(*at - '0');
+    if (fd < 0 || read(fd, line, sizeof(line) - 1) <= 0)
+        _exit(NOT_BEGUN);
+    for (const char *at = line; *at >= '0' && *at <= '9'; at++)
+        pages = pages * 10 + (size_t)(*at - '0');
     close(fd);
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
@@ -189,22 +189,22 @@ static void enter(int fd, pid_t parent)
     setpgid(0, 0);   /* the keyboard's signals are not for it */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
-        _exit(1);
+        _exit(NOT_BEGUN);
     restore_signals();
     setrlimit(RLIMIT_CORE, &core);
     if (fd < 3)
         fd = fcntl(fd, F_DUPFD_CLOEXEC, 4);
     int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (nowhere < 0 || dup2(nowhere, 0) < 0 || dup2(nowhere, 1) < 0 || dup2(nowhere, 2) < 0)
-        _exit(1);
+        _exit(NOT_BEGUN);
     if (fd != 3 && dup2(fd, 3) < 0)
-        _exit(1);
+        _exit(NOT_BEGUN);
     fcntl(3, F_SETFD, FD_CLOEXEC);
     if (close_range(4, ~0U, 0) < 0)
-        _exit(1);
+        _exit(NOT_BEGUN);
     memory.rlim_cur = memory.rlim_max = address_space() + CHILD_MEMORY_BYTES;
     if (setrlimit(RLIMIT_AS, &memory) < 0)
-        _exit(1);
+        _exit(NOT_BEGUN);
 }
 
 __attribute__((noreturn)) static void child_main(const struct child *child, int fd, pid_t parent)
@@ -263,7 +263,8 @@ static void reap_dying(struct child *child, int most)
     }
 }
 
-/* Kills what is left of it. 1 when a signal that neither it nor we sent has ended it. */
+/* Kills what is left of it. 1 when it is not to blame: a signal that neither it nor we sent has ended
+ * it, or it had not begun. */
 static int end_child(struct child *child, int wait_ms)
 {
     struct pollfd ended = {.fd = child->pidfd, .events = POLLIN};
@@ -281,6 +282,8 @@ static int end_child(struct child *child, int wait_ms)
     }
     child->pid = 0;
     child->pidfd = child->fd = -1;
+    if (how.si_code == CLD_EXITED)
+        return how.si_status == NOT_BEGUN;
     return how.si_code == CLD_KILLED &&
            (how.si_status == SIGKILL || how.si_status == SIGTERM || how.si_status == SIGINT ||
             how.si_status == SIGHUP);

@@ -82,13 +82,19 @@ static int start(struct workers *workers, struct worker *worker)
     return STATUS_OK;
 }
 
-static void stop(struct worker *worker)
+/* Once: a second signal would end it at once, in the middle of what it puts away. */
+static void tell_to_end(const struct worker *worker)
+{
+    if (worker->pid)
+        kill(worker->pid, SIGTERM);
+}
+
+static void wait_for_end(struct worker *worker)
 {
     int64_t deadline = clock_ms() + GRACE_MS;
 
     if (!worker->pid)
         return;
-    kill(worker->pid, SIGTERM);
     while (waitpid(worker->pid, NULL, WNOHANG) == 0) {
         if (clock_ms() > deadline) {
             kill(worker->pid, SIGKILL);
@@ -104,10 +110,9 @@ void workers_destroy(struct workers **workers)
 {
     if (*workers) {
         for (int i = 0; i < (*workers)->n; i++)
-            if ((*workers)->list[i].pid)
-                kill((*workers)->list[i].pid, SIGTERM);
+            tell_to_end(&(*workers)->list[i]);
         for (int i = 0; i < (*workers)->n; i++)
-            stop(&(*workers)->list[i]);
+            wait_for_end(&(*workers)->list[i]);
         mem_free((char *)(uintptr_t)(*workers)->command.program);
         mem_free((char *)(uintptr_t)(*workers)->command.endpoint);
         mem_free((char *)(uintptr_t)(*workers)->command.config);
@@ -126,10 +131,12 @@ int workers_set_count(struct workers *workers, enum worker_role role, int n)
         struct worker *worker = &workers->list[i];
         if (worker->role != role)
             continue;
-        if (++have > n)
-            stop(worker);
-        else if (!worker->pid)
+        if (++have > n) {
+            tell_to_end(worker);
+            wait_for_end(worker);
+        } else if (!worker->pid) {
             TRY(start(workers, worker));
+        }
     }
     for (; have < n; have++) {
         if (workers->n == MAX_WORKERS)

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -277,6 +278,25 @@ static void a_child_killed_between_requests_is_replaced_unseen(void **state)
     assert_int_equal(*n_served, 2);
 }
 
+/* With a descriptor for the child's end of its socket and none for anything else. */
+static void a_child_that_cannot_begin_is_not_to_blame(void **state)
+{
+    struct rlimit before, few;
+    char answer[8];
+    int lowest = dup(0);
+
+    assert_true(lowest > 2);
+    close(lowest);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = (struct rlimit){(rlim_t)lowest + 2, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    enum child_outcome outcome = ask(*state, "echo", answer, sizeof(answer), SOON_MS);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(outcome, CHILD_KILLED);
+    assert_int_equal(*n_served, 0);
+    assert_answers(*state);
+}
+
 static void a_child_has_the_standard_streams_and_its_socket_alone(void **state)
 {
     char answer[8];
@@ -354,6 +374,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_child_killed_between_requests_is_replaced_unseen, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_child_that_cannot_begin_is_not_to_blame, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_child_has_the_standard_streams_and_its_socket_alone,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_child_cannot_have_more_than_its_memory, set_up,
