@@ -43,6 +43,7 @@ struct lane {
     uint64_t *beats;                 /* [count]: calls that each rank has made; of rank 0 alone */
     uint64_t *incoming;              /* where the next ones arrive */
     uint64_t *outgoing;              /* what is being sent; a ring */
+    uint64_t n_begun, n_sent;        /* messages; of those that were begun, those that have left */
     uintptr_t *requests;             /* [count] */
     struct call *calls;              /* [most_calls]: those to make, from next_call on; the one */
     size_t next_call, n_calls_listed, most_calls;   /* before it may not be on its way yet */
@@ -81,27 +82,6 @@ static int hear(struct ranks *ranks)
         if (lane->beats[r] != LAST_BEAT)
             TRY(listen_to(ranks, r));
     }
-    return STATUS_OK;
-}
-
-/* Eight bytes are copied before they are sent; the ring outlives them all the same. */
-static int beat(struct ranks *ranks, uint64_t n_calls)
-{
-    struct lane *lane = ranks->lane_context;
-    uint64_t *slot = &lane->outgoing[lane->n_calls % N_OUTGOING];
-    uintptr_t *request = &lane->requests[lane->n_calls % N_OUTGOING];
-
-    if (!ranks->place.rank)
-        return hear(ranks);
-    if (lane->n_calls > N_OUTGOING) {   /* of a full turn ago */
-        for (int is_done = 0; !is_done;)
-            if (ranks->mail->test(request, &is_done))
-                return ranks_break(ranks,
-                                   status_fail(STATUS_CLOSED, "%s", ranks->mail->reason()));
-    }
-    *slot = n_calls;
-    if (ranks->mail->send(0, TAG_BEAT, slot, sizeof(*slot), request))
-        return ranks_break(ranks, status_fail(STATUS_CLOSED, "%s", ranks->mail->reason()));
     return STATUS_OK;
 }
 
@@ -152,6 +132,33 @@ static int poll_until(struct ranks *ranks, const char *what, int (*is_over)(stru
             return name_behind(ranks, what);
         nanosleep(&(struct timespec){.tv_nsec = POLL_NS}, NULL);
     }
+}
+
+/* 1 when one more may be sent: what has left is looked at in turn. */
+static int has_room(struct ranks *ranks)
+{
+    struct lane *lane = ranks->lane_context;
+
+    for (int is_done = 1; is_done && lane->n_sent < lane->n_begun; lane->n_sent += is_done)
+        if (ranks->mail->test(&lane->requests[lane->n_sent % N_OUTGOING], &is_done))
+            return status_fail(STATUS_CLOSED, "%s", ranks->mail->reason());
+    return lane->n_begun - lane->n_sent < N_OUTGOING;
+}
+
+static int beat(struct ranks *ranks, uint64_t n_calls)
+{
+    struct lane *lane = ranks->lane_context;
+
+    if (!ranks->place.rank)
+        return hear(ranks);
+    TRY(poll_until(ranks, "taking what this one says", has_room));
+    size_t slot = lane->n_begun % N_OUTGOING;
+    lane->outgoing[slot] = n_calls;
+    if (ranks->mail->send(0, TAG_BEAT, &lane->outgoing[slot], sizeof(lane->outgoing[slot]),
+                          &lane->requests[slot]))
+        return ranks_break(ranks, status_fail(STATUS_CLOSED, "%s", ranks->mail->reason()));
+    lane->n_begun++;
+    return STATUS_OK;
 }
 
 static int is_enqueued(struct ranks *ranks)
@@ -387,17 +394,15 @@ static void release(struct ranks *ranks)
     ranks->lane_context = NULL;
 }
 
-/* The last beats have arrived, or mine has left. */
+/* The last beats have arrived, or mine have left. */
 static int is_final(struct ranks *ranks)
 {
     struct lane *lane = ranks->lane_context;
-    int is_done = 0;
 
-    if (ranks->place.rank && ranks->mail->test(&lane->requests[lane->n_calls % N_OUTGOING],
-                                               &is_done))
-        return status_fail(STATUS_CLOSED, "%s", ranks->mail->reason());
-    if (ranks->place.rank)
-        return is_done;
+    if (ranks->place.rank) {
+        int status = has_room(ranks);
+        return status < 0 ? status : lane->n_sent == lane->n_begun;
+    }
     for (int r = 1; r < ranks->place.count; r++)
         if (lane->beats[r] != LAST_BEAT)
             return 0;

@@ -215,6 +215,8 @@ static int open_zmq(struct mail_place *place, const struct mail_meeting *meeting
 static void forget(void)
 {
     for (int r = 0; r < n_routes; r++) {
+        if (!routes[r].is_stray)
+            mem_free(routes[r].into);
         release(&routes[r].sends, 0);
         release(&routes[r].receives, 0);
         release(&routes[r].strays, 1);
