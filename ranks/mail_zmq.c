@@ -30,9 +30,10 @@ struct head {
 };
 
 struct request {
-    struct request *next;
-    int tag, is_done;
-    char *bytes;
+    struct request *next;                   /* in a list */
+    struct request *older, *newer;          /* of all */
+    int tag, is_done, is_stray;
+    char *bytes;                            /* its own when it is a stray */
     size_t n, at;
 };
 
@@ -43,11 +44,11 @@ struct list {
 struct route {
     struct list sends, receives, strays;
     struct request *into;                   /* what the chunks that come belong to */
-    int is_stray;
     uint64_t sent, taken_there;             /* bytes */
     uint64_t taken, said;
 };
 
+static struct request *newest;              /* of all that are not tested or taken yet */
 static struct wire_mesh *mesh;
 static struct route *routes;                /* [n_routes] */
 static int n_routes;
@@ -83,24 +84,29 @@ static struct request *take(struct list *list, int tag)
     return request;
 }
 
-static void release(struct list *list, int has_memory)
-{
-    while (list->first) {
-        struct request *request = list->first;
-        list->first = request->next;
-        if (has_memory)
-            mem_free(request->bytes);
-        mem_free(request);
-    }
-    list->last = NULL;
-}
-
 static struct request *new_request(int tag, const void *bytes, size_t n)
 {
     struct request *request = mem_alloc(1, sizeof(*request));
 
-    *request = (struct request){.tag = tag, .bytes = (char *)(uintptr_t)bytes, .n = n};
+    *request = (struct request){.tag = tag, .bytes = (char *)(uintptr_t)bytes, .n = n,
+                                .older = newest};
+    if (newest)
+        newest->newer = request;
+    newest = request;
     return request;
+}
+
+static void free_request(struct request *request)
+{
+    if (request->older)
+        request->older->newer = request->newer;
+    if (request->newer)
+        request->newer->older = request->older;
+    else
+        newest = request->older;
+    if (request->is_stray)
+        mem_free(request->bytes);
+    mem_free(request);
 }
 
 /* ---- What goes out. */
@@ -138,9 +144,9 @@ static void say_taken(int to)
 static void begin_message(struct route *route, const struct head *head)
 {
     route->into = take(&route->receives, head->tag);
-    route->is_stray = !route->into;
-    if (route->is_stray) {
+    if (!route->into) {
         route->into = new_request(head->tag, mem_alloc(head->total, 1), head->total);
+        route->into->is_stray = 1;
         append(&route->strays, route->into);
     }
     if (route->into->n != head->total)
@@ -161,7 +167,7 @@ static void take_chunk(int from, const struct head *head, const char *bytes, siz
     memcpy(into->bytes + into->at, bytes, n);
     into->at += n;
     into->is_done = into->at == into->n;
-    if (!route->is_stray)
+    if (!into->is_stray)
         route->taken += n;
     if (into->is_done)
         route->into = NULL;
@@ -214,13 +220,8 @@ static int open_zmq(struct mail_place *place, const struct mail_meeting *meeting
 
 static void forget(void)
 {
-    for (int r = 0; r < n_routes; r++) {
-        if (!routes[r].is_stray)
-            mem_free(routes[r].into);
-        release(&routes[r].sends, 0);
-        release(&routes[r].receives, 0);
-        release(&routes[r].strays, 1);
-    }
+    while (newest)
+        free_request(newest);
     mem_free(routes);
     routes = NULL;
     n_routes = 0;
@@ -276,14 +277,11 @@ static int receive_bytes(int from, int tag, void *bytes, size_t n, uintptr_t *ou
     memcpy(bytes, stray->bytes, stray->at);
     request->at = stray->at;
     request->is_done = stray->is_done;
-    if (route->into == stray) {
+    if (route->into == stray)
         route->into = request;
-        route->is_stray = 0;
-    }
     route->taken += stray->at;
     say_taken(from);
-    mem_free(stray->bytes);
-    mem_free(stray);
+    free_request(stray);
     return STATUS_OK;
 }
 
@@ -298,7 +296,7 @@ static int test(uintptr_t *in, int *is_done)
         go_on();
     *is_done = request->is_done;
     if (*is_done) {
-        mem_free(request);
+        free_request(request);
         *in = 0;
     }
     return STATUS_OK;
