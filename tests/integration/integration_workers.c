@@ -8,10 +8,10 @@
 
 static struct place place;
 
-/* Steps long enough to be hit in the middle. */
+/* Steps long enough to be hit in the middle, and enough of them that it need not be the second. */
 #define LONG_STEPS                                                                                 \
     "--set", "zero:grpo.tasks_per_step=96", "--set", "zero:rollout.num_generations=8", "--set",    \
-        "zero:grpo.max_steps=3", "--set", "eval.n_tasks=8"
+        "zero:grpo.max_steps=8", "--set", "eval.n_tasks=8"
 
 static int make_place(void **state)
 {
