@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define MAIL_ABI 2
+#define MAIL_MOST_BYTES ((size_t)64 << 20)   /* of one message: MPI counts in int */
 #define MAIL_SYMBOL "hone_mail"
 #define MAIL_LIBRARY "libhone_mpi.so"
 
@@ -46,7 +47,7 @@ struct mail_table {
     const char *(*reason)(void);
     const char *(*version)(void);
     /* Begin; the memory stays as it is until test() says that it is done. Between two ranks
-     * messages of one tag arrive in the order in which they were sent. n is not 0. */
+     * messages of one tag arrive in the order in which they were sent. n: 1 to MAIL_MOST_BYTES. */
     int (*send)(int to, int tag, const void *bytes, size_t n, uintptr_t *request);
     int (*receive)(int from, int tag, void *bytes, size_t n, uintptr_t *request);
     int (*test)(uintptr_t *request, int *is_done);   /* what is done stays so */

@@ -53,6 +53,14 @@ static struct wire_mesh *mesh;
 static struct route *routes;                /* [n_routes] */
 static int n_routes;
 static size_t window;
+static char spoilt[160];                    /* what has come that no rank sends, "" else */
+
+static int spoil(int from, const struct head *head, const char *why)
+{
+    snprintf(spoilt, sizeof(spoilt), "rank %d sent %s: message %d, at %llu of %llu bytes", from, why,
+             head->tag, (unsigned long long)head->offset, (unsigned long long)head->total);
+    return status_fail(STATUS_FORMAT, "%s", spoilt);
+}
 
 static void append(struct list *list, struct request *request)
 {
@@ -141,29 +149,31 @@ static void say_taken(int to)
 
 /* ---- What comes in. */
 
-static void begin_message(struct route *route, const struct head *head)
+static int begin_message(int from, const struct head *head)
 {
+    struct route *route = &routes[from];
+
     route->into = take(&route->receives, head->tag);
     if (!route->into) {
+        if (!head->total || head->total > MAIL_MOST_BYTES)
+            return spoil(from, head, "a length that no message has");
         route->into = new_request(head->tag, mem_alloc(head->total, 1), head->total);
         route->into->is_stray = 1;
         append(&route->strays, route->into);
     }
-    if (route->into->n != head->total)
-        BUG("a message of %llu bytes came where %zu were wanted", (unsigned long long)head->total,
-            route->into->n);
+    return route->into->n == head->total ? STATUS_OK
+                                         : spoil(from, head, "a length that is not wanted");
 }
 
-static void take_chunk(int from, const struct head *head, const char *bytes, size_t n)
+static int take_chunk(int from, const struct head *head, const char *bytes, size_t n)
 {
     struct route *route = &routes[from];
 
     if (head->offset == 0)
-        begin_message(route, head);
+        TRY(begin_message(from, head));
     struct request *into = route->into;
     if (!into || into->at != head->offset || n > into->n - into->at)
-        BUG("a chunk at %llu of %llu bytes of rank %d is out of turn",
-            (unsigned long long)head->offset, (unsigned long long)head->total, from);
+        return spoil(from, head, "a part that is out of turn");
     memcpy(into->bytes + into->at, bytes, n);
     into->at += n;
     into->is_done = into->at == into->n;
@@ -172,14 +182,17 @@ static void take_chunk(int from, const struct head *head, const char *bytes, siz
     if (into->is_done)
         route->into = NULL;
     say_taken(from);
+    return STATUS_OK;
 }
 
-static void go_on(void)
+static int go_on(void)
 {
     const void *bytes;
     size_t n;
     int from;
 
+    if (spoilt[0])
+        return status_fail(STATUS_FORMAT, "%s", spoilt);
     while (wire_mesh_receive(mesh, &from, &bytes, &n)) {
         struct head head;
         if (n < sizeof(head))
@@ -188,10 +201,11 @@ static void go_on(void)
         if (head.tag == TAG_TAKEN)
             routes[from].taken_there = head.total;
         else
-            take_chunk(from, &head, (const char *)bytes + sizeof(head), n - sizeof(head));
+            TRY(take_chunk(from, &head, (const char *)bytes + sizeof(head), n - sizeof(head)));
     }
     for (int r = 0; r < n_routes; r++)
         push(r);
+    return STATUS_OK;
 }
 
 /* ---- The table. */
@@ -222,6 +236,7 @@ static void forget(void)
 {
     while (newest)
         free_request(newest);
+    spoilt[0] = '\0';
     mem_free(routes);
     routes = NULL;
     n_routes = 0;
@@ -265,15 +280,17 @@ static int send_bytes(int to, int tag, const void *bytes, size_t n, uintptr_t *o
 static int receive_bytes(int from, int tag, void *bytes, size_t n, uintptr_t *out)
 {
     struct route *route = &routes[from];
-    struct request *request = new_request(tag, bytes, n), *stray = take(&route->strays, tag);
+    struct request *stray = take(&route->strays, tag);
 
+    if (stray && stray->n != n)
+        return spoil(from, &(struct head){.tag = tag, .total = stray->n},
+                     "a length that is not wanted");
+    struct request *request = new_request(tag, bytes, n);
     *out = (uintptr_t)request;
     if (!stray) {
         append(&route->receives, request);
         return STATUS_OK;
     }
-    if (stray->n != n)
-        BUG("a message of %zu bytes came where %zu were wanted", stray->n, n);
     memcpy(bytes, stray->bytes, stray->at);
     request->at = stray->at;
     request->is_done = stray->is_done;
@@ -293,7 +310,7 @@ static int test(uintptr_t *in, int *is_done)
     if (!request)
         return STATUS_OK;
     if (!request->is_done)
-        go_on();
+        TRY(go_on());
     *is_done = request->is_done;
     if (*is_done) {
         free_request(request);
@@ -310,7 +327,7 @@ static int find_loss(struct mail_loss *loss)
 
     if (clock_ms() - looked_ms >= LOOK_MS) {
         looked_ms = clock_ms();
-        go_on();
+        (void)go_on();   /* what is spoilt, test() says */
     }
     if (!wire_mesh_find_loss(mesh, &found))
         return 0;

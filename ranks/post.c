@@ -11,7 +11,6 @@
 #include "common/status.h"
 #include "ranks/internal.h"
 
-#define PIECE_BYTES ((size_t)64 << 20)   /* of one message: MPI counts in int */
 #define LOOK_MS 100
 #define FIRST_SLEEP_NS 20000
 #define LONGEST_SLEEP_NS 1000000         /* a rank that waits for an order leaves the cores alone */
@@ -59,8 +58,8 @@ static int refuse(struct ranks *ranks, int peer)
 int post_send(struct ranks *ranks, struct post *post, int to, enum mail_tag tag, const void *bytes,
               size_t n)
 {
-    for (size_t at = 0; at < n; at += PIECE_BYTES) {
-        size_t piece = n - at < PIECE_BYTES ? n - at : PIECE_BYTES;
+    for (size_t at = 0; at < n; at += MAIL_MOST_BYTES) {
+        size_t piece = n - at < MAIL_MOST_BYTES ? n - at : MAIL_MOST_BYTES;
         struct pending *pending = add(post, to, 0);
         if (ranks->mail->send(to, tag, (const char *)bytes + at, piece, &pending->request))
             return refuse(ranks, to);
@@ -71,8 +70,8 @@ int post_send(struct ranks *ranks, struct post *post, int to, enum mail_tag tag,
 int post_receive(struct ranks *ranks, struct post *post, int from, enum mail_tag tag, void *bytes,
                  size_t n)
 {
-    for (size_t at = 0; at < n; at += PIECE_BYTES) {
-        size_t piece = n - at < PIECE_BYTES ? n - at : PIECE_BYTES;
+    for (size_t at = 0; at < n; at += MAIL_MOST_BYTES) {
+        size_t piece = n - at < MAIL_MOST_BYTES ? n - at : MAIL_MOST_BYTES;
         struct pending *pending = add(post, from, 1);
         if (ranks->mail->receive(from, tag, (char *)bytes + at, piece, &pending->request))
             return refuse(ranks, from);
