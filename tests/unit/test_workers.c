@@ -1,5 +1,5 @@
-/* The local workers of a run. This program is their program too: "worker ROLE --connect FILE --name N
- * ..." notes in the file when it is there and each time that it is told to end. */
+/* The local workers of a run. This program is their program too: "worker ROLE --connect FILE --name
+ * N ..." notes in the file when it is there, and each time that it is told to end. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
