@@ -213,8 +213,8 @@ static int is_file(int fd)
 
 #define CALLER __builtin_return_address(0)
 
-/* `error` and `failed` are what the caller sees. Where nothing is done, the true function takes this
- * one's place on the stack (-foptimize-sibling-calls): ThreadSanitizer then sees who called. */
+/* `error` and `failed` are what the caller sees. Where nothing is done, the true function takes the
+ * place of this one on the stack (-foptimize-sibling-calls): ThreadSanitizer sees who called. */
 #define STRIKE(kind, condition, error, failed, call)                                               \
     do {                                                                                           \
         enum strike strike_ = (condition) ? strikes(kind, CALLER) : GOES_ON;                       \

@@ -82,8 +82,8 @@ static void what_no_rank_sends_ends_the_run_with_its_sender(void **state)
     struct head head = whole;
 
     head.total = 2 * WANTED;
-    assert_spoils(state, head, WANTED, "rank 1 sent a length that is not wanted: message 7, at 0 of "
-                                       "200 bytes");
+    assert_spoils(state, head, WANTED,
+                  "rank 1 sent a length that is not wanted: message 7, at 0 of 200 bytes");
     head = whole;
     head.offset = 1;
     assert_spoils(state, head, WANTED - 1, "rank 1 sent a part that is out of turn");
