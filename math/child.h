@@ -39,7 +39,8 @@ void child_create(struct child **out,
 void child_destroy(struct child **child);
 
 /* The child's CPU time is charged to the deadline. A request is sent again, once, when the child
- * was killed from outside meanwhile, or could not begin: serve() must give equal answers to equal requests. */
+ * was killed from outside meanwhile, or could not begin: serve() must give equal answers to equal
+ * requests. */
 enum child_outcome child_ask(struct child *child, const struct text *request, struct text *reply,
                              struct deadline *deadline);
 

@@ -57,8 +57,8 @@ static char spoilt[160];                    /* what has come that no rank sends,
 
 static int spoil(int from, const struct head *head, const char *why)
 {
-    snprintf(spoilt, sizeof(spoilt), "rank %d sent %s: message %d, at %llu of %llu bytes", from, why,
-             head->tag, (unsigned long long)head->offset, (unsigned long long)head->total);
+    snprintf(spoilt, sizeof(spoilt), "rank %d sent %s: message %d, at %llu of %llu bytes", from,
+             why, head->tag, (unsigned long long)head->offset, (unsigned long long)head->total);
     return status_fail(STATUS_FORMAT, "%s", spoilt);
 }
 
