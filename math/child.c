@@ -263,8 +263,8 @@ static void reap_dying(struct child *child, int most)
     }
 }
 
-/* Kills what is left of it. 1 when it is not to blame: a signal that neither it nor we sent has ended
- * it, or it had not begun. */
+/* Kills what is left of it. 1 when it is not to blame: a signal that neither it nor we sent has
+ * ended it, or it had not begun. */
 static int end_child(struct child *child, int wait_ms)
 {
     struct pollfd ended = {.fd = child->pidfd, .events = POLLIN};
