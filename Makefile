@@ -115,7 +115,9 @@ endif
 KERNELS  := $(patsubst %.c,%,$(wildcard ops/cpu/kernels_*.c))
 LIB_O    += $(foreach isa,$(ISAS),$(KERNELS:%=$(OUT)/%_$(isa).o))
 endif
-PAIRS     = -DPAIRS_H='"ops/cpu/pairs_$(1).h"' -DFLUSH_H='"ops/cpu/flush_$(if $(filter x86_64,$(ARCH)),x86,none).h"'
+# The constraint of asm() for a register of vectors; m, memory, where it is not known here.
+VECTOR_REGISTER = $(if $(filter x86_64,$(ARCH)),v,$(if $(filter aarch64,$(ARCH)),w,m))
+PAIRS     = -DVECTOR_REGISTER='"$(VECTOR_REGISTER)"' -DPAIRS_H='"ops/cpu/pairs_$(1).h"' -DFLUSH_H='"ops/cpu/flush_$(if $(filter x86_64,$(ARCH)),x86,none).h"'
 # Products that are added are fused at -O1 too, where gcc leaves it out.
 FUSED     = -ffp-contract=fast -fno-math-errno $(if $(findstring clang,$(CC)),,-fexpensive-optimizations)
 AVX512    = -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx2 -mfma

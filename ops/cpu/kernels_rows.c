@@ -41,9 +41,8 @@ void KERNEL(rmsnorm_backward)(float *d_in, float *d_weight, const float *d_out, 
         struct lanes back = lanes_all(-lanes_sum(dot) * rstd[n] * rstd[n] / (float)C);
         for (int64_t c = 0; c < C; c += LANES) {
             int64_t left = C - c;
-            struct lanes wg =
-                lanes_multiply(lanes_get(weight + c, left, 0), lanes_get(g + c, left, 0));
-            struct lanes d = lanes_fma(lanes_get(x + c, left, 0), back, wg);
+            struct lanes d = lanes_settle(lanes_multiply(lanes_get(x + c, left, 0), back));
+            d = lanes_fma(lanes_get(weight + c, left, 0), lanes_get(g + c, left, 0), d);
             lanes_put(dx + c, lanes_fma(d, r, lanes_get(dx + c, left, 0)), left);
         }
     }

@@ -29,7 +29,7 @@ static void describe(struct text *out, const void *context)
 
 __attribute__((noinline)) static void turn_in_circles(void)
 {
-    for (volatile int i = 0;; i++)
+    for (volatile unsigned i = 0;; i++)
         continue;
 }
 
