@@ -1,7 +1,6 @@
 /* Decoding. The cache holds keys [n_rows,K,D], then values, of floats or bfloat16; a page is
- * page_rows rows. A block has
- * one key head and the query heads that share it, of one row of the batch or of neighbours that
- * only look at the same run. */
+ * page_rows rows. A block has one key head and the query heads that share it, of one row of the batch
+ * or of neighbours that only look at the same run. */
 #include "common/status.h"
 #include "ops/cuda/cuda_attention.cuh"
 
@@ -70,7 +69,8 @@ struct paged_keys {
             return 0;
         bool is_first = j < n_first;
         int64_t row = is_first ? j : j - n_first;
-        int64_t page = (is_first ? first : second)[row >> page_bits];
+        const int32_t *run = is_first ? first : second;   /* g++ 12 and UBSan get it wrong as one */
+        int64_t page = run[row >> page_bits];
         return ((page << page_bits) + (row & ((1 << page_bits) - 1))) * step;
     }
 };
