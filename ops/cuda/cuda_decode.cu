@@ -1,6 +1,6 @@
 /* Decoding. The cache holds keys [n_rows,K,D], then values, of floats or bfloat16; a page is
- * page_rows rows. A block has one key head and the query heads that share it, of one row of the batch
- * or of neighbours that only look at the same run. */
+ * page_rows rows. A block has one key head and the query heads that share it, of one row of the
+ * batch or of neighbours that only look at the same run. */
 #include "common/status.h"
 #include "ops/cuda/cuda_attention.cuh"
 
