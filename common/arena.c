@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/memory.h"
+
 #define BLOCK_BYTES ((size_t)256 * 1024)
 #define BLOCK_ALIGN ((size_t)64)
 
@@ -43,14 +45,14 @@ static void *take(struct arena_block *block, size_t bytes, size_t align)
     return (unsigned char *)block + BLOCK_HEADER + start;
 }
 
-static struct arena_block *add_block(struct arena *arena, size_t bytes)
+static void add_block(struct arena *arena, size_t bytes)
 {
     size_t capacity = bytes > BLOCK_BYTES ? bytes : BLOCK_BYTES;
     size_t total = (BLOCK_HEADER + capacity + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
     struct arena_block *block = aligned_alloc(BLOCK_ALIGN, total);
 
     if (!block)
-        return NULL;
+        mem_refused(1, total);
     block->next = NULL;
     block->capacity = capacity;
     block->used = 0;
@@ -61,7 +63,6 @@ static struct arena_block *add_block(struct arena *arena, size_t bytes)
         arena->first = block;
     }
     arena->current = block;
-    return block;
 }
 
 void *arena_alloc(struct arena *arena, size_t count, size_t size, size_t align)
@@ -78,8 +79,7 @@ void *arena_alloc(struct arena *arena, size_t count, size_t size, size_t align)
     while (arena->current && !(memory = take(arena->current, bytes, align)) && arena->current->next)
         arena->current = arena->current->next;
     if (!memory) {
-        if (!add_block(arena, bytes))
-            return NULL;
+        add_block(arena, bytes);
         memory = take(arena->current, bytes, align);
     }
     arena->used += bytes;

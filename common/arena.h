@@ -23,8 +23,9 @@ struct arena {
 void arena_init(struct arena *arena, size_t maximum);
 void arena_release(struct arena *arena);
 
-/* Zeroed; NULL when over `maximum` or when count * size overflows. Good until the arena is rewound
- * past it. `align` is a power of two, 64 at most. */
+/* Zeroed; NULL when over `maximum` or when count * size overflows; where the machine has no memory
+ * left, the process ends as by mem_alloc(). Good until the arena is rewound past it. `align` is a
+ * power of two, 64 at most. */
 void *arena_alloc(struct arena *arena, size_t count, size_t size, size_t align);
 
 /* A copy of n bytes with a NUL behind them; NULL when full. */

@@ -11,7 +11,7 @@
 
 #define TEXT_MAXIMUM ((size_t)1 << 30)
 
-__attribute__((noreturn)) static void die_out_of_memory(size_t count, size_t size)
+void mem_refused(size_t count, size_t size)
 {
     fprintf(stderr, "hone: out of memory: %zu items of %zu bytes\n", count, size);
     _exit(status_exit_code(STATUS_NOMEM));
@@ -22,17 +22,17 @@ void *mem_alloc(size_t count, size_t size)
     void *memory = calloc(count ? count : 1, size ? size : 1);
 
     if (!memory)
-        die_out_of_memory(count, size);
+        mem_refused(count, size);
     return memory;
 }
 
 void *mem_resize(void *memory, size_t count, size_t size)
 {
     if (size && count > SIZE_MAX / size)
-        die_out_of_memory(count, size);
+        mem_refused(count, size);
     void *larger = realloc(memory, count && size ? count * size : 1);
     if (!larger)
-        die_out_of_memory(count, size);
+        mem_refused(count, size);
     return larger;
 }
 

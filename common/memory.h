@@ -14,6 +14,8 @@ void *mem_alloc(size_t count, size_t size);                 /* zeroed; never NUL
 void *mem_resize(void *memory, size_t count, size_t size);  /* like reallocarray; never NULL */
 char *mem_copy_text(const char *text);                      /* strdup; NULL stays NULL */
 void mem_free(void *memory);
+/* For what else asks for small memory and did not get it: that end of the process. */
+__attribute__((noreturn)) void mem_refused(size_t count, size_t size);
 
 /* Bytes that grow, always with a NUL behind them. `maximum` 0 means 1 GiB. Once over the maximum,
  * or when a print fails, `failed` is set and later appends do nothing: check it once at the end. */

@@ -140,8 +140,8 @@ INLINE struct lanes lanes_fma(struct lanes a, struct lanes b, struct lanes c)
     return a;
 }
 
-/* A product, rounded: the compiler may not fuse it into the sum that it goes to. Where both terms of
- * an addition are products, it would choose one by how it orders them. */
+/* A product, rounded: the compiler may not fuse it into the sum that it goes to. Where both terms
+ * of an addition are products, it would choose one by how it orders them. */
 INLINE struct lanes lanes_settle(struct lanes a)
 {
     UNROLL for (int i = 0; i < PARTS; i++) __asm__("" : "+" VECTOR_REGISTER(a.part[i]));
