@@ -220,9 +220,11 @@ layers:   ## the direction of dependencies, docs/layers.txt
 format:   ## clang-format (14) on the lines that differ from HEAD
 	@git clang-format-14 2>/dev/null || git clang-format
 
-asan tsan:   ## every test and a tiny run under AddressSanitizer + UBSan, or ThreadSanitizer
+asan tsan:   ## every test, a tiny run and the demo in short under AddressSanitizer + UBSan, or ThreadSanitizer
 	@$(MAKE) --no-print-directory test MODE=$@
 	@tools/run_tiny $(BUILD)/$@/hone
+	@rm -rf $(BUILD)/$@/demo
+	@tools/demo $(BUILD)/$@/hone
 
 # What reads others' bytes, and what starts nothing in a sandbox. It runs the kernels for AVX2.
 VALGRIND_TESTS := common config wire_codec wire_hub tokenizer tokenizer_files tokenizer_split safetensors model_files tasks_lines
