@@ -27,17 +27,17 @@ static const struct option_row options[] = {
     {0},
 };
 
-/* A child of the coordinator dies with it, also when it died before this line. */
-static int follow_parent(const struct arguments *arguments)
+/* A child of the coordinator dies with it, also when it died before this line; why is said there. */
+static int follow_parent(const struct arguments *arguments, int *is_orphan)
 {
     long long parent;
 
+    *is_orphan = 0;
     TRY(argument_int(arguments, "parent", 0, 0, 1LL << 30, &parent));
     if (!parent)
         return STATUS_OK;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != (pid_t)parent)
-        return status_fail(STATUS_CLOSED, "the coordinator (pid %lld) is gone", parent);
+    *is_orphan = getppid() != (pid_t)parent;
     return STATUS_OK;
 }
 
@@ -155,6 +155,7 @@ static int run(const struct command *command, const struct arguments *arguments)
     long long lost_ms;
     struct run_config about;
     struct watchdog *watchdog = NULL;
+    int is_orphan;
 
     (void)command;
     if (strcmp(role, "rollout") && strcmp(role, "reward"))
@@ -163,7 +164,9 @@ static int run(const struct command *command, const struct arguments *arguments)
     if (!endpoint || !config)
         return status_fail(STATUS_CONFIG, "worker: --connect and --config are needed");
     TRY(argument_int(arguments, "lost-ms", 30000, 100, 86400000, &lost_ms));
-    TRY(follow_parent(arguments));
+    TRY(follow_parent(arguments, &is_orphan));
+    if (is_orphan)
+        return STATUS_OK;
     TRY(pipeline_worker_settings(config, argument_get(arguments, "stage"), &settings, &about));
     TRY(read_key(arguments, endpoint, about.insecure, &keys));
     gethostname(host, sizeof(host));

@@ -193,8 +193,12 @@ int pipeline_open(struct pipeline *pipeline, const struct pipeline_options *opti
     return open_device(pipeline);
 }
 
+/* What fails here, such as a message to a worker that is gone, is not why the run ends. */
 void pipeline_close(struct pipeline *pipeline)
 {
+    char why[1024];
+
+    snprintf(why, sizeof(why), "%s", status_reason());
     learner_lead_end(pipeline->options.ranks);
     exchange_destroy(&pipeline->exchange);
     weight_share_release(&pipeline->share);
@@ -205,6 +209,7 @@ void pipeline_close(struct pipeline *pipeline)
     mem_free(pipeline->config_path);
     if (pipeline->lock >= 0)
         close(pipeline->lock);
+    status_fail(STATUS_FAILED, "%s", why);
 }
 
 static enum stage_state state_of(int status)

@@ -14,6 +14,14 @@
 #include "tests/integration/support_net.h"
 
 #define MAX_STOPPED 8
+#define MAX_NAMES 5
+#define SOON_MS 4000
+#define MOST_SOON 1
+#define RUN "run/chaos"
+#define KEY RUN "/keys/worker.key"
+#define LOOK_MS 20
+#define FAULTS_A_STEP 4
+#define SPARE_STEPS 5    /* the last ones, before which all faults are to be over */
 #define FAR "far-0"      /* its link is a process's that breaks TCP connections */
 #define AWAY "away-0"    /* on another host */
 
@@ -62,11 +70,14 @@ struct chaos {
     struct program run;
     struct outsider far, away;
     struct flaky_link *link;
-    char name[32], endpoint[64], key[64], config[64];
+    char endpoint[64];
     pid_t stopped[MAX_STOPPED];
     int64_t let_go_ms[MAX_STOPPED];
     int n_stopped;
     long n_faults, counts[N_FAULTS];
+    int64_t next_ms, looked_ms;
+    int64_t killed_ms[MAX_NAMES];
+    int n_soon[MAX_NAMES];
 };
 
 static int make_place(void **state)
@@ -97,11 +108,10 @@ static int remove_place(void **state)
 
 static void start_run(struct chaos *chaos)
 {
-    START(&chaos->run, &place, "run", "--run", chaos->name, "--stage", "zero", "--set",
-          chaos->endpoint);
+    START(&chaos->run, &place, "run", "--run", RUN, "--stage", "zero", "--set", chaos->endpoint);
 }
 
-static void keep_outsider(struct chaos *chaos, struct outsider *outsider)
+static void keep_outsider(struct outsider *outsider)
 {
     if (outsider->is_there && is_running(&outsider->program))
         return;
@@ -112,20 +122,20 @@ static void keep_outsider(struct chaos *chaos, struct outsider *outsider)
             fail_msg("%s ended with code %d", outsider->name, code);
         }
     }
-    outsider->is_there = file_exists(in_place(&place, "%s", chaos->key));
+    outsider->is_there = file_exists(in_place(&place, KEY));
     if (outsider->is_there)
         START(&outsider->program, &place, "worker", "rollout", "--connect", outsider->endpoint,
-              "--config", chaos->config, "--stage", "zero", "--name", outsider->name, "--key",
-              chaos->key);
+              "--config", RUN "/config.yaml", "--stage", "zero", "--name", outsider->name, "--key",
+              KEY);
 }
 
 static void keep_outsiders(struct chaos *chaos)
 {
-    keep_outsider(chaos, &chaos->far);
+    keep_outsider(&chaos->far);
     if (!net)
         return;
     net_go_there(net);
-    keep_outsider(chaos, &chaos->away);
+    keep_outsider(&chaos->away);
     net_come_back(net);
     net_look(net);
 }
@@ -168,11 +178,25 @@ static void let_go(struct chaos *chaos, int64_t now)
 
 /* ---- Faults. */
 
-static pid_t choose_worker(struct chaos *chaos)
-{
-    static const char *const names[] = {"rollout-0", "rollout-1", "reward-0", FAR, AWAY};
+static const char *const names[MAX_NAMES] = {"rollout-0", "rollout-1", "reward-0", FAR, AWAY};
 
-    return find_worker(&place, names[random_below(&chaos->random, net ? 5 : 4)]);
+static int choose_worker(struct chaos *chaos)
+{
+    return (int)random_below(&chaos->random, net ? MAX_NAMES : MAX_NAMES - 1);
+}
+
+/* A worker that ends five times in a row, each time soon after its start, ends the run; the
+ * coordinator ends it too, when it was stopped for long. */
+static int kill_worker(struct chaos *chaos, int worker, pid_t pid)
+{
+    int64_t now = clock_ms();
+    int is_soon = now - chaos->killed_ms[worker] < SOON_MS;
+
+    if (pid <= 0 || (is_soon && chaos->n_soon[worker] == MOST_SOON) || kill(pid, SIGKILL))
+        return 0;
+    chaos->n_soon[worker] = is_soon ? chaos->n_soon[worker] + 1 : 0;
+    chaos->killed_ms[worker] = now;
+    return 1;
 }
 
 static int stop_for(struct chaos *chaos, pid_t pid, int64_t most_ms)
@@ -225,12 +249,12 @@ static int inject(struct chaos *chaos)
                                        LOSE,        LOSE,        DELAY,       DELAY,
                                        THROTTLE,    CUT_NET,     CUT_NET};
     enum fault fault = table[random_below(&chaos->random, sizeof(table) / sizeof(table[0]))];
-    pid_t pid = choose_worker(chaos);
-    int done = 1;
+    int worker = choose_worker(chaos), done = 1;
+    pid_t pid = find_worker(&place, names[worker]);
 
     switch (fault) {
     case KILL_WORKER:
-        done = pid > 0 && kill(pid, SIGKILL) == 0;
+        done = kill_worker(chaos, worker, pid);
         break;
     case STOP_WORKER:
         done = stop_for(chaos, pid, 2500);
@@ -259,37 +283,47 @@ static int inject(struct chaos *chaos)
 
 /* The run listens on every address that this process's network has: loopback, and the link to the
  * other host. */
-static void name_run(struct chaos *chaos, int number)
+static void name_run(struct chaos *chaos)
 {
     int port = link_free_port(), far_port = link_free_port();
 
-    snprintf(chaos->name, sizeof(chaos->name), "run/chaos-%d", number);
     snprintf(chaos->endpoint, sizeof(chaos->endpoint), "run.endpoint=tcp://%s:%d",
              net ? "0.0.0.0" : "127.0.0.1", port);
     chaos->far.name = FAR;
     chaos->away.name = AWAY;
     snprintf(chaos->far.endpoint, sizeof(chaos->far.endpoint), "tcp://127.0.0.1:%d", far_port);
     snprintf(chaos->away.endpoint, sizeof(chaos->away.endpoint), "tcp://" NET_HERE ":%d", port);
-    snprintf(chaos->key, sizeof(chaos->key), "%s/keys/worker.key", chaos->name);
-    snprintf(chaos->config, sizeof(chaos->config), "%s/config.yaml", chaos->name);
     chaos->link = link_open(far_port, port);
     assert_non_null(chaos->link);
 }
 
-static void run_once(struct chaos *chaos, int number)
+/* Some time after the last one, or sooner when the run gets on so fast that it would end without
+ * having had them all. */
+static int is_due(struct chaos *chaos, int64_t now)
 {
-    name_run(chaos, number);
-    place_copy(&place, "run/base", chaos->name);
+    if (now >= chaos->next_ms)
+        return 1;
+    if (now < chaos->looked_ms + LOOK_MS)
+        return 0;
+    chaos->looked_ms = now;
+    return chaos->n_faults < FAULTS_A_STEP * steps_of(&place, RUN, "zero");
+}
+
+static void run_with_faults(struct chaos *chaos)
+{
+    name_run(chaos);
+    place_copy(&place, "run/base", RUN);
     start_run(chaos);
-    int64_t next_ms = clock_ms() + 300, end = clock_ms() + 10 * DEADLINE_MS;
+    int64_t end = clock_ms() + 10 * DEADLINE_MS;
+    chaos->next_ms = clock_ms() + 300;
     while (keep_run(chaos)) {
         int64_t now = clock_ms();
         assert_true(now < end);
         keep_outsiders(chaos);
         let_go(chaos, now);
-        if (chaos->n_faults < n_wanted && now >= next_ms) {
+        if (chaos->n_faults < n_wanted && is_due(chaos, now)) {
             chaos->n_faults += inject(chaos);
-            next_ms = now + 20 + (int64_t)random_below(&chaos->random, 300);
+            chaos->next_ms = now + 20 + (int64_t)random_below(&chaos->random, 300);
         }
         yield_briefly();
     }
@@ -297,26 +331,24 @@ static void run_once(struct chaos *chaos, int number)
     end_outsider(&chaos->far);
     end_outsider(&chaos->away);
     link_close(chaos->link);
-    assert_same_runs(&place, "run/quiet", chaos->name);
-    assert_int_equal(file_remove_tree(in_place(&place, "%s", chaos->name)), STATUS_OK);
 }
 
 static void a_run_full_of_faults_ends_with_the_bytes_of_a_quiet_one(void **state)
 {
-    static const char *const names[] = {
+    static const char *const texts[] = {
 #define X(name, text) text,
         FAULT_MAP(X)
 #undef X
     };
     struct chaos chaos = {.random = {.seed = seed}};
-    int n_runs = 0;
 
     (void)state;
-    while (chaos.n_faults < n_wanted)
-        run_once(&chaos, n_runs++);
-    print_message("%ld faults in %d runs:", chaos.n_faults, n_runs);
+    run_with_faults(&chaos);
+    print_message("%ld faults in one run:", chaos.n_faults);
     for (int i = 0; i < N_FAULTS; i++)
-        print_message(" %ld %s%s", chaos.counts[i], names[i], i + 1 < N_FAULTS ? "," : "\n");
+        print_message(" %ld %s%s", chaos.counts[i], texts[i], i + 1 < N_FAULTS ? "," : "\n");
+    assert_int_equal(chaos.n_faults, n_wanted);
+    assert_same_runs(&place, "run/quiet", RUN);
 }
 
 int main(int argc, char **argv)
@@ -327,7 +359,8 @@ int main(int argc, char **argv)
 
     if (argc > 1)
         n_wanted = strtol(argv[1], NULL, 10);
-    snprintf(n_steps, sizeof(n_steps), "zero:grpo.max_steps=%ld", 6 + n_wanted / 8);
+    snprintf(n_steps, sizeof(n_steps), "zero:grpo.max_steps=%ld",
+             n_wanted / FAULTS_A_STEP + SPARE_STEPS);
     if (argc > 2)
         seed = strtoull(argv[2], NULL, 10);
     return cmocka_run_group_tests_name("integration_chaos", tests, make_place, remove_place);

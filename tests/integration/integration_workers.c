@@ -2,7 +2,7 @@
 #include <signal.h>
 
 #include "pipeline/report.h"
-#include "tests/integration/support.h"
+#include "tests/integration/support_micro.h"
 
 #define REST_MS 300
 
@@ -121,6 +121,29 @@ static void a_frozen_rollout_worker_loses_its_lease_and_changes_nothing(void **s
     assert_same_runs(&place, "run/quiet", "run/frozen");
 }
 
+/* Killed at a message early in its life, each time that it is started: that is why the run ends, also
+ * when the last words to it find nobody. */
+static void a_worker_that_ends_again_and_again_is_why_the_run_ends(void **state)
+{
+    struct program program;
+
+    (void)state;
+    place_copy(&place, "run/base", "run/again");
+    setenv("LD_PRELOAD", shim_path("faults"), 1);
+    setenv("FAULT_WHO", "rollout-0", 1);
+    setenv("FAULT_CALL", "send", 1);
+    setenv("FAULT_N", "2", 1);
+    setenv("FAULT_DO", "kill", 1);
+    START(&program, &place, "run", "--run", "run/again", "--stage", "zero", "--set",
+          "rollout.workers=1");
+    unsetenv("LD_PRELOAD");
+    assert_ends(&program, 1, "hone: stage zero: worker rollout-0 ended 5 times within 2000 ms of its "
+                             "start");
+    HONE(&program, &place, "run", "--run", "run/again", "--stage", "zero");
+    assert_ends(&program, 0, "stage zero is done");
+    assert_same_runs(&place, "run/quiet", "run/again");
+}
+
 /* Nothing is missing but what the frozen one has. */
 static int waits_for_first_alone(void)
 {
@@ -202,6 +225,7 @@ int main(void)
         cmocka_unit_test(a_rollout_worker_killed_in_a_step_changes_nothing),
         cmocka_unit_test(the_only_rollout_worker_killed_in_a_step_changes_nothing),
         cmocka_unit_test(a_reward_worker_killed_with_groups_in_hand_changes_nothing),
+        cmocka_unit_test(a_worker_that_ends_again_and_again_is_why_the_run_ends),
         cmocka_unit_test(a_frozen_rollout_worker_loses_its_lease_and_changes_nothing),
         cmocka_unit_test(a_silent_rollout_worker_is_ended_and_changes_nothing),
         cmocka_unit_test(seven_workers_that_join_in_a_step_change_nothing),
