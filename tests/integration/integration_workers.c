@@ -121,8 +121,8 @@ static void a_frozen_rollout_worker_loses_its_lease_and_changes_nothing(void **s
     assert_same_runs(&place, "run/quiet", "run/frozen");
 }
 
-/* Killed at a message early in its life, each time that it is started: that is why the run ends, also
- * when the last words to it find nobody. */
+/* Killed at a message early in its life, each time that it is started: that is why the run ends,
+ * also when the last words to it find nobody. */
 static void a_worker_that_ends_again_and_again_is_why_the_run_ends(void **state)
 {
     struct program program;
@@ -137,8 +137,7 @@ static void a_worker_that_ends_again_and_again_is_why_the_run_ends(void **state)
     START(&program, &place, "run", "--run", "run/again", "--stage", "zero", "--set",
           "rollout.workers=1");
     unsetenv("LD_PRELOAD");
-    assert_ends(&program, 1, "hone: stage zero: worker rollout-0 ended 5 times within 2000 ms of its "
-                             "start");
+    assert_ends(&program, 1, "hone: stage zero: worker rollout-0 ended 5 times within 2000 ms");
     HONE(&program, &place, "run", "--run", "run/again", "--stage", "zero");
     assert_ends(&program, 0, "stage zero is done");
     assert_same_runs(&place, "run/quiet", "run/again");
