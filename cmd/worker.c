@@ -27,7 +27,7 @@ static const struct option_row options[] = {
     {0},
 };
 
-/* A child of the coordinator dies with it, also when it died before this line; why is said there. */
+/* A child of the coordinator dies with it, also when it died before this line; it has said why. */
 static int follow_parent(const struct arguments *arguments, int *is_orphan)
 {
     long long parent;
