@@ -122,7 +122,7 @@ int stage_find_own(struct stage_run *run, char path[FILE_PATH_MAX]);
 int stage_find_other(struct stage_run *run, const char *stage, char path[FILE_PATH_MAX],
                      int64_t *id);
 /* Whether the newest checkpoint of a stage is there (and whole, where damaged ones are skipped). */
-int stage_has_checkpoint(const struct pipeline *pipeline, const char *stage);
+int stage_has_checkpoint(const struct pipeline *pipeline, const char *stage, int *has);
 /* begin: of run->step, unless it is there; end: waits until it is on the disk and in run.db, and
  * removes what run.save_total_limit and its company do not keep; poll: the same without waiting. */
 int stage_begin_checkpoint(struct stage_run *run);

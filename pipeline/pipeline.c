@@ -61,10 +61,12 @@ static int is_to_be_run(const struct pipeline *pipeline, const struct stage *sta
 {
     const struct pipeline_options *options = &pipeline->options;
     enum stage_state state;
+    int has_checkpoint = 1;
 
     TRY(run_store_stage_state(pipeline->store, stage->name, &state));
-    *is_to_be = state != STAGE_DONE || ((options->only || options->skip_damaged) &&
-                                        !stage_has_checkpoint(pipeline, stage->name));
+    if (options->only || options->skip_damaged)
+        TRY(stage_has_checkpoint(pipeline, stage->name, &has_checkpoint));
+    *is_to_be = state != STAGE_DONE || !has_checkpoint;
     return STATUS_OK;
 }
 

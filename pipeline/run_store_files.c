@@ -104,9 +104,10 @@ int run_store_find_checkpoint(struct run_store *store, const char *stage_name, i
                 " ORDER BY c.step DESC LIMIT 1",
                 SQL_VALUES(sql_text(stage_name), sql_int(below))));
     TRY(sql_next(&store->sql, statement, &more));
-    if (!more)
-        return status_fail(STATUS_FAILED, "%s: stage \"%s\" has no checkpoint yet",
-                           store->sql.path, stage_name);
+    if (!more) {
+        row->step = -1;
+        return STATUS_OK;
+    }
     row->id = sqlite3_column_int64(statement, 0);
     row->step = sqlite3_column_int64(statement, 1);
     snprintf(row->path, sizeof(row->path), "%s", sql_column_text(statement, 2));
@@ -118,7 +119,11 @@ int run_store_find_checkpoint(struct run_store *store, const char *stage_name, i
 int run_store_last_checkpoint(struct run_store *store, const char *stage_name,
                               struct checkpoint_row *row)
 {
-    return run_store_find_checkpoint(store, stage_name, INT64_MAX, row);
+    TRY(run_store_find_checkpoint(store, stage_name, INT64_MAX, row));
+    if (row->step < 0)
+        return status_fail(STATUS_FAILED, "%s: stage \"%s\" has no checkpoint yet",
+                           store->sql.path, stage_name);
+    return STATUS_OK;
 }
 
 int run_store_last_dataset(struct run_store *store, const char *stage_name, char *path,

@@ -210,11 +210,14 @@ static int check_done(struct pipeline *pipeline, const struct stage *stage, cons
                       int needs_checkpoint)
 {
     enum stage_state state;
+    int has_checkpoint = 1;
 
     if (!parent[0] || strchr(parent, '/'))
         return STATUS_OK;
     TRY(run_store_stage_state(pipeline->store, parent, &state));
-    if (state == STAGE_DONE && (!needs_checkpoint || stage_has_checkpoint(pipeline, parent)))
+    if (needs_checkpoint)
+        TRY(stage_has_checkpoint(pipeline, parent, &has_checkpoint));
+    if (state == STAGE_DONE && has_checkpoint)
         return STATUS_OK;
     return status_fail(STATUS_CONFIG, "stage \"%s\" comes from stage \"%s\", %s; run that first: "
                        "hone run --run %s --stage %s", stage->name, parent,

@@ -27,7 +27,8 @@ static int64_t find_whole(const struct stage_run *run, const char *stage, int64_
     struct checkpoint_row row;
     char path[FILE_PATH_MAX];
 
-    while (run_store_find_checkpoint(run->pipeline->store, stage, below, &row) == STATUS_OK) {
+    while (run_store_find_checkpoint(run->pipeline->store, stage, below, &row) == STATUS_OK &&
+           row.step >= 0) {
         if (verify_row(run, &row, path) == STATUS_OK)
             return row.step;
         below = row.step;
@@ -57,7 +58,10 @@ int stage_find_own(struct stage_run *run, char path[FILE_PATH_MAX])
     struct checkpoint_row row = {.step = INT64_MAX};
     int n_left = 0;
 
-    while (run_store_find_checkpoint(run->pipeline->store, name, row.step, &row) == STATUS_OK) {
+    for (;;) {
+        TRY(run_store_find_checkpoint(run->pipeline->store, name, row.step, &row));
+        if (row.step < 0)
+            break;
         TRY(file_join(path, options->run, row.path));
         int is_there = file_exists(path);
         int status = verify_row(run, &row, path);
@@ -94,16 +98,20 @@ int stage_find_other(struct stage_run *run, const char *stage, char path[FILE_PA
     return STATUS_OK;
 }
 
-int stage_has_checkpoint(const struct pipeline *pipeline, const char *stage)
+int stage_has_checkpoint(const struct pipeline *pipeline, const char *stage, int *has)
 {
     const struct stage_run run = {.pipeline = (struct pipeline *)(uintptr_t)pipeline};
     struct checkpoint_row row;
     char path[FILE_PATH_MAX];
 
-    if (run_store_last_checkpoint(pipeline->store, stage, &row) < 0 ||
-        file_join(path, pipeline->options.run, row.path) < 0 || !file_exists(path))
-        return 0;
-    return !pipeline->options.skip_damaged || verify_row(&run, &row, path) == STATUS_OK;
+    *has = 0;
+    TRY(run_store_find_checkpoint(pipeline->store, stage, INT64_MAX, &row));
+    if (row.step < 0)
+        return STATUS_OK;
+    TRY(file_join(path, pipeline->options.run, row.path));
+    *has = file_exists(path) &&
+           (!pipeline->options.skip_damaged || verify_row(&run, &row, path) == STATUS_OK);
+    return STATUS_OK;
 }
 
 /* ---- Which ones stay. */
@@ -136,8 +144,11 @@ static int list_steps(struct stage_run *run, const char *directory, struct kept 
         if (strncmp(entry->d_name, "step-", 5) != 0)
             continue;
         long long step = strtoll(entry->d_name + 5, &end, 10);
-        if (!*end)
-            run_store_find_checkpoint(run->pipeline->store, run->stage->name, step + 1, &row);
+        if (!*end)   /* a question without an answer removes nothing */
+            status = run_store_find_checkpoint(run->pipeline->store, run->stage->name, step + 1,
+                                               &row);
+        if (status < 0)
+            break;
         if (!*end && row.step == step) {
             kept->steps = mem_resize(kept->steps, kept->n + 1, sizeof(*kept->steps));
             kept->steps[kept->n++] = step;
