@@ -76,8 +76,8 @@ int run_store_put_dataset(struct run_store *store, int64_t stage, const char *pa
 int run_store_put_parent(struct run_store *store, const char *child_kind, int64_t child,
                          const char *parent_kind, int64_t parent);
 /* The newest checkpoint of a stage by name: last, STATUS_FAILED with a reason when there is none;
- * or the newest before step `below`: find, and row->step is -1 when there is none. Its directory may
- * be gone: older ones are removed. */
+ * or the newest before step `below`: find, and row->step is -1 when there is none. Its directory
+ * may be gone: older ones are removed. */
 struct checkpoint_row {
     int64_t id, step;
     char path[FILE_PATH_MAX];    /* relative to the run directory */
