@@ -51,7 +51,7 @@ static int refuse(struct ranks *ranks, int peer)
     char name[sizeof(ranks->name)];
 
     ranks_print_name(ranks, peer, name, sizeof(name));
-    return ranks_break(ranks, status_fail(STATUS_CLOSED, "%s cannot be reached: %s", name,
+    return ranks_break(ranks, status_fail(STATUS_CLOSED, "mail with %s fails: %s", name,
                                           ranks->mail->reason()));
 }
 
