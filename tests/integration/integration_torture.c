@@ -23,7 +23,9 @@
 static const struct {
     const char *name, *recipe, *quiet;
 } who[N_WHO] = {
-    {"hone", PLAIN, "run/plain"}, {"rollout-0", PLAIN, "run/plain"}, {"reward-0", MICRO, "run/quiet"},
+    {"hone", PLAIN, "run/plain"},
+    {"rollout-0", PLAIN, "run/plain"},
+    {"reward-0", MICRO, "run/quiet"},
 };
 
 static struct place place;
