@@ -227,7 +227,7 @@ asan tsan:   ## every test, a tiny run and the demo in short under AddressSaniti
 	@tools/demo $(BUILD)/$@/hone
 
 # What reads others' bytes, and what starts nothing in a sandbox. It runs the kernels for AVX2.
-VALGRIND_TESTS := common config wire_codec wire_hub tokenizer tokenizer_files tokenizer_split safetensors model_files tasks_lines
+VALGRIND_TESTS := common config wire_codec wire_refused wire_hub tokenizer tokenizer_files tokenizer_split safetensors model_files tasks_lines
 valgrind:   ## a tiny run and the tests of some decoders under valgrind
 	@command -v valgrind >/dev/null || { echo "valgrind is missing: apt-get install valgrind"; exit 1; }
 	@$(MAKE) --no-print-directory all $(VALGRIND_TESTS:%=$(OUT)/tests/test_%)
