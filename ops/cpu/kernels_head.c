@@ -67,15 +67,16 @@ void KERNEL(adamw)(float *w, float *m, float *v, const float *g, const struct ad
     for (int64_t i = 0; i < n; i += LANES) {
         int64_t left = n - i;
         struct lanes gi = lanes_multiply(lanes_get(g + i, left, 0), lanes_all(f->gradient_scale));
-        struct lanes mi = lanes_multiply(lanes_get(m + i, left, 0), lanes_all(f->beta1));
-        mi = lanes_fma(gi, lanes_all(f->one_minus_beta1), mi);
-        struct lanes vi = lanes_multiply(lanes_get(v + i, left, 0), lanes_all(f->beta2));
-        vi = lanes_fma(lanes_multiply(gi, gi), lanes_all(f->one_minus_beta2), vi);
+        struct lanes m_new = lanes_settle(lanes_multiply(gi, lanes_all(f->one_minus_beta1)));
+        struct lanes mi = lanes_fma(lanes_get(m + i, left, 0), lanes_all(f->beta1), m_new);
+        struct lanes squared = lanes_multiply(gi, gi);
+        struct lanes v_new = lanes_settle(lanes_multiply(squared, lanes_all(f->one_minus_beta2)));
+        struct lanes vi = lanes_fma(lanes_get(v + i, left, 0), lanes_all(f->beta2), v_new);
         struct lanes root = lanes_sqrt(vi);
         struct lanes below = lanes_fma(root, lanes_all(f->v_factor), lanes_all(f->epsilon));
-        struct lanes wi = lanes_multiply(lanes_get(w + i, left, 0), lanes_all(f->keep));
         struct lanes turn = lanes_divide(mi, below);
-        wi = lanes_fma(turn, lanes_all(-f->step_size), wi);
+        struct lanes move = lanes_settle(lanes_multiply(turn, lanes_all(-f->step_size)));
+        struct lanes wi = lanes_fma(lanes_get(w + i, left, 0), lanes_all(f->keep), move);
         lanes_put(m + i, mi, left);
         lanes_put(v + i, vi, left);
         lanes_put(w + i, wi, left);
