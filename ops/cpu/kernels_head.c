@@ -61,6 +61,7 @@ int KERNEL(all_finite)(const float *x, int64_t n)
     return lanes_sum(sum) == 0;
 }
 
+/* Of the two products in each sum, what is new is rounded, and the old one is fused to it. */
 void KERNEL(adamw)(float *w, float *m, float *v, const float *g, const struct adamw_factors *f,
                    int64_t n)
 {

@@ -2,6 +2,8 @@
  * of threads and the vector width. */
 #include "test_ops_exactness.h"
 
+#include <math.h>
+
 static const int row_counts[] = {1, 2, 3, 5, 8, 13, 64, 257};
 #define N_ROW_COUNTS (sizeof(row_counts) / sizeof(row_counts[0]))
 
@@ -350,6 +352,51 @@ static void forms_of_a_weight_give_the_same_bits(void **state)
     ops_destroy(&ops);
 }
 
+/* One element, in the formula of ops.h: what is new is a rounded product, to which the old one is
+ * fused. No build chooses otherwise, or the same run would learn other bits. */
+static void step_alone(float *w, float *m, float *v, float g, const struct adamw_step *adamw)
+{
+    double m_correction = 1 - pow(adamw->beta1, (double)adamw->step);
+    double v_correction = 1 - pow(adamw->beta2, (double)adamw->step);
+    float keep = (float)(1 - adamw->learning_rate * adamw->weight_decay);
+
+    g *= (float)adamw->gradient_scale;
+    *m = fmaf(*m, (float)adamw->beta1, g * (float)(1 - adamw->beta1));
+    *v = fmaf(*v, (float)adamw->beta2, g * g * (float)(1 - adamw->beta2));
+    float below = fmaf(sqrtf(*v), (float)(1 / sqrt(v_correction)), (float)adamw->epsilon);
+    *w = fmaf(*w, keep, *m / below * -(float)(adamw->learning_rate / m_correction));
+}
+
+static void adamw_rounds_what_is_new_and_fuses_what_was(void **state)
+{
+    const struct adamw_step adamw = {.learning_rate = 0.01, .beta1 = 0.9, .beta2 = 0.999,
+                                     .epsilon = 1e-8, .weight_decay = 0.1, .gradient_scale = 0.7,
+                                     .step = 3};
+    struct ops *ops = open_ops(*state, 2);
+    float *w = random_floats(N, 70), *m = random_floats(N, 71), *v = random_floats(N, 72);
+    float *g = random_floats(N, 73), *want = calloc(3 * N, sizeof(*want));
+    struct tensor weight = tensor_1d(w, N), first = tensor_1d(m, N), second = tensor_1d(v, N);
+    struct tensor gradient = tensor_1d(g, N);
+
+    for (int i = 0; i < N; i++) {
+        v[i] = fabsf(v[i]);
+        want[i] = w[i];
+        want[N + i] = m[i];
+        want[2 * N + i] = v[i];
+        step_alone(&want[i], &want[N + i], &want[2 * N + i], g[i], &adamw);
+    }
+    ops_adamw(ops, &weight, &first, &second, &gradient, &adamw);
+    assert_same_bits(m, want + N, N);
+    assert_same_bits(v, want + 2 * N, N);
+    assert_same_bits(w, want, N);
+    free(w);
+    free(m);
+    free(v);
+    free(g);
+    free(want);
+    ops_destroy(&ops);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +410,7 @@ int main(void)
         ON(threads_change_nothing, "cpu:avx2"),
         ON(threads_change_nothing, "cpu:baseline"),
         cmocka_unit_test(vector_width_changes_nothing),
+        ON(adamw_rounds_what_is_new_and_fuses_what_was, "cpu:avx2"),
         ON(rows_behind_a_shared_prompt_equal_those_of_one_segment, "cpu"),
         ON(rows_behind_a_shared_prompt_equal_those_of_one_segment, "cpu:avx2"),
         ON(rows_behind_a_shared_prompt_equal_those_of_one_segment, "cpu:baseline"),
